@@ -1,0 +1,293 @@
+"""What the lab holds in memory: one cluster, its nodes, storages, volumes, VMs, tasks and identities."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pvelab.clock import LabClock
+    from pvelab.machine import Account, Command, GuestSide
+    from pvelab.shell.files import FileSystem
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The release of Proxmox VE that the cluster runs."""
+
+    release: str = "9.2"
+    version: str = "9.2.11"
+    repoid: str = "14a22df3"
+    qemu: str = "10.0.13"
+    kernel: str = "6.17.4-2-pve"
+    kernel_build: str = "#1 SMP PREEMPT_DYNAMIC PMX 6.17.4-2 (2026-01-12T09:00Z)"
+
+
+@dataclass(slots=True)
+class Timings:
+    """How long things take, in lab seconds."""
+
+    create_s: float = 3.0
+    start_s: float = 2.0
+    stop_s: float = 2.0
+    destroy_s: float = 2.0
+    resize_s: float = 1.0
+    config_s: float = 1.0
+    copy_s: float = 1.0
+    download_s: float = 5.0
+    acpi_s: float = 3.0
+    import_bytes_per_s: float = 400.0 * MIB
+    status_daemon_s: float = 10.0
+
+
+@dataclass(slots=True)
+class Interface:
+    """One network interface of a node; a bridge when it has ports, even none of them ("none")."""
+
+    name: str
+    type: str = "bridge"
+    cidr: str = ""
+    gateway: str = ""
+    ports: str = ""
+    is_active: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A member of the cluster; it is also the Machine one reaches over SSH."""
+
+    hostname: str
+    address: str
+    clock: LabClock
+    files: FileSystem
+    nodeid: int = 1
+    cpus: int = 4
+    memory_bytes: int = 16 * GIB
+    host_memory_bytes: int = 1 * GIB
+    booted_at: float = 0.0
+    clock_skew_s: float = 0.0
+    is_up: bool = True
+    fingerprint: str = ""
+    accounts: dict[str, Account] = field(default_factory=dict)
+    commands: Mapping[str, Command] = field(default_factory=dict)
+    interfaces: dict[str, Interface] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One section of /etc/pve/storage.cfg."""
+
+    name: str
+    type: str
+    path: str = ""
+    content: tuple[str, ...] = ()
+    nodes: frozenset[str] = frozenset()
+    is_disabled: bool = False
+    is_shared: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Capacity:
+    """The room of one storage: its size, and what is taken by things the lab does not list."""
+
+    total_bytes: int = 100 * GIB
+    other_bytes: int = 2 * GIB
+
+
+@dataclass(slots=True, eq=False)
+class Volume:
+    """A disk image. A new disk is a new object, so whatever hangs on one goes with it."""
+
+    storage: str
+    name: str
+    format: str
+    size_bytes: int
+    vmid: int
+    created_at: float
+    used_bytes: int = 0
+    source: str = ""
+    head: bytes = b""
+
+    @property
+    def volid(self) -> str:
+        """STORAGE:NAME as it stands in a VM's configuration."""
+        return f"{self.storage}:{self.name}"
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A VM's configuration as it was, under a name."""
+
+    name: str
+    config: dict[str, str]
+    created_at: float
+    description: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Vm:
+    """One QEMU guest. `config` is what the next start uses, `live` what the running QEMU was started with."""
+
+    vmid: int
+    node: str
+    config: dict[str, str]
+    created_at: float
+    live: dict[str, str] = field(default_factory=dict)
+    unplug: dict[str, bool] = field(default_factory=dict)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    delivered: dict[str, str] = field(default_factory=dict)
+    qmp: str = "stopped"
+    pid: int = 0
+    started_at: float = 0.0
+    cloudinit_seed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_running(self) -> bool:
+        """QEMU exists, whatever it is doing."""
+        return self.qmp != "stopped"
+
+    @property
+    def name(self) -> str:
+        """The configured name, or what Proxmox shows without one."""
+        return self.config.get("name", f"VM {self.vmid}")
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A worker of a node: running until it has an exit status."""
+
+    upid: str
+    node: str
+    pid: int
+    pstart: int
+    starttime: int
+    type: str
+    id: str
+    user: str
+    tokenid: str = ""
+    log: list[str] = field(default_factory=list)
+    endtime: int | None = None
+    exitstatus: str | None = None
+    is_stopping: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        """Not finished yet."""
+        return self.exitstatus is None
+
+
+@dataclass(slots=True)
+class User:
+    """user@realm."""
+
+    userid: str
+    password: str | None = None
+    is_enabled: bool = True
+
+
+@dataclass(slots=True)
+class Token:
+    """user@realm!name with its secret; privilege-separated tokens need their own ACLs."""
+
+    userid: str
+    name: str
+    secret: str
+    is_separated: bool = True
+    expire: int = 0
+
+    @property
+    def tokenid(self) -> str:
+        """user@realm!name."""
+        return f"{self.userid}!{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """A role given to a user, group or token on a path."""
+
+    path: str
+    identity: str
+    role: str
+    propagates: bool = True
+
+
+@dataclass(slots=True)
+class Pool:
+    """A named group of VMs and storages."""
+
+    poolid: str
+    comment: str | None = None
+    vmids: set[int] = field(default_factory=set)
+    storages: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What happens to one request instead of, or after, its normal course.
+
+    hang: no answer. answer: status and reason at once, nothing carried out. reset: the connection is cut before
+    anything is carried out. reset-after: it is carried out, then the connection is cut.
+    """
+
+    kind: Literal["hang", "answer", "reset", "reset-after"]
+    status: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One HTTP request as it was received and answered; status 0 when it was not."""
+
+    node: str
+    method: str
+    path: str
+    params: Mapping[str, str]
+    status: int
+
+
+@dataclass(slots=True)
+class Hooks:
+    """Where faults come in and where requests are written down."""
+
+    intercept: Callable[[str, str, str, Mapping[str, str]], Action | None] = lambda *_: None
+    record: Callable[[ApiRequest], None] = lambda _: None
+    task_fault: Callable[[Task], str | None] = lambda _: None
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """Everything. Touched on the lab's event loop only."""
+
+    clock: LabClock
+    folder: Path
+    pve: FileSystem
+    guests: GuestSide
+    profile: Profile = field(default_factory=Profile)
+    timings: Timings = field(default_factory=Timings)
+    hooks: Hooks = field(default_factory=Hooks)
+    random: random.Random = field(default_factory=lambda: random.Random(0))
+    cluster_name: str = ""
+    nodes: dict[str, Node] = field(default_factory=dict)
+    capacities: dict[tuple[str, str], Capacity] = field(default_factory=dict)
+    volumes: dict[tuple[str, str], dict[str, Volume]] = field(default_factory=dict)
+    vms: dict[int, Vm] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+    acls: set[Acl] = field(default_factory=set)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    tickets: dict[str, str] = field(default_factory=dict)
+    ha: dict[int, str] = field(default_factory=dict)
+    fetch: Callable[[str], Awaitable[bytes]] | None = None
+
+    @property
+    def is_quorate(self) -> bool:
+        """More than half of the members are up."""
+        return 2 * sum(node.is_up for node in self.nodes.values()) > len(self.nodes)
