@@ -1,0 +1,1 @@
+"""One client over two wires: the Proxmox API and SSH."""

@@ -1,0 +1,176 @@
+"""What `.env` asks for, as types. Built by config.py, read everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from homelab.errors import Problem
+
+
+class Via(Enum):
+    """Which wire to Proxmox: the API with fallback, only the API, only SSH."""
+
+    AUTO = "auto"
+    API = "api"
+    SSH = "ssh"
+
+
+class StoppedVm(Enum):
+    """STOPPED_VM: what to do with a VM that is down."""
+
+    REPLACE = "replace"
+    START = "start"
+    KEEP = "keep"
+
+
+class Role(Enum):
+    """K3S_ROLE_n: what a VM is in the cluster."""
+
+    AUTO = "auto"
+    SERVER = "server"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Text that never shows: repr and str are `***`."""
+
+    _text: str = field(repr=False)
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """API_TOKEN `user@realm!tokenid=secret`, in its parts."""
+
+    user: str
+    token_id: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """One configured Proxmox node and the VM wanted on it. Source: the keys numbered n."""
+
+    number: int
+    name: str
+    is_enabled: bool
+    host: str | None
+    api_port: int
+    ssh_port: int
+    fingerprint: str | None
+    storage: str | None
+    disk_storage: str
+    image_storage: str | None
+    cpu_ratio: float
+    memory_ratio: float
+    bridges: tuple[str, ...]
+    vmid: int | None
+    vm_name: str
+    cores: int | None
+    memory_mib: int | None
+    disk_bytes: int
+    ip_config: str
+    role: Role
+
+    def key(self, name: str) -> str:
+        """The `.env` key of this node: key("STORAGE") is STORAGE_2 for node 2."""
+        return f"{name}_{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """How to speak to port 8006. `token` is None only with --via ssh."""
+
+    token: ApiToken | None
+    ca_bundle: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class SshConfig:
+    """How to log in to Proxmox nodes, guests and existing k3s servers."""
+
+    user: str
+    key_path: Path | None
+    known_hosts: Path | None
+    guest_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestConfig:
+    """What every VM gets from cloud-init, whatever its node."""
+
+    user: str
+    password: Secret | None
+    public_keys: str
+    nameserver: str | None
+    upgrades_packages: bool
+    cpu_type: str
+    start_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The cloud image. `sha256` None: looked up in the SHA256SUMS beside `url`, unless `is_unverified`."""
+
+    name: str
+    url: str
+    sha256: str | None
+    is_unverified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class K3sConfig:
+    """The cluster to join. `existing_server` None: no join is asked for."""
+
+    existing_server: str | None
+    version: str | None
+    install_url: str
+    artifact_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How far an unattended run may go."""
+
+    stopped_vm: StoppedVm
+    max_replacements: int
+    max_parallel: int
+    host_reserve_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedNode:
+    """A node whose own keys are wrong; the others go on."""
+
+    number: int
+    name: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that `.env` and the environment say."""
+
+    nodes: tuple[NodeConfig, ...]
+    dropped: tuple[DroppedNode, ...]
+    warnings: tuple[str, ...]
+    node_domain: str
+    fallback_addresses: tuple[str, ...]
+    api_port: int
+    ssh_port: int
+    api: ApiConfig
+    ssh: SshConfig
+    guest: GuestConfig
+    image: ImageConfig
+    k3s: K3sConfig
+    policy: Policy

@@ -1,0 +1,86 @@
+"""The lab's time: real seconds at a pace, or a clock shared with the program under test."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import inspect
+import itertools
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+Callback = Callable[[], Awaitable[None] | None]
+
+
+class SharedClock(Protocol):
+    """A clock that moves only when somebody waits; made by a test and given to the lab and to the tool."""
+
+    def now(self) -> float: ...
+
+    def advance(self, seconds: float) -> None: ...
+
+    def subscribe(self, listener: Callable[[], None]) -> None: ...
+
+
+class LabClock:
+    """Runs what the lab has planned (a boot stage, the end of a task) on the lab's own event loop.
+
+    Real time: a planned delay is multiplied by `pace` (0.01: a boot of 20 s takes 0.2 s).
+    Shared time: delays are taken as they are, and pass as soon as anybody waits.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shared: SharedClock | None = None, pace: float = 1.0) -> None:
+        self._loop = loop
+        self._shared = shared
+        self._pace = pace
+        self._planned: list[tuple[float, int, Callback]] = []
+        self._order = itertools.count()
+        self._thread = threading.get_ident()
+        self._running: set[asyncio.Task[None]] = set()
+        if shared:
+            shared.subscribe(self._moved_elsewhere)
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return self._shared.now() if self._shared else time.time()
+
+    def after(self, delay_s: float, callback: Callback) -> None:
+        """Run callback (plain or async) on the lab's loop when delay_s lab seconds have passed."""
+        if self._shared:
+            heapq.heappush(self._planned, (self.now() + delay_s, next(self._order), callback))
+        else:
+            self._loop.call_later(delay_s * self._pace, self._start, callback)
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait inside a lab request or command."""
+        if self._shared:
+            self._shared.advance(delay_s)
+            await self.run_due()
+        else:
+            await asyncio.sleep(delay_s * self._pace)
+
+    async def run_due(self) -> None:
+        """Run everything planned up to now, in order of its time."""
+        while self._planned and self._planned[0][0] <= self.now():
+            await _call(heapq.heappop(self._planned)[2])
+
+    def forget(self) -> None:
+        """Drop everything planned (the lab is being reset)."""
+        self._planned.clear()
+
+    def _start(self, callback: Callback) -> None:
+        task = self._loop.create_task(_call(callback))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _moved_elsewhere(self) -> None:
+        if threading.get_ident() != self._thread and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.run_due(), self._loop).result(timeout=30)
+
+
+async def _call(callback: Callback) -> None:
+    result = callback()
+    if inspect.isawaitable(result):
+        await result
