@@ -29,6 +29,7 @@ class LabClock:
 
     Real time: a planned delay is multiplied by `pace` (0.01: a boot of 20 s takes 0.2 s).
     Shared time: delays are taken as they are, and pass as soon as anybody waits.
+    The past (between `rewind` and `catch_up`): time passes at once, and only by `sleep`; a seed builds its world there.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shared: SharedClock | None = None, pace: float = 1.0) -> None:
@@ -39,27 +40,46 @@ class LabClock:
         self._order = itertools.count()
         self._thread = threading.get_ident()
         self._running: set[asyncio.Task[None]] = set()
+        self._handles: set[asyncio.TimerHandle] = set()
+        self._is_in_past = False
+        self._behind_s = 0.0
         if shared:
             shared.subscribe(self._moved_elsewhere)
 
     def now(self) -> float:
         """Unix time in seconds."""
-        return self._shared.now() if self._shared else time.time()
+        present = self._shared.now() if self._shared else time.time()
+        return present - self._behind_s
 
     def after(self, delay_s: float, callback: Callback) -> None:
         """Run callback (plain or async) on the lab's loop when delay_s lab seconds have passed."""
-        if self._shared:
+        if self._shared or self._is_in_past:
             heapq.heappush(self._planned, (self.now() + delay_s, next(self._order), callback))
         else:
-            self._loop.call_later(delay_s * self._pace, self._start, callback)
+            self._call_later(delay_s * self._pace, callback)
 
     async def sleep(self, delay_s: float) -> None:
         """Wait inside a lab request or command."""
-        if self._shared:
+        if self._is_in_past:
+            self._behind_s -= delay_s
+        elif self._shared:
             self._shared.advance(delay_s)
-            await self.run_due()
         else:
             await asyncio.sleep(delay_s * self._pace)
+            return
+        await self.run_due()
+        await asyncio.sleep(0)
+
+    def rewind(self, seconds: float) -> None:
+        """Live that long ago; nothing may be planned yet."""
+        self._is_in_past, self._behind_s = True, seconds
+
+    def catch_up(self) -> None:
+        """Live in the present again; what is still planned keeps its distance."""
+        planned, past = self._planned, self.now()
+        self._planned, self._is_in_past, self._behind_s = [], False, 0.0
+        for due, _, callback in sorted(planned):
+            self.after(due - past, callback)
 
     async def run_due(self) -> None:
         """Run everything planned up to now, in order of its time."""
@@ -67,8 +87,22 @@ class LabClock:
             await _call(heapq.heappop(self._planned)[2])
 
     def forget(self) -> None:
-        """Drop everything planned (the lab is being reset)."""
+        """Drop everything planned or under way (the lab is being reset)."""
         self._planned.clear()
+        self._is_in_past, self._behind_s = False, 0.0
+        for handle in self._handles:
+            handle.cancel()
+        for task in self._running:
+            task.cancel()
+        self._handles.clear()
+
+    def _call_later(self, delay_s: float, callback: Callback) -> None:
+        def start() -> None:
+            self._handles.discard(handle)
+            self._start(callback)
+
+        handle = self._loop.call_later(delay_s, start)
+        self._handles.add(handle)
 
     def _start(self, callback: Callback) -> None:
         task = self._loop.create_task(_call(callback))
