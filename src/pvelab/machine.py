@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,19 +24,47 @@ class Account:
     sudo: bool = False
 
 
+class Input:
+    """What a command reads; this one is at its end."""
+
+    async def chunk(self) -> bytes:
+        """The next piece, waiting for it; empty at the end."""
+        return b""
+
+
+async def _stay() -> None:
+    """Leave output where it is until the command has ended."""
+
+
 @dataclass(slots=True)
 class Process:
-    """One command in execution: its words, its input, and what it writes."""
+    """One command in execution: its words, its input, and what it writes.
+
+    `out` and `err` are one buffer after `2>&1`. `flush` sends what is in them on its way; who started the command
+    calls it at the end, and a command calls it itself when it writes much or when somebody watches.
+    """
 
     machine: Machine
     argv: list[str]
-    stdin: bytes = b""
+    stdin: Input = field(default_factory=Input)
     env: dict[str, str] = field(default_factory=dict)
     user: str = "root"
     cwd: str = "/root"
     umask: int = 0o022
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
+    flush: Callable[[], Awaitable[None]] = _stay
+
+    async def read(self) -> bytes:
+        """All input up to its end."""
+        data = bytearray()
+        while chunk := await self.stdin.chunk():
+            data += chunk
+        return bytes(data)
+
+    def path(self, name: str) -> str:
+        """The absolute path of a file name given to the command."""
+        return posixpath.join(self.cwd, name)
 
     def print(self, text: str) -> None:
         """Write a line to standard output."""
