@@ -1,0 +1,81 @@
+"""Named things to choose from, seeds and faults, each a function whose keyword parameters are its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Doing = Callable[..., Any]
+
+
+class UnknownChoice(ValueError):
+    """A name or an option that is not in the catalogue, or an option's value of the wrong kind."""
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The things of one kind, by name."""
+
+    kind: str
+    things: dict[str, Doing] = field(default_factory=dict)
+
+    def add(self, name: str) -> Callable[[Doing], Doing]:
+        """Decorate the function that does it; its first parameter is given by the lab, the others are options."""
+
+        def added(function: Doing) -> Doing:
+            self.things[name] = function
+            return function
+
+        return added
+
+    def choose(self, name: str, options: Mapping[str, object]) -> tuple[Doing, dict[str, Any]]:
+        """The function and its options, texts turned into numbers where it wants them. Raises UnknownChoice."""
+        if name not in self.things:
+            raise UnknownChoice(f"no {self.kind} {name!r}; there are: {', '.join(self.things)}")
+        known = _options(self.things[name])
+        unknown = [option for option in options if option not in known]
+        if unknown:
+            raise UnknownChoice(f"{self.kind} {name} has no option {unknown[0]!r}, only: {', '.join(known) or 'none'}")
+        missing = [option for option, parameter in known.items() if _is_needed(parameter) and option not in options]
+        if missing:
+            raise UnknownChoice(f"{self.kind} {name} needs {missing[0]}=...")
+        return self.things[name], {option: _converted(known[option], value) for option, value in options.items()}
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """Each name with its options, and the first line of what it says of itself."""
+        for name, function in self.things.items():
+            options = ",".join(
+                f"{option}=" + ("..." if _is_needed(parameter) else str(parameter.default))
+                for option, parameter in _options(function).items()
+            )
+            yield f"{name}:{options}" if options else name, (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def parse_choice(text: str) -> tuple[str, dict[str, str]]:
+    """NAME[:key=value,...] as typed. Raises UnknownChoice."""
+    name, _, rest = text.partition(":")
+    pairs = [pair.partition("=") for pair in rest.split(",") if pair]
+    wrong = [key for key, sign, _ in pairs if not sign]
+    if wrong:
+        raise UnknownChoice(f"{text!r}: write NAME:key=value,key=value")
+    return name, {key: value for key, _, value in pairs}
+
+
+def _options(function: Doing) -> dict[str, inspect.Parameter]:
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    return {parameter.name: parameter for parameter in parameters}
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
+
+
+def _converted(parameter: inspect.Parameter, value: object) -> object:
+    if parameter.annotation not in (int, float) or not isinstance(value, str):
+        return value
+    try:
+        return parameter.annotation(value)
+    except ValueError:
+        raise UnknownChoice(f"{parameter.name}={value}: give a number") from None
