@@ -1,0 +1,76 @@
+"""The command line: arguments -> Options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab.settings import Via
+
+_DESCRIPTION = """\
+Bring every Proxmox VE node that .env names to one healthy Ubuntu VM, joined to
+the k3s cluster. What is already right is left alone, so run it at any time."""
+
+_EXIT_CODES = """\
+exit codes:
+  0    every node is as wanted, or differs by choice
+  1    no configured node has its VM running, or the run could not go on
+  2    the configuration or the command line is wrong
+  3    partly done: at least one VM runs, and the report says what is left
+  130  interrupted
+
+Settings are read from the first .env in src/homelab, the project root and the
+current directory; the environment overrides the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    env_file: Path | None
+    via: Via
+    is_dry_run: bool
+    is_json: bool
+    is_verbose: bool
+    is_quiet: bool
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
+    """The options in `arguments` (default: those of the process).
+
+    Raises SystemExit as argparse does: 0 after --help, 2 on wrong usage.
+    """
+    given = _parser().parse_args(arguments)
+    return Options(
+        env_file=given.env,
+        via=Via(given.via),
+        is_dry_run=given.dry_run,
+        is_json=given.json,
+        is_verbose=given.verbose,
+        is_quiet=given.quiet,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m homelab.main",
+        description=_DESCRIPTION,
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--env", type=Path, metavar="FILE", help="read this file instead of searching for .env")
+    parser.add_argument(
+        "--via",
+        choices=[via.value for via in Via],
+        default=Via.AUTO.value,
+        help="how to reach Proxmox: the API with SSH as fallback (auto, the default), only one of them",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done and change nothing")
+    parser.add_argument("--json", action="store_true", help="write the report to stdout as JSON")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="show each request and command on stderr")
+    loudness.add_argument("--quiet", action="store_true", help="show no progress, only the report, warnings and errors")
+    return parser

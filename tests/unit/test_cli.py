@@ -1,0 +1,51 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from homelab.cli import Options, parse_arguments
+from homelab.settings import Via
+
+
+def test_no_arguments_mean_a_real_run_over_whatever_wire_works() -> None:
+    assert parse_arguments([]) == Options(
+        None, Via.AUTO, is_dry_run=False, is_json=False, is_verbose=False, is_quiet=False
+    )
+
+
+def test_all_arguments_are_taken() -> None:
+    options = parse_arguments(["--env", "lab.env", "--via", "ssh", "--dry-run", "--json", "--verbose"])
+    assert options == Options(Path("lab.env"), Via.SSH, is_dry_run=True, is_json=True, is_verbose=True, is_quiet=False)
+    assert parse_arguments(["--quiet"]).is_quiet
+    assert parse_arguments(["-v"]).is_verbose
+
+
+def test_arguments_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["homelab", "--via", "api"])
+    assert parse_arguments().via is Via.API
+
+
+@pytest.mark.parametrize("arguments", [["--via", "telnet"], ["--dry"], ["pve"], ["-v", "--quiet"], ["--env"]])
+def test_wrong_usage_ends_in_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_arguments(arguments)
+    assert end.value.code == 2
+    assert "usage: python -m homelab.main" in capsys.readouterr().err
+
+
+def test_help_names_every_option_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_arguments(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(option in text for option in ("--env", "--via", "--dry-run", "--json", "--verbose", "--quiet"))
+    assert [line.split()[0] for line in text.split("exit codes:\n")[1].split("\n\n")[0].splitlines()] == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "130",
+    ]
