@@ -1,0 +1,116 @@
+"""Kubernetes objects as their API holds them: versions, finalizers, owners; written as plain JSON documents."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Document = dict[str, Any]
+Listener = Callable[[str, str, Document], None]
+"""Told of (ADDED | MODIFIED | DELETED, resource, document)."""
+
+
+class KubeError(Exception):
+    """An answer of the API server other than success; `reason` as in a Status object."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+def not_found(resource: str, name: str) -> KubeError:
+    """404 in the API server's words."""
+    return KubeError(404, "NotFound", f'{resource} "{name}" not found')
+
+
+def timestamp(unix_time_s: float) -> str:
+    """RFC 3339 in UTC, whole seconds, as Kubernetes writes times."""
+    return datetime.datetime.fromtimestamp(unix_time_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class ObjectStore:
+    """All objects of one cluster by (resource, namespace, name). Documents given out are copies."""
+
+    now: Callable[[], float]
+    version: int = 1
+    listeners: list[Listener] = field(default_factory=list)
+    _objects: dict[tuple[str, str, str], Document] = field(default_factory=dict)
+
+    def find(self, resource: str, name: str, namespace: str = "") -> Document | None:
+        """A copy of the object, if it exists."""
+        found = self._objects.get((resource, namespace, name))
+        return copy.deepcopy(found) if found is not None else None
+
+    def get(self, resource: str, name: str, namespace: str = "") -> Document:
+        """A copy of the object. Raises KubeError (NotFound)."""
+        found = self.find(resource, name, namespace)
+        if found is None:
+            raise not_found(resource, name)
+        return found
+
+    def list(self, resource: str, namespace: str | None = None) -> list[Document]:
+        """Copies of all objects of a kind, by name; of one namespace or of all."""
+        return [copy.deepcopy(found) for found in self._of(resource, namespace)]
+
+    def create(self, resource: str, document: Document) -> Document:
+        """Add an object. Raises KubeError (AlreadyExists)."""
+        metadata = document["metadata"]
+        key = (resource, metadata.get("namespace", ""), metadata["name"])
+        if key in self._objects:
+            raise KubeError(409, "AlreadyExists", f'{resource} "{metadata["name"]}" already exists')
+        held = copy.deepcopy(document)
+        held["metadata"].update(creationTimestamp=timestamp(self.now()), uid=str(uuid.uuid4()))
+        self._objects[key] = held
+        return self._changed("ADDED", resource, held)
+
+    def change(self, resource: str, name: str, edit: Callable[[Document], None], namespace: str = "") -> Document:
+        """Let `edit` alter the object in place; an object whose last finalizer went while being deleted goes too."""
+        held = self._objects.get((resource, namespace, name))
+        if held is None:
+            raise not_found(resource, name)
+        before = copy.deepcopy(held)
+        edit(held)
+        if held == before:
+            return before
+        metadata = held["metadata"]
+        if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+            return self._remove(resource, held)
+        return self._changed("MODIFIED", resource, held)
+
+    def delete(self, resource: str, name: str, namespace: str = "") -> Document:
+        """Remove an object, or mark it as being deleted while it has finalizers. Raises KubeError (NotFound)."""
+        held = self._objects.get((resource, namespace, name))
+        if held is None:
+            raise not_found(resource, name)
+        metadata = held["metadata"]
+        if not metadata.get("finalizers"):
+            return self._remove(resource, held)
+        if "deletionTimestamp" not in metadata:
+            metadata.update(deletionTimestamp=timestamp(self.now()), deletionGracePeriodSeconds=0)
+            self._changed("MODIFIED", resource, held)
+        return copy.deepcopy(held)
+
+    def _of(self, resource: str, namespace: str | None) -> Iterator[Document]:
+        for key in sorted(self._objects):
+            if key[0] == resource and namespace in (None, key[1]):
+                yield self._objects[key]
+
+    def _remove(self, resource: str, held: Document) -> Document:
+        metadata = held["metadata"]
+        del self._objects[(resource, metadata.get("namespace", ""), metadata["name"])]
+        return self._changed("DELETED", resource, held)
+
+    def _changed(self, event: str, resource: str, held: Document) -> Document:
+        self.version += 1
+        held["metadata"]["resourceVersion"] = str(self.version)
+        given = copy.deepcopy(held)
+        for listener in list(self.listeners):
+            listener(event, resource, given)
+        return given
