@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
+from typing import Protocol
 
 from homelab.errors import Problem
 from homelab.settings import NodeConfig, Role
@@ -14,6 +14,9 @@ from homelab.settings import NodeConfig, Role
 TAG = "homelab"
 TAG_UNFINISHED = "homelab-unfinished"
 TAG_KEEP = "homelab-keep"
+TAG_SERVER = "homelab-server"
+TAG_AGENT = "homelab-agent"
+MEMBER_TAGS = frozenset({TAG_SERVER, TAG_AGENT})
 
 MIB = 1024**2
 GIB = 1024**3
@@ -255,6 +258,7 @@ class K3sFacts:
     is_wanted: bool
     nodes: tuple[K3sNode, ...] = ()
     problem: Problem | None = None
+    asked_at: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -312,9 +316,19 @@ class PowerHistory:
 
     @property
     def host_booted_after_vm(self) -> bool:
+        """Also when it cannot be told: then the VM is started before anything is deleted."""
         if self.host_boot_time is None or self.last_vm_start_time is None:
-            return False
+            return True
         return self.host_boot_time > self.last_vm_start_time
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A reason not to delete a VM, and what would remove the reason. An absolute one is not lifted by force."""
+
+    sentence: str
+    cure: str
+    is_absolute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +341,7 @@ class NodeFacts:
     cure: str = ""
     vm: VmFacts | None = None
     power: PowerHistory = field(default_factory=PowerHistory)
-    running_task: str = ""
+    guards: tuple[Guard, ...] = ()
 
     @property
     def name(self) -> str:
@@ -336,6 +350,18 @@ class NodeFacts:
     @property
     def is_down(self) -> bool:
         return self.verdict in (Verdict.STOPPED, Verdict.PAUSED)
+
+    @property
+    def found(self) -> VmFacts:
+        """The VM, where the verdict says that there is one."""
+        if self.vm is None:
+            raise ValueError(f"{self.name} has no VM ({self.verdict.value})")
+        return self.vm
+
+    @property
+    def vm_title(self) -> str:
+        """How the report names the VM: `VM k3s-vm-pve1 (vmid=107)`."""
+        return f"VM {self.config.vm_name} (vmid={self.vm.vmid})" if self.vm else f"VM {self.config.vm_name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,16 +388,16 @@ class Action(Enum):
 class NodePlan:
     """What will be done on one node and why.
 
-    `problem` says what a person has to know even if nothing fails (exit 3); `guards` are the reasons against deleting.
+    `problem` says what a person has to know even if nothing fails (exit 3).
     `may_replace` on START: a VM that will not run may be replaced.
     """
 
     facts: NodeFacts
     action: Action
     reason: str
-    guards: tuple[str, ...] = ()
     problem: Problem | None = None
     may_replace: bool = False
+    role: Role = Role.AUTO
 
     @property
     def config(self) -> NodeConfig:
@@ -382,12 +408,17 @@ class NodePlan:
         return self.facts.name
 
     @property
-    def needs_image(self) -> bool:
-        return self.action in (Action.CREATE, Action.REPLACE) or self.may_replace
+    def makes_vm(self) -> bool:
+        return self.action in (Action.CREATE, Action.REPLACE)
 
     @property
     def is_write(self) -> bool:
-        return self.action in (Action.CREATE, Action.START, Action.REPLACE, Action.FINISH)
+        return self.action not in (Action.KEEP, Action.NOTHING)
+
+    def dropped(self, problem: Problem) -> NodePlan:
+        """The VM cannot be made: nothing is created, and a VM that is down is started instead of replaced."""
+        action = Action.START if self.action is Action.REPLACE and self.facts.is_down else Action.NOTHING
+        return replace(self, action=action, reason=str(problem), problem=problem, may_replace=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,26 +429,26 @@ class Plan:
     k3s: K3sFacts
     warnings: tuple[str, ...] = ()
 
-    def replace_node(self, plan: NodePlan) -> Plan:
-        return replace(self, nodes=tuple(plan if node.name == plan.name else node for node in self.nodes))
+    def mapped(self, change: Callable[[NodePlan], NodePlan]) -> Plan:
+        """The same plan with every node's part passed through `change`."""
+        return replace(self, nodes=tuple(change(node) for node in self.nodes))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageOnNode:
     """The verified cloud image as one node can use it.
 
-    `volume` is a storage volume of content `import` (usable over the API), or None;
-    `path` is its absolute path on the node (usable by root over SSH), or None. At least one is set.
+    `source` is what import-from takes: a storage volume of content `import`, or an absolute path on the node,
+    which only root over SSH may use (`needs_root`).
     """
 
-    volume: str | None
-    path: str | None
-    virtual_bytes: int
+    source: str
+    needs_root: bool
 
 
 @dataclass(frozen=True, slots=True)
 class VmSpec:
-    """A VM as it is to be made; property strings are built from it by cloud_init and client."""
+    """A VM as it is to be made. `macs`, `kept` and `kept_tags` are carried over from the VM it replaces."""
 
     name: str
     vmid: int
@@ -427,9 +458,10 @@ class VmSpec:
     bridges: tuple[str, ...]
     disk_storage: str
     disk_bytes: int
-    macs: tuple[str, ...] = ()
+    ip_config: str
+    macs: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
-    role: Role = Role.AUTO
+    kept_tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +473,18 @@ class Machine:
     name: str
     uuid: str
     address: str
+
+
+class Members(Protocol):
+    """What replacing a VM needs of the k3s cluster; K3sManager is the real one."""
+
+    def check_replaceable(self, name: str) -> None:
+        """Raise unless the replacement could join: token, CA, version at hand, a server answering."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """End the membership of a machine that is off: etcd member, Node, node-password secret."""
+        ...
 
 
 class Status(Enum):
@@ -465,13 +509,3 @@ class Outcome:
     @staticmethod
     def failed(node: str, problem: Problem) -> Outcome:
         return Outcome(node, Status.FAILED, problem.what, problem.why, problem.cure)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalImage:
-    """The image as verified: where it lies here (None: only its checksum is known), its name on the nodes."""
-
-    path: Path | None
-    sha256: str
-    size_bytes: int
-    stem: str

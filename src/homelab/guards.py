@@ -1,0 +1,145 @@
+"""Reasons not to delete a VM: pure functions over what was read, each a sentence with its cure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, VmFacts
+
+SYSTEM_DRIVES = ("efidisk", "tpmstate")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """What hangs on a VM outside its config. None: could not be read, which forbids deleting."""
+
+    has_snapshots: bool | None = False
+    firewall_rules: int | None = 0
+    acl_paths: tuple[str, ...] | None = ()
+    replication_jobs: tuple[str, ...] | None = ()
+
+
+def proxmox_guards(vm: VmFacts, expected_name: str, attached: Attachments) -> tuple[Guard, ...]:
+    """All reasons that Proxmox itself shows. Empty: nothing there speaks against deleting."""
+    return (*_state_guards(vm, expected_name), *_config_guards(vm), *_attachment_guards(vm, attached))
+
+
+def _state_guards(vm: VmFacts, expected_name: str) -> Iterator[Guard]:
+    if vm.config.is_template:
+        yield Guard(
+            "it is a template",
+            f"rename the template, or set another VM_NAME_n: qm set {vm.vmid} --name ...",
+            is_absolute=True,
+        )
+    if vm.config.is_protected:
+        yield Guard("its protection is on", f"qm set {vm.vmid} --protection 0", is_absolute=True)
+    if vm.status.lock:
+        yield Guard(
+            f"it is locked ({vm.status.lock})",
+            f"wait for the {vm.status.lock} to end; if none is running: qm unlock {vm.vmid}",
+            is_absolute=True,
+        )
+    if vm.status.is_ha_managed:
+        yield Guard("it is managed by Proxmox HA", f"ha-manager remove vm:{vm.vmid}")
+    if vm.config.name.lower() != expected_name:
+        yield Guard(
+            f"its name is {vm.config.name or '(none)'}, not {expected_name}",
+            f"set VM_NAME_n to {vm.config.name or 'its name'} if it is the right VM",
+        )
+
+
+def _config_guards(vm: VmFacts) -> Iterator[Guard]:
+    for drive in data_drives(vm):
+        yield Guard(
+            f"it has the data disk {drive.key} ({drive.volume})",
+            f"move it to another VM (qm disk move {vm.vmid} {drive.key} --target-vmid ...) or detach and remove it",
+        )
+    for key in sorted(key for key in vm.config.values if PASSTHROUGH_KEY.fullmatch(key)):
+        yield Guard(f"it uses host hardware ({key})", f"qm set {vm.vmid} --delete {key}, and add it again afterwards")
+
+
+def data_drives(vm: VmFacts) -> tuple[Drive, ...]:
+    """Drives that are not the boot disk, cloud-init, an empty CD drive, EFI or TPM state."""
+    disks = [drive for drive in vm.config.drives if not drive.is_cdrom and not drive.key.startswith(SYSTEM_DRIVES)]
+    boot = next((key for key in vm.config.boot_drives if any(disk.key == key for disk in disks)), "")
+    return tuple(disk for disk in disks if disk.key != boot)
+
+
+def _attachment_guards(vm: VmFacts, attached: Attachments) -> Iterator[Guard]:
+    vmid = vm.vmid
+    if attached.has_snapshots is None:
+        yield _unread("snapshots", f"qm listsnapshot {vmid}")
+    elif attached.has_snapshots:
+        yield Guard("it has snapshots", f"qm listsnapshot {vmid}, then qm delsnapshot {vmid} NAME")
+    if attached.replication_jobs is None:
+        yield _unread("replication jobs", "pvesr list")
+    elif attached.replication_jobs:
+        jobs = ", ".join(attached.replication_jobs)
+        yield Guard(f"it is replicated ({jobs})", f"pvesr delete {attached.replication_jobs[0]}")
+    if attached.firewall_rules is None:
+        yield _unread("firewall rules", f"pvesh get /nodes/{vm.node}/qemu/{vmid}/firewall/rules")
+    elif attached.firewall_rules:
+        yield Guard(
+            f"it has {attached.firewall_rules} firewall rule(s) of its own",
+            f"note them down and remove /etc/pve/firewall/{vmid}.fw",
+        )
+    if attached.acl_paths is None:
+        yield _unread("permissions", "pveum acl list")
+    elif attached.acl_paths:
+        yield Guard(
+            "permissions of its own are given on it",
+            f"pveum acl list shows them for {attached.acl_paths[0]}; give them on a pool or on /vms instead",
+        )
+
+
+def _unread(what: str, command: str) -> Guard:
+    return Guard(f"its {what} cannot be read", f"look at them with: {command}")
+
+
+def k3s_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
+    """Reasons that lie in the cluster: membership unknown, somebody else's name, too few voters."""
+    was_member = bool(MEMBER_TAGS & vm.config.tags)
+    if not k3s.is_wanted:
+        return (_member_without_join(),) if was_member else ()
+    if k3s.problem:
+        return (
+            Guard(
+                "k3s cannot be asked, and this VM is or may be a member",
+                f"{k3s.problem.cure or 'make K3S_EXISTING_NODE_IP answer'}, then run again",
+            ),
+        )
+    return tuple(_known_member_guards(vm, k3s))
+
+
+def _member_without_join() -> Guard:
+    return Guard(
+        "it was joined to a k3s cluster, and K3S_EXISTING_NODE_IP is not set",
+        "set K3S_EXISTING_NODE_IP so that its membership can be ended properly",
+    )
+
+
+def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
+    name = vm.config.name.lower()
+    node = k3s.node(name)
+    if node and node.is_ready and node.system_uuid != vm.config.uuid:
+        yield Guard(
+            f"another machine is a Ready member under the name {name}",
+            f"kubectl get node {name} -o wide shows which; rename one of the two (VM_NAME_n)",
+        )
+    if node and k3s.asked_at in node.addresses:
+        yield Guard(
+            f"it holds K3S_EXISTING_NODE_IP ({k3s.asked_at}), where the token comes from",
+            "set K3S_EXISTING_NODE_IP to another Ready server",
+        )
+    is_server = TAG_SERVER in vm.config.tags or bool(node and node.is_server)
+    if is_server and len(k3s.healthy_voters) < 3:
+        yield Guard(
+            f"it is or was a k3s server, and only {len(k3s.healthy_voters)} etcd voter(s) are healthy (3 are needed)",
+            "bring the other servers to Ready: kubectl get nodes",
+        )
+
+
+def lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+    """What is left of the guards when a person insists: protection, locks and templates stay."""
+    return tuple(guard for guard in guards if guard.is_absolute)

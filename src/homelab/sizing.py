@@ -1,0 +1,46 @@
+"""Ratios of a host become cores and MiB; pure."""
+
+from __future__ import annotations
+
+from homelab.errors import NodeFailed
+from homelab.models import MIB, HostStatus
+from homelab.settings import NodeConfig
+
+LEAST_MEMORY_MIB = 2048
+
+
+def cores(node: NodeConfig, host: HostStatus) -> int:
+    """CPU_RATIO_n of the host's threads, rounded down, at least 1; VM_CORES_n wins.
+
+    Raises NodeFailed when VM_CORES_n is more than the host has (Proxmox would refuse to start the VM).
+    """
+    wanted = node.cores or max(1, int(host.threads * node.cpu_ratio))
+    if wanted > host.threads:
+        raise NodeFailed(
+            f"{node.name}: {wanted} cores are too many",
+            f"the host has {host.threads} threads",
+            f"set {node.key('VM_CORES')} to {host.threads} or less",
+        )
+    return wanted
+
+
+def memory_mib(node: NodeConfig, host: HostStatus, *, reserve_mib: int, reclaimed_bytes: int = 0) -> int:
+    """MEMORY_RATIO_n of the host's total memory in MiB, but never more than is free less the reserve.
+
+    `reclaimed_bytes` is what a VM about to be replaced holds now. VM_MEMORY_n is taken as it is, or refused.
+    Raises NodeFailed with the numbers when it does not fit.
+    """
+    spare_mib = (host.memory_free_bytes + reclaimed_bytes) // MIB - reserve_mib
+    wanted_mib = node.memory_mib or int(host.memory_total_bytes / MIB * node.memory_ratio)
+    granted_mib = wanted_mib if node.memory_mib else min(wanted_mib, spare_mib)
+    if granted_mib > spare_mib or (granted_mib < LEAST_MEMORY_MIB and not node.memory_mib):
+        least_mib = node.memory_mib or LEAST_MEMORY_MIB
+        raise NodeFailed(
+            f"{node.name}: not enough memory for the VM",
+            f"{least_mib} MiB are needed, {max(spare_mib, 0)} MiB can be given "
+            f"({(host.memory_free_bytes + reclaimed_bytes) // MIB} MiB free less {reserve_mib} MiB for the host; "
+            f"{node.memory_ratio:g} of {host.memory_total_bytes // MIB} MiB was asked for)",
+            f"stop or shrink other guests on {node.name}, set {node.key('VM_MEMORY')} (MiB) to what may be used, "
+            f"or set {node.key('NODE_ENABLED')}=0",
+        )
+    return granted_mib
