@@ -1,0 +1,259 @@
+"""Looks at every node's VM and says what state it is in. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from homelab import guards
+from homelab.errors import HomelabError, NodeFailed, NotThere, Problem
+from homelab.models import (
+    TAG_UNFINISHED,
+    ClusterStatus,
+    Facts,
+    Guard,
+    K3sFacts,
+    NodeFacts,
+    PowerHistory,
+    Verdict,
+    VmFacts,
+    VmRow,
+)
+from homelab.proxmox.client import Proxmox
+from homelab.settings import Config, NodeConfig
+
+PARALLEL_READS = 64
+NO_QUORUM = Problem(
+    "the Proxmox cluster has no quorum",
+    "nothing may be written until most of its members are back",
+    "pvecm status on a node shows which members are missing",
+)
+SEES_TOO_LITTLE = Problem(
+    "no VM of that name is visible",
+    "but the API token may not see all VMs",
+    "give the token VM.Audit: pveum acl modify /vms --tokens 'USER@REALM!ID' --roles PVEAuditor",
+)
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Every VM of the cluster by name, or why the list cannot be trusted to be complete."""
+
+    rows: tuple[VmRow, ...]
+    problem: Problem | None = None
+
+    def named(self, name: str) -> tuple[VmRow, ...]:
+        """Case does not count: a Node's name is always lower case, an older VM's may not be."""
+        return tuple(row for row in self.rows if row.name.lower() == name and not row.is_container)
+
+    def numbered(self, vmid: int) -> VmRow | None:
+        return next((row for row in self.rows if row.vmid == vmid), None)
+
+
+class VMHealthChecker:
+    """Observes; gives each configured node's VM a verdict with its reason."""
+
+    def __init__(
+        self, pve: Proxmox, config: Config, cluster: ClusterStatus | None, unreached: Mapping[str, Problem]
+    ) -> None:
+        self._pve = pve
+        self._config = config
+        self._cluster = cluster
+        self._unreached = unreached
+
+    def observe(self, k3s: Callable[[], K3sFacts]) -> Facts:
+        """Look at everything side by side; `k3s` is asked at the same time."""
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
+            asked = pool.submit(k3s)
+            inventory = self._inventory()
+            seen = list(pool.map(lambda node: self._observe_node(node, inventory), self._config.nodes))
+            k3s_facts = asked.result()
+            judged = list(pool.map(lambda node: self._judge(node, k3s_facts), seen))
+        return Facts(tuple(judged), k3s_facts, self._config.warnings)
+
+    # --- which VMs are there ---------------------------------------------------------------------------------
+
+    def _inventory(self) -> Inventory:
+        """List all VMs of the cluster, with the names that the list itself does not know yet."""
+        try:
+            return Inventory(tuple(self._with_name(row) for row in self._pve.cluster_vms()))
+        except HomelabError as error:
+            return Inventory((), error.problem)
+
+    def _with_name(self, row: VmRow) -> VmRow:
+        if row.name or row.is_container:
+            return row
+        if row.node in self._pve.links:
+            try:
+                return replace(row, name=self._pve.vm_config(row.node, row.vmid).name)
+            except NotThere:
+                return replace(row, name="(gone)")
+        named = {other.vmid: other.name for other in self._pve.offline_vms(row.node)}
+        return replace(row, name=named.get(row.vmid, "(gone)"))
+
+    # --- one node --------------------------------------------------------------------------------------------
+
+    def _observe_node(self, node: NodeConfig, inventory: Inventory) -> NodeFacts:
+        if problem := self._unreached.get(node.name):
+            return _unreachable(node, problem)
+        if inventory.problem:
+            return _unknown(node, Problem("the VMs cannot be listed", str(inventory.problem), inventory.problem.cure))
+        try:
+            row = _ours(node, inventory)
+            return self._observe_vm(node, row) if row else self._observe_absence(node)
+        except HomelabError as error:
+            return _unknown(node, error.problem)
+
+    def _observe_absence(self, node: NodeConfig) -> NodeFacts:
+        """No VM of that name in the list: absent only if the list shows everything and the cluster has quorum."""
+        if not self._is_quorate():
+            return _unknown(node, NO_QUORUM)
+        if not self._pve.sees_all_vms():
+            return _unknown(node, SEES_TOO_LITTLE)
+        return NodeFacts(node, Verdict.ABSENT, f"no VM named {node.vm_name} in the cluster")
+
+    def _observe_vm(self, node: NodeConfig, row: VmRow) -> NodeFacts:
+        vm = VmFacts(
+            row.node, row.vmid, self._pve.vm_status(row.node, row.vmid), self._pve.vm_config(row.node, row.vmid)
+        )
+        verdict, reason, cure = _power_verdict(vm)
+        facts = NodeFacts(node, verdict, reason, cure, vm)
+        if verdict is Verdict.HEALTHY:
+            return facts
+        if row.node != node.name:
+            return _on_another_node(facts, row.node)
+        return self._observe_down(facts, vm)
+
+    def _observe_down(self, facts: NodeFacts, vm: VmFacts) -> NodeFacts:
+        """What only matters where a VM might be started or deleted: quorum, running tasks, uptimes."""
+        if not self._is_quorate():
+            return replace(facts, verdict=Verdict.UNKNOWN, reason=f"{facts.reason}; {NO_QUORUM}", cure=NO_QUORUM.cure)
+        if running := self._pve.tasks(vm.node, vmid=vm.vmid, is_active=True):
+            reason = f"a Proxmox task is running on it ({running[0].kind})"
+            cure = f"wait for it to end: pvesh get /nodes/{vm.node}/tasks --vmid {vm.vmid} --source active"
+            return replace(facts, verdict=Verdict.UNKNOWN, reason=reason, cure=cure)
+        return replace(facts, power=self._power_history(vm))
+
+    def _is_quorate(self) -> bool:
+        return self._cluster is not None and self._cluster.is_quorate
+
+    def _power_history(self, vm: VmFacts) -> PowerHistory:
+        uptime_s = _or_none(lambda: self._pve.host(vm.node).uptime_s)
+        now = _or_none(lambda: self._pve.host_time(vm.node))
+        return PowerHistory(
+            host_uptime_s=uptime_s,
+            host_boot_time=None if uptime_s is None or now is None else now - uptime_s,
+            last_vm_start_time=self._last_start(vm, now),
+        )
+
+    def _last_start(self, vm: VmFacts, now: int | None) -> int | None:
+        """When the VM's present or last run began, in the host's Unix time."""
+        if vm.status.status == "running":
+            return None if now is None else now - vm.status.uptime_s
+        tasks = _or_none(lambda: self._pve.tasks(vm.node, vmid=vm.vmid)) or ()
+        starts = [task.start_time for task in tasks if task.kind == "qmstart" and task.exit_status == "OK"]
+        return max(starts, default=None)
+
+    # --- with what k3s says ----------------------------------------------------------------------------------
+
+    def _judge(self, node: NodeFacts, k3s: K3sFacts) -> NodeFacts:
+        if node.verdict is Verdict.HEALTHY:
+            reason = why_not_member(node.found, k3s)
+            return replace(node, verdict=Verdict.JOINING, reason=reason) if reason else node
+        if node.vm and (node.is_down or node.verdict is Verdict.UNFINISHED):
+            return replace(node, guards=self.reasons_against_deleting(node.vm, node.config.vm_name, k3s))
+        return node
+
+    def reasons_against_deleting(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
+        """Every guard that Proxmox and k3s show for this VM."""
+        attached = guards.Attachments(
+            has_snapshots=_or_none(lambda: self._pve.has_snapshots(vm.node, vm.vmid)),
+            firewall_rules=_or_none(lambda: self._pve.firewall_rule_count(vm.node, vm.vmid)),
+            acl_paths=_or_none(lambda: self._pve.vm_acl_paths(vm.vmid)),
+            replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
+        )
+        return (*guards.proxmox_guards(vm, expected_name, attached), *guards.k3s_guards(vm, k3s))
+
+
+def why_not_member(vm: VmFacts, k3s: K3sFacts) -> str:
+    """Empty when the VM is a Ready member, proven by its uuid, or when no cluster is asked for."""
+    if not k3s.is_wanted:
+        return ""
+    if k3s.problem:
+        return f"running; k3s cannot be asked ({k3s.problem})"
+    node = k3s.node(vm.config.name.lower())
+    if node is None:
+        return "running, not in the cluster yet"
+    if node.system_uuid != vm.config.uuid:
+        return f"running; the Node {node.name} is another machine"
+    return "" if node.is_ready else f"running; its Node {node.name} is not Ready"
+
+
+def _ours(node: NodeConfig, inventory: Inventory) -> VmRow | None:
+    """The one VM that belongs to this node: by VMID_n (whose name must match), else by name."""
+    found = inventory.named(node.vm_name)
+    if node.vmid is not None and (row := inventory.numbered(node.vmid)):
+        if row.name.lower() != node.vm_name:
+            raise NodeFailed(
+                f"{node.key('VMID')}={node.vmid} is another VM",
+                f"it is named {row.name or '(none)'} on {row.node}, not {node.vm_name}",
+                f"correct {node.key('VMID')}, or set {node.key('VM_NAME')}={row.name}",
+            )
+        found = tuple({row.vmid: row, **{other.vmid: other for other in found}}.values())
+    if node.vmid is not None and any(row.vmid != node.vmid for row in found):
+        raise NodeFailed(*_two_names(node, found))
+    if len(found) > 1:
+        raise NodeFailed(*_two_names(node, found))
+    return found[0] if found else None
+
+
+def _two_names(node: NodeConfig, found: tuple[VmRow, ...]) -> tuple[str, str, str]:
+    where = ", ".join(f"{row.vmid} on {row.node}" for row in found)
+    return (
+        f"{node.vm_name} is not one VM",
+        f"that name is carried by {where}",
+        f"rename or remove the wrong one, or set {node.key('VMID')} to the right one",
+    )
+
+
+def _power_verdict(vm: VmFacts) -> tuple[Verdict, str, str]:
+    """Verdict, reason and cure from what Proxmox shows of the VM's power; membership comes later."""
+    status = vm.status
+    if TAG_UNFINISHED in vm.config.tags:
+        return Verdict.UNFINISHED, f"left unfinished by an earlier run ({status.qmpstatus})", ""
+    if status.status == status.qmpstatus == "running":
+        return Verdict.HEALTHY, "running", ""
+    if status.lock:
+        cure = f"wait for the {status.lock} to end; if nothing is running: qm unlock {vm.vmid}"
+        return Verdict.UNKNOWN, f"it is locked ({status.lock})", cure
+    if status.status == status.qmpstatus == "stopped":
+        return Verdict.STOPPED, "VM is stopped", ""
+    if (status.status, status.qmpstatus) == ("running", "paused"):
+        return Verdict.PAUSED, "VM is paused", ""
+    cure = f"look at it on the node: qm status {vm.vmid} --verbose; if it is beyond help: scripts/delete_vm.py"
+    return Verdict.UNKNOWN, f"its state is {status.qmpstatus or status.status}", f"{cure} {vm.node} {vm.vmid}"
+
+
+def _on_another_node(facts: NodeFacts, where: str) -> NodeFacts:
+    reason = f"{facts.reason}, and it is on {where}, not on {facts.name}: left alone"
+    cure = f"move it back (qm migrate {facts.found.vmid} {facts.name}) or start it there"
+    return replace(facts, verdict=Verdict.UNKNOWN, reason=reason, cure=cure)
+
+
+def _unreachable(node: NodeConfig, problem: Problem) -> NodeFacts:
+    return NodeFacts(node, Verdict.UNREACHABLE, str(problem), problem.cure)
+
+
+def _unknown(node: NodeConfig, problem: Problem) -> NodeFacts:
+    return NodeFacts(node, Verdict.UNKNOWN, str(problem), problem.cure)
+
+
+def _or_none(read: Callable[[], Read]) -> Read | None:
+    """What was read, or None where it cannot be told."""
+    try:
+        return read()
+    except HomelabError:
+        return None
