@@ -1,0 +1,169 @@
+"""Brings the verified cloud image to the nodes that need it: known by checksum, fetched once, never a half file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from homelab import download
+from homelab.errors import HomelabError, NodeFailed, TimedOut, Undecided
+from homelab.models import ImageOnNode, StorageState, Wire
+from homelab.proxmox.client import Proxmox
+from homelab.proxmox.transport import Upload
+from homelab.runtime import Clock
+from homelab.settings import ImageConfig, NodeConfig
+
+EXTENSION = {"import": "qcow2", "iso": "img"}
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the image belongs on one node."""
+
+    storage: str
+    content: str
+    filename: str
+    is_shared: bool
+
+    @property
+    def volume(self) -> str:
+        return f"{self.storage}:{self.content}/{self.filename}"
+
+
+@dataclass(slots=True)
+class ImageManager:
+    """One image for the whole run. `cache` is a folder of this machine that survives runs."""
+
+    pve: Proxmox
+    image: ImageConfig
+    cache: Path
+    clock: Clock
+    on_fetched: Callable[[str], None]
+    _sha256: str = ""
+    _local: Path | None = None
+    _once: threading.RLock = field(default_factory=threading.RLock)
+    _places: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def ensure(self, node: NodeConfig) -> ImageOnNode:
+        """Have the verified image on the node, and say how a VM there imports it.
+
+        Raises HomelabError: no storage for it, source not reachable, checksum wrong, upload failed.
+        """
+        place = self._place(node)
+        with self._lock(place.volume if place.is_shared else f"{node.name}/{place.volume}"):
+            if not self._is_there(node, place):
+                self._bring(node, place)
+        if place.content == "import":
+            return ImageOnNode(place.volume, needs_root=False)
+        return ImageOnNode(self.pve.image_path(node.name, place.volume), needs_root=True)
+
+    def sha256(self) -> str:
+        """The checksum that the image must have: IMAGE_SHA256, or the line in SHA256SUMS beside ISO_URL."""
+        with self._once:
+            if not self._sha256:
+                if self.image.sha256:
+                    self._sha256 = self.image.sha256
+                elif self.image.is_unverified:
+                    self._sha256 = download.sha256_of(self._fetch(None))
+                else:
+                    self._sha256 = published_sha256(self.image, self.clock)
+            return self._sha256
+
+    # --- where it belongs ------------------------------------------------------------------------------------
+
+    def _place(self, node: NodeConfig) -> Place:
+        """Choose the storage: `import` content serves any wire; `iso` content needs root over SSH for the import."""
+        storages = [storage for storage in self._candidates(node) if storage.is_active and storage.is_enabled]
+        stem = f"{Path(self.image.name).stem}-{self.sha256()[:12]}"
+        for content in ("iso", "import") if self.pve.wire(node.name) is Wire.SSH else ("import", "iso"):
+            for storage in storages:
+                if content in storage.content:
+                    return Place(storage.name, content, f"{stem}.{EXTENSION[content]}", storage.is_shared)
+        usable = ", ".join(s.name for s in self.pve.storages(node.name) if s.content & set(EXTENSION)) or "none"
+        raise NodeFailed(
+            f"{node.name}: no storage takes the image",
+            f"storages with content iso or import: {usable}",
+            f"set {node.key('ISO_STORAGE')} to one of them, or allow it: pvesm set local --content iso,import,...",
+        )
+
+    def _candidates(self, node: NodeConfig) -> list[StorageState]:
+        """ISO_STORAGE_n alone if set; else STORAGE_n before all others."""
+        storages = self.pve.storages(node.name)
+        if node.image_storage:
+            return [storage for storage in storages if storage.name == node.image_storage]
+        return sorted(storages, key=lambda storage: (storage.name != node.storage, storage.name != "local"))
+
+    def _lock(self, key: str) -> threading.Lock:
+        with self._once:
+            return self._places.setdefault(key, threading.Lock())
+
+    # --- is it there, and is it whole ------------------------------------------------------------------------
+
+    def _is_there(self, node: NodeConfig, place: Place) -> bool:
+        """The name carries the checksum; its content is hashed again on the node before it is believed."""
+        rows = self.pve.storage_content(node.name, place.storage, content=place.content)
+        if not any(row.volume == place.volume for row in rows):
+            return False
+        try:
+            path = self.pve.image_path(node.name, place.volume)
+            return self.pve.file_sha256(node.name, path) == self.sha256()
+        except HomelabError:
+            return False
+
+    # --- bringing it -----------------------------------------------------------------------------------------
+
+    def _bring(self, node: NodeConfig, place: Place) -> None:
+        if self.pve.wire(node.name) is Wire.API and not self.image.is_unverified and self._node_fetches(node, place):
+            return
+        local = self._local_copy()
+        upload = Upload(local, node.name, place.storage, place.content, place.filename, self.sha256())
+        self.pve.upload(upload)
+        self.on_fetched(f"{node.name}: image uploaded to {place.volume}")
+
+    def _node_fetches(self, node: NodeConfig, place: Place) -> bool:
+        """Let the node download it by itself, with the checksum; False where it cannot."""
+        try:
+            self.pve.download_url(
+                node.name,
+                place.storage,
+                self.image.url,
+                place.filename,
+                content=place.content,
+                sha256=self.sha256(),
+            )
+        except (TimedOut, Undecided):
+            raise
+        except HomelabError:
+            return False
+        self.on_fetched(f"{node.name}: image downloaded by the node to {place.volume}")
+        return True
+
+    def _local_copy(self) -> Path:
+        with self._once:
+            return self._local or self._fetch(self.sha256())
+
+    def _fetch(self, sha256: str | None) -> Path:
+        target = self.cache / (f"{sha256[:12]}-{self.image.name}" if sha256 else self.image.name)
+        if sha256 is None or not target.exists() or download.sha256_of(target) != sha256:
+            download.fetch(self.image.url, target, sha256=sha256, clock=self.clock)
+            self.on_fetched(f"downloaded {self.image.url}")
+        self._local = target
+        return target
+
+
+def published_sha256(image: ImageConfig, clock: Clock) -> str:
+    """The checksum of the image in the SHA256SUMS beside its URL (lines `<sha256> *<name>`)."""
+    folder, _, name = image.url.rpartition("/")
+    text = download.fetch_text(f"{folder}/{SUMS}", clock=clock)
+    for line in text.splitlines():
+        checksum, _, listed = line.partition(" ")
+        if listed.lstrip(" *") == name and len(checksum) == 64:
+            return checksum.lower()
+    raise HomelabError(
+        f"no checksum for {name}",
+        f"it is not listed in {folder}/{SUMS}",
+        "set IMAGE_SHA256 to the image's checksum, or IMAGE_UNVERIFIED=1 to use it unchecked",
+    )
