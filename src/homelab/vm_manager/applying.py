@@ -1,0 +1,166 @@
+"""Carries out one node's plan, looking before each step that changes something."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from homelab.errors import HomelabError, NodeFailed, TaskFailed, TimedOut
+from homelab.models import (
+    Action,
+    Guard,
+    ImageOnNode,
+    Members,
+    NodePlan,
+    Outcome,
+    Status,
+    Verdict,
+    VmFacts,
+)
+from homelab.proxmox.client import Proxmox
+from homelab.settings import Config, NodeConfig
+from homelab.vm_manager.creating import Made, VmidPool, create_vm, finish_vm
+from homelab.vm_manager.deleting import delete_vm, refuse_if_guarded
+from homelab.vm_manager.preparing import specify
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one node: lines for the report, and its VM if that runs now."""
+
+    outcomes: tuple[Outcome, ...]
+    vm: VmFacts | None = None
+    is_new: bool = False
+
+
+@dataclass(slots=True)
+class Replacements:
+    """How many VMs may still be replaced in this run (MAX_REPLACEMENTS)."""
+
+    left: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> bool:
+        with self._lock:
+            self.left -= 1
+            return self.left >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class VmManager:
+    """What applying a plan needs beside the plan itself.
+
+    `image` brings the image to a node and says how to use it there; `guards` reads again what speaks against deleting.
+    """
+
+    pve: Proxmox
+    config: Config
+    members: Members
+    image: Callable[[NodeConfig], ImageOnNode]
+    guards: Callable[[VmFacts, str], tuple[Guard, ...]]
+    replacements: Replacements
+    vmids: VmidPool = field(default_factory=VmidPool)
+    deletions: threading.Lock = field(default_factory=threading.Lock)
+
+    def apply(self, node: NodePlan) -> Result:
+        """Bring the node's VM to what the plan says. Errors become outcomes; the other nodes are not concerned."""
+        try:
+            return self._apply(node)
+        except HomelabError as error:
+            return Result((Outcome.failed(node.name, error.problem),))
+
+    def _apply(self, node: NodePlan) -> Result:
+        match node.action:
+            case Action.KEEP | Action.NOTHING:
+                return _kept(node)
+            case Action.CREATE:
+                return self._create(node, "created")
+            case Action.REPLACE:
+                return self._replace(node)
+            case Action.START:
+                return self._start(node)
+            case Action.FINISH:
+                return self._finish(node)
+
+    def _create(self, node: NodePlan, what: str) -> Result:
+        spec = specify(self.pve, self.config, node)
+        made = create_vm(
+            self.pve,
+            self.config,
+            node.name,
+            spec,
+            self.image(node.config),
+            new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),
+        )
+        return _made(node, made, f"{what}: {spec.cores} cores, {spec.memory_mib} MiB")
+
+    def _replace(self, node: NodePlan) -> Result:
+        """Delete and create anew, once everything that the new VM needs is known to be there."""
+        vm = node.facts.found
+        self.members.check_replaceable(vm.config.name.lower())
+        specify(self.pve, self.config, node)
+        self.image(node.config)
+        with self.deletions:
+            refuse_if_guarded(vm, self.guards(vm, node.config.vm_name))
+            delete_vm(self.pve, vm, self.members)
+        return self._create(node, f"deleted ({node.reason}) and recreated")
+
+    def _start(self, node: NodePlan) -> Result:
+        vm = node.facts.found
+        try:
+            self._power_on(vm)
+        except (TaskFailed, TimedOut) as error:
+            if not node.may_replace or not self.replacements.take():
+                raise NodeFailed(f"{node.facts.vm_title} does not start", str(error), error.cure) from error
+            return self._replace(node)
+        return self._running(node, f"started ({node.reason})")
+
+    def _power_on(self, vm: VmFacts) -> None:
+        if vm.status.status == "running":
+            self.pve.resume_vm(vm.node, vm.vmid)
+        else:
+            self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
+
+    def _finish(self, node: NodePlan) -> Result:
+        vm = node.facts.found
+        if vm.status.lock:
+            raise NodeFailed(f"{node.facts.vm_title} is not finished", f"it is locked ({vm.status.lock})", _unlock(vm))
+        if vm.status.qmpstatus != "running":
+            self._power_on(vm)
+        finish_vm(self.pve, vm.node, vm.vmid)
+        return self._running(node, "finished (an earlier run was interrupted)")
+
+    def _running(self, node: NodePlan, what: str) -> Result:
+        vm = node.facts.found
+        now = VmFacts(vm.node, vm.vmid, self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid))
+        return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}"),), now)
+
+
+def _unlock(vm: VmFacts) -> str:
+    return f"if no task is running on it: qm unlock {vm.vmid}, then run again"
+
+
+def _kept(node: NodePlan) -> Result:
+    running = node.facts.vm if node.action is Action.KEEP and not node.facts.is_down else None
+    if node.problem:
+        return Result((Outcome.failed(node.name, node.problem),), running)
+    if running is None:
+        return Result((Outcome(node.name, Status.SKIPPED, f"{node.facts.vm_title} is left as it is: {node.reason}"),))
+    return Result((Outcome(node.name, Status.OK, _running_title(node, running)),), running)
+
+
+def _running_title(node: NodePlan, vm: VmFacts) -> str:
+    notes = [] if vm.is_ours else ["not made by homelab"]
+    notes += [] if vm.node == node.name else [f"on {vm.node}, not on {node.name}: kept there"]
+    note = f" ({'; '.join(notes)})" if notes else ""
+    if node.facts.verdict is Verdict.HEALTHY:
+        return f"{node.facts.vm_title} is healthy, skipping.{note}"
+    return f"{node.facts.vm_title} is {node.reason}{note}"
+
+
+def _made(node: NodePlan, made: Made, what: str) -> Result:
+    title = f"VM {made.vm.config.name} (vmid={made.vm.vmid})"
+    lines = [Outcome(node.name, Status.CHANGED, f"{title} {what}, running")]
+    lines += [Outcome(node.name, Status.SKIPPED, loss.what, loss.why, loss.cure) for loss in made.losses]
+    return Result(tuple(lines), made.vm, is_new=True)

@@ -1,0 +1,110 @@
+"""Makes a VM from the cloud image and starts it for the first time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from homelab import cloud_init
+from homelab.errors import HomelabError, NodeFailed, Problem, Refused
+from homelab.models import TAG_UNFINISHED, ImageOnNode, VmFacts, VmSpec
+from homelab.proxmox.client import Proxmox
+from homelab.settings import Config
+
+VMID_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class VmidPool:
+    """Gives out VMIDs one at a time; Proxmox' own nextid reserves nothing."""
+
+    _given: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_free(self, pve: Proxmox, node: str, disk_storage: str) -> int:
+        """The lowest id that no VM has, that was not given out in this run, and that has no leftover volumes."""
+        with self._lock:
+            vmid = pve.next_vmid()
+            taken = {row.vmid for row in pve.cluster_vms()} | self._given
+            for candidate in range(vmid, vmid + len(taken) + VMID_TRIES):
+                if candidate not in taken and not pve.storage_content(node, disk_storage, vmid=candidate):
+                    self._given.add(candidate)
+                    return candidate
+        raise NodeFailed(
+            f"{node}: no VMID is free of leftovers",
+            f"volumes of deleted VMs are left on {disk_storage}, from {vmid} on",
+            f"pvesm list {disk_storage} shows them, pvesm free VOLUME removes one",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A VM that was made and runs. `losses` says what it had to do without."""
+
+    vm: VmFacts
+    losses: tuple[Problem, ...] = ()
+
+
+def create_vm(
+    pve: Proxmox, config: Config, node: str, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]
+) -> Made:
+    """Create, grow, start and mark as finished. Returns once Proxmox reports the VM running.
+
+    Raises what the client raises; a VM that was begun carries the tag homelab-unfinished, and the next run goes on.
+    """
+    spec = _create(pve, config, node, spec, image, new_vmid)
+    pve.resize_disk(node, spec.vmid, "scsi0", spec.disk_bytes)
+    if config.guest.password:
+        pve.set_password(node, spec.vmid, config.guest.password)
+    losses = _attach_vendor_data(pve, node, spec)
+    pve.start_vm(node, spec.vmid, timeout_s=config.guest.start_timeout_s)
+    return Made(finish_vm(pve, node, spec.vmid), losses)
+
+
+def _create(
+    pve: Proxmox, config: Config, node: str, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]
+) -> VmSpec:
+    path = image.source if image.needs_root else None
+    if spec.vmid:
+        pve.create_vm(node, cloud_init.vm_parameters(spec, config.guest, image), import_path=path)
+        return spec
+    for _ in range(VMID_TRIES):
+        spec = replace(spec, vmid=new_vmid())
+        try:
+            pve.create_vm(node, cloud_init.vm_parameters(spec, config.guest, image), import_path=path)
+        except Refused as error:
+            if f"VM {spec.vmid} already exists" not in error.why:
+                raise
+        else:
+            return spec
+    raise NodeFailed(f"{node}: no VMID could be taken", f"{VMID_TRIES} were taken by others meanwhile", "run again")
+
+
+def _attach_vendor_data(pve: Proxmox, node: str, spec: VmSpec) -> tuple[Problem, ...]:
+    """Bring the snippet that installs the guest agent; without it the VM runs all the same, and the loss is named."""
+    try:
+        storage = next(
+            (storage for storage in pve.storages(node) if "snippets" in storage.content and storage.is_active), None
+        )
+        if storage is None:
+            raise NodeFailed(
+                f"{node}: no storage takes snippets",
+                "so the guest agent is not installed",
+                "pvesm set local --content iso,vztmpl,backup,snippets,import",
+            )
+        text = cloud_init.vendor_data()
+        volume = pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
+        pve.set_vm(node, spec.vmid, {"cicustom": f"vendor={volume}"})
+    except HomelabError as error:
+        return (error.problem,)
+    return ()
+
+
+def finish_vm(pve: Proxmox, node: str, vmid: int) -> VmFacts:
+    """Take away what was only for the first boot: the tag and the snippet (a missing one would stop a later start)."""
+    config = pve.vm_config(node, vmid)
+    tags = ";".join(sorted(config.tags - {TAG_UNFINISHED}))
+    unwanted = ("cicustom",) if "cicustom" in config.values else ()
+    config = pve.set_vm(node, vmid, {"tags": tags}, delete=unwanted, digest=config.digest)
+    return VmFacts(node, vmid, pve.vm_status(node, vmid), config)

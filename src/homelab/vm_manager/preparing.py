@@ -1,0 +1,93 @@
+"""Before the first write to a node: what its VM will be, and whether there is room for it. Read-only."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from homelab import sizing
+from homelab.errors import HomelabError, NodeFailed
+from homelab.models import GIB, MEMBER_TAGS, TAG, TAG_UNFINISHED, NodePlan, Plan, StorageState, VmSpec
+from homelab.proxmox.client import Proxmox
+from homelab.settings import Config, NodeConfig
+
+THIN_KINDS = frozenset({"lvmthin", "zfspool", "dir", "nfs", "cifs", "btrfs", "rbd"})
+IMAGE_ROOM_BYTES = 4 * GIB
+KEPT_KEYS = ("description", "startup")
+
+
+def check_room(pve: Proxmox, config: Config, plan: Plan) -> Plan:
+    """The plan with every node dropped that has no room for the VM it is to get."""
+
+    def check(node: NodePlan) -> NodePlan:
+        if not node.makes_vm:
+            return node
+        try:
+            specify(pve, config, node)
+        except HomelabError as error:
+            return node.dropped(error.problem)
+        return node
+
+    with ThreadPoolExecutor(max_workers=max(1, len(plan.nodes))) as pool:
+        return replace(plan, nodes=tuple(pool.map(check, plan.nodes)))
+
+
+def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
+    """The VM to be made on this node, sized by what the host has now. `vmid` is 0 where one has yet to be found.
+
+    Raises NodeFailed (key, pair of SSH keys, storage, memory) or what the reads raise.
+    """
+    wanted = node.config
+    if not config.guest.public_keys:
+        raise NodeFailed(
+            f"{node.name}: no SSH public key for the VM",
+            "none was found in ~/.ssh, and a VM without one could not be logged in to",
+            "make one with ssh-keygen -t ed25519, or set SSH_PUBKEY_PATH",
+        )
+    check_storage(wanted, pve.storages(node.name))
+    host = pve.host(node.name)
+    old = node.facts.vm
+    return VmSpec(
+        name=wanted.vm_name,
+        vmid=old.vmid if old else wanted.vmid or 0,
+        cores=sizing.cores(wanted, host),
+        memory_mib=sizing.memory_mib(
+            wanted,
+            host,
+            reserve_mib=config.policy.host_reserve_mib,
+            reclaimed_bytes=old.status.memory_bytes if old else 0,
+        ),
+        cpu_type=config.guest.cpu_type,
+        bridges=wanted.bridges,
+        disk_storage=wanted.disk_storage,
+        disk_bytes=wanted.disk_bytes,
+        ip_config=wanted.ip_config,
+        macs=old.config.macs if old else {},
+        kept={key: text for key, text in old.config.values.items() if key in KEPT_KEYS} if old else {},
+        kept_tags=old.config.tags - {TAG, TAG_UNFINISHED} - MEMBER_TAGS if old else frozenset(),
+    )
+
+
+def check_storage(node: NodeConfig, storages: tuple[StorageState, ...]) -> None:
+    """Raise NodeFailed unless the disk storage exists here, is active, takes disks and has room."""
+    usable = ", ".join(s.name for s in storages if "images" in s.content and s.is_active) or "none"
+    key = f"{node.key('IMG_STORAGE')} (or {node.key('STORAGE')})"
+    storage = next((storage for storage in storages if storage.name == node.disk_storage), None)
+    cure = f"set {key} to one of: {usable}"
+    if storage is None or not storage.is_enabled:
+        raise NodeFailed(
+            f"{node.name}: storage {node.disk_storage} is not there", f"storages for disks: {usable}", cure
+        )
+    if "images" not in storage.content:
+        content = ", ".join(sorted(storage.content))
+        raise NodeFailed(f"{node.name}: storage {storage.name} takes no VM disks", f"its content is {content}", cure)
+    if not storage.is_active:
+        why = "Proxmox shows it as not active"
+        raise NodeFailed(f"{node.name}: storage {storage.name} is not active", why, f"pvesm status; or {cure}")
+    needed = IMAGE_ROOM_BYTES if storage.kind in THIN_KINDS else node.disk_bytes
+    if storage.free_bytes < needed:
+        raise NodeFailed(
+            f"{node.name}: storage {storage.name} is full",
+            f"{needed / GIB:.1f} GiB are needed, {storage.free_bytes / GIB:.1f} GiB are free",
+            f"free some space on it, or {cure}",
+        )
