@@ -1,0 +1,155 @@
+"""Finds a VM on the network, proves that it is the right one, and waits until its first boot is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from homelab import cloud_init
+from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut, Unreachable
+from homelab.models import VmFacts
+from homelab.proxmox.answers import AgentInterface
+from homelab.proxmox.client import Proxmox
+from homelab.runtime import Clock, wait_for
+from homelab.settings import Config, NodeConfig
+from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Shell, Shells, Trust
+
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+FIRST_BOOT_EXTRA_S = 420
+CLOUD_INIT_TIMEOUT_S = 900
+CLOUD_INIT_OVER = frozenset({"done", "error", "disabled", "degraded done"})
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFinder:
+    """Logs in to the VMs of this run."""
+
+    pve: Proxmox
+    config: Config
+    shells: Shells
+    clock: Clock
+    on_learned: Callable[[str], None]
+
+    def login(self, node: NodeConfig, vm: VmFacts, *, is_new: bool) -> Shell:
+        """A shell on the VM, once it answers.
+
+        Raises NodeFailed `running, not responding` when neither agent nor SSH answers in time.
+        """
+        timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if is_new else 0)
+        address = cloud_init.static_address(node.ip_config) or self._address_by_agent(vm, timeout_s)
+        trust = self._trust(vm, is_new=is_new)
+        shell = self.shells.guest(address, self.config.ssh.guest_port, self.config.guest.user, trust)
+        self._wait_for_ssh(vm, shell, timeout_s)
+        return shell
+
+    def _address_by_agent(self, vm: VmFacts, timeout_s: float) -> str:
+        """The address on the interface that has net0's MAC, as the guest agent sees it."""
+        mac = vm.config.macs.get("net0", "")
+
+        def look() -> str:
+            try:
+                return address_of(self.pve.agent_interfaces(vm.node, vm.vmid), mac)
+            except HomelabError as error:
+                return f"!{error}"
+
+        try:
+            return wait_for(
+                look,
+                lambda seen: bool(seen) and not seen.startswith("!"),
+                clock=self.clock,
+                timeout_s=timeout_s,
+                what="the guest agent",
+            )
+        except TimedOut as error:
+            raise _not_responding(vm, error.why) from error
+
+    def _trust(self, vm: VmFacts, *, is_new: bool) -> Trust:
+        """The host key as the hypervisor's agent reads it; else learned once, from a VM that this run made."""
+        try:
+            return PinnedKey((self.pve.agent_file_read(vm.node, vm.vmid, HOST_KEY).strip(),))
+        except HomelabError as error:
+            if is_new:
+                return LearnOnce(self._learn)
+            raise NodeFailed(
+                f"VM {vm.config.name} (vmid={vm.vmid}): its SSH host key cannot be checked",
+                f"the guest agent does not give it: {error}",
+                "install and start qemu-guest-agent in the VM, and let the token read files through it "
+                "(VM.GuestAgent.FileRead; before Proxmox VE 9: VM.Monitor)",
+            ) from error
+
+    def _learn(self, host: str, port: int, key: HostKey) -> bool:
+        self.on_learned(f"learned the SSH host key of the new VM at {host}:{port}: {key}")
+        return True
+
+    def _wait_for_ssh(self, vm: VmFacts, shell: Shell, timeout_s: float) -> None:
+        def look() -> str:
+            try:
+                return "" if shell.run(["true"], timeout_s=15).exit_code == 0 else "the shell answers with an error"
+            except ChangedHostKey:
+                raise
+            except (Unreachable, TimedOut) as error:
+                return str(error)
+
+        try:
+            wait_for(look, lambda seen: not seen, clock=self.clock, timeout_s=timeout_s, what="SSH")
+        except TimedOut as error:
+            raise _not_responding(vm, error.why) from error
+
+    def wait_for_cloud_init(self, vm: VmFacts, shell: Shell) -> Problem | None:
+        """Wait until the first boot is over; returns what cloud-init could not do, if it went on all the same.
+
+        Raises NodeFailed when cloud-init failed (exit code 1), TimedOut when it does not end.
+        """
+
+        def look() -> tuple[int, str]:
+            result = shell.run(["cloud-init", "status", "--format", "json"], timeout_s=60)
+            return result.exit_code, result.stdout
+
+        exit_code, text = wait_for(
+            look,
+            lambda seen: seen[0] == 127 or cloud_init_state(seen[1]) in CLOUD_INIT_OVER,
+            clock=self.clock,
+            timeout_s=CLOUD_INIT_TIMEOUT_S,
+            what=f"VM {vm.config.name}: cloud-init does not end",
+            cure=f"look at it: ssh {shell.where} 'cloud-init status --long'",
+        )
+        if exit_code == 1:
+            log = shell.run(["tail", "-n", "5", "/var/log/cloud-init-output.log"]).stdout.strip()
+            raise NodeFailed(
+                f"VM {vm.config.name}: cloud-init failed",
+                log or "no log",
+                f"look at it: ssh {shell.where} 'cloud-init status --long'",
+            )
+        if exit_code == 2:
+            return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", text.strip()[:300], "")
+        return None
+
+
+def cloud_init_state(text: str) -> str:
+    """The `status` in the JSON of cloud-init; empty when it is not understood."""
+    try:
+        return str(json.loads(text)["status"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def address_of(interfaces: tuple[AgentInterface, ...], mac: str) -> str:
+    """The first address that others can use on the interface with this MAC; IPv4 before IPv6; empty: none yet."""
+    usable = [
+        address
+        for interface in interfaces
+        if interface.name != "lo" and interface.mac.upper() == mac
+        for address in interface.addresses
+        if not address.lower().startswith("fe80:") and not address.startswith("169.254.")
+    ]
+    return next((address for address in usable if "." in address), usable[0] if usable else "")
+
+
+def _not_responding(vm: VmFacts, why: str) -> NodeFailed:
+    return NodeFailed(
+        f"VM {vm.config.name} (vmid={vm.vmid}) is running, not responding",
+        why,
+        f"look at its console: qm terminal {vm.vmid} on {vm.node}; to make it anew: "
+        f"scripts/delete_vm.py {vm.node} {vm.vmid}, then run again",
+    )

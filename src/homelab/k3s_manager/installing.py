@@ -1,0 +1,138 @@
+"""Installs k3s on one guest: config first, a checked script, and a start that is never waited for blindly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import yaml
+
+from homelab.errors import NodeFailed
+from homelab.settings import K3sConfig, Role, Secret
+from homelab.shell import Shell
+
+SCRIPT = "/var/lib/homelab/install-k3s.sh"
+CONFIG = "/etc/rancher/k3s/config.yaml"
+INSTALL_TIMEOUT_S = 600
+TOKEN_LIKE = re.compile(r"K10[0-9a-f]{64}::\S+|\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class JoinOrder:
+    """What a guest needs to join: where, with what, as what."""
+
+    name: str
+    role: Role
+    server_address: str
+    token: Secret
+    version: str
+    script: str
+    shared_flags: dict[str, object]
+
+    @property
+    def unit(self) -> str:
+        return "k3s" if self.role is Role.SERVER else "k3s-agent"
+
+
+def check_server_reachable(shell: Shell, order: JoinOrder) -> None:
+    """Raise NodeFailed unless port 6443 of the server answers from inside the guest."""
+    url = f"https://{order.server_address}:6443/ping"
+    result = shell.run(["curl", "-sfk", "--max-time", "10", url], timeout_s=20)
+    if result.exit_code or result.stdout.strip() != "pong":
+        raise NodeFailed(
+            f"{order.name}: the k3s server cannot be reached from the VM",
+            f"{url}: curl exit code {result.exit_code}",
+            "check the bridge in NETWORK_IFACES_n, and firewalls between the VM and K3S_EXISTING_NODE_IP",
+        )
+
+
+def check_host_name(shell: Shell, order: JoinOrder) -> None:
+    """Raise NodeFailed unless the guest already bears the name under which it is to join."""
+    name = shell.run(["hostname"]).stdout.strip()
+    if name != order.name:
+        raise NodeFailed(
+            f"{order.name}: the VM calls itself {name or '(nothing)'}",
+            "it would join under the wrong name",
+            f"sudo hostnamectl set-hostname {order.name} in the VM, then run again",
+        )
+
+
+def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> None:
+    """Write config.yaml (0600), run the saved install script with the version of the cluster, start the service.
+
+    The token goes through standard input into the file; it is in no argument and no unit.
+    """
+    write_file(shell, CONFIG, config_text(order))
+    write_file(shell, SCRIPT, order.script)
+    result = shell.run(
+        ["sudo", "-n", "env", *_variables(order, k3s), "sh", SCRIPT],
+        timeout_s=INSTALL_TIMEOUT_S,
+    )
+    if result.exit_code:
+        raise NodeFailed(
+            f"{order.name}: the k3s install script failed",
+            f"exit code {result.exit_code}: {masked(result.stderr or result.stdout).strip()[-400:]}",
+            f"run it by hand to see why: ssh {shell.where} 'sudo sh {SCRIPT}'; check K3S_INSTALL_URL, K3S_ARTIFACT_URL",
+        )
+    restart(shell, order.unit)
+
+
+def restart(shell: Shell, unit: str) -> None:
+    """Enable and restart a service without waiting for it (its start blocks until a server answers)."""
+    for words in (["enable", unit], ["restart", "--no-block", unit]):
+        result = shell.run(["sudo", "-n", "systemctl", *words], timeout_s=60)
+        if result.exit_code:
+            raise NodeFailed(
+                f"{shell.where}: {unit} cannot be started",
+                masked(result.stderr).strip()[-400:],
+                f"ssh {shell.where} 'systemctl status {unit}'",
+            )
+
+
+def journal(shell: Shell, unit: str) -> str:
+    """The last lines of the service's log, without tokens."""
+    result = shell.run(["sudo", "-n", "journalctl", "-u", unit, "-n", "30", "--no-pager", "-o", "cat"])
+    return masked(result.stdout)
+
+
+def config_text(order: JoinOrder) -> str:
+    """config.yaml: the server to join (never cluster-init), the token, the name; on servers the shared settings."""
+    document: dict[str, object] = {
+        "server": f"https://{order.server_address}:6443",
+        "token": order.token.reveal(),
+        "node-name": order.name,
+    }
+    if order.role is Role.SERVER:
+        document.update(order.shared_flags)
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def write_file(shell: Shell, path: str, text: str) -> None:
+    """Put a root-owned 0600 file in place, whole or not at all."""
+    folder = path.rpartition("/")[0]
+    command = f"umask 077 && mkdir -p {folder} && cat > {path}.new && mv -f {path}.new {path}"
+    result = shell.run(["sudo", "-n", "sh", "-c", command], stdin=text.encode(), timeout_s=60)
+    if result.exit_code:
+        raise NodeFailed(
+            f"{shell.where}: {path} cannot be written",
+            result.stderr.strip()[-300:],
+            "check that the user may sudo without a password, and that the disk is not full",
+        )
+
+
+def _variables(order: JoinOrder, k3s: K3sConfig) -> list[str]:
+    source = (
+        [f"INSTALL_K3S_ARTIFACT_URL={k3s.artifact_url}", f"GITHUB_URL={k3s.artifact_url}"] if k3s.artifact_url else []
+    )
+    return [
+        f"INSTALL_K3S_EXEC={order.role.value}",
+        f"INSTALL_K3S_VERSION={order.version}",
+        "INSTALL_K3S_SKIP_START=true",
+        "INSTALL_K3S_SKIP_SELINUX_RPM=true",
+        *source,
+    ]
+
+
+def masked(text: str) -> str:
+    """The text without anything that looks like a join token."""
+    return TOKEN_LIKE.sub("***", text)

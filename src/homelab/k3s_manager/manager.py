@@ -1,0 +1,350 @@
+"""Joins VMs to the cluster, and ends the membership of machines that go away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut
+from homelab.k3s_manager import diagnosis, installing, roles
+from homelab.k3s_manager.answers import parse_version
+from homelab.k3s_manager.guest import GuestFinder
+from homelab.k3s_manager.installing import JoinOrder
+from homelab.k3s_manager.server import K3sServer
+from homelab.models import (
+    MEMBER_TAGS,
+    TAG_AGENT,
+    TAG_SERVER,
+    K3sFacts,
+    K3sNode,
+    NodePlan,
+    Outcome,
+    Plan,
+    Status,
+    VmFacts,
+)
+from homelab.proxmox.client import Proxmox
+from homelab.runtime import Clock, Pace, wait_for
+from homelab.settings import K3sConfig, Role, Secret
+from homelab.shell import Shell
+
+NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
+READY_TIMEOUT_S = {Role.AGENT: 300, Role.SERVER: 600}
+BACK_TIMEOUT_S = 300
+PACE = Pace(first_s=0.2, longest_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What every join of this run needs; read once."""
+
+    token: Secret
+    version: str
+    script: str
+    shared_flags: dict[str, object]
+
+
+@dataclass(slots=True)
+class K3sManager:
+    """The cluster behind K3S_EXISTING_NODE_IP. `connect` logs in there, once; `fetch` reads a URL's text."""
+
+    config: K3sConfig
+    pve: Proxmox
+    finder: GuestFinder
+    clock: Clock
+    connect: Callable[[str], Shell]
+    fetch: Callable[[str], str]
+    progress: Callable[[str], None]
+    _credentials: Credentials | HomelabError | None = None
+    _roles: dict[str, Role] = field(default_factory=dict)
+    _plan: tuple[NodePlan, ...] = ()
+    _begun: set[str] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _one_server: threading.Lock = field(default_factory=threading.Lock)
+
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    def observe(self) -> K3sFacts:
+        """The cluster's Nodes, or why it cannot be asked. Nothing is asked when no join is wanted."""
+        address = self.config.existing_server
+        if not address:
+            return K3sFacts(is_wanted=False)
+        try:
+            return K3sFacts(is_wanted=True, nodes=self._server().nodes(), asked_at=address)
+        except HomelabError as error:
+            problem = Problem("k3s cannot be asked", str(error), error.cure or "check K3S_EXISTING_NODE_IP")
+            return K3sFacts(is_wanted=True, problem=problem, asked_at=address)
+
+    def _server(self) -> K3sServer:
+        address = self.config.existing_server or ""
+        return K3sServer(self.connect(address), address)
+
+    def _node(self, name: str) -> K3sNode | None:
+        return next((node for node in self._server().nodes() if node.name == name), None)
+
+    # --- replacing -------------------------------------------------------------------------------------------
+
+    def check_replaceable(self, name: str) -> None:
+        """Raise unless a new machine could join: a server answers, token and CA fit, version and script at hand."""
+        if self.config.existing_server:
+            self.progress(f"{name}: checking that a replacement could join")
+            self._get_credentials()
+
+    def remove(self, name: str) -> None:
+        """End the membership of a machine that is off: etcd member, Node, node-password secret."""
+        if not self.config.existing_server:
+            return
+        server = self._server()
+        node = next((node for node in server.nodes() if node.name == name), None)
+        if node:
+            self.progress(f"{name}: removing its Node from the cluster")
+            server.delete_node(name)
+            if node.is_etcd:
+                self._wait_until_no_member(server, name)
+        server.delete_password(name)
+
+    def _wait_until_no_member(self, server: K3sServer, name: str) -> None:
+        wait_for(
+            server.etcd_members,
+            lambda members: not any(member.rpartition("-")[0] == name for member in members),
+            clock=self.clock,
+            timeout_s=120,
+            what=f"{name}: its etcd member is still there",
+            cure="look at the members: curl -sk https://127.0.0.1:6443/db/info on a server",
+            pace=PACE,
+        )
+
+    # --- joining ---------------------------------------------------------------------------------------------
+
+    def prepare(self, plan: Plan) -> None:
+        """Remember who is to join, so that roles can be decided together."""
+        self._plan = tuple(node for node in plan.nodes if node.makes_vm or node.facts.vm)
+
+    def join(self, plan: NodePlan, vm: VmFacts, *, is_new: bool, facts: K3sFacts) -> tuple[Outcome, ...]:
+        """Make the VM a Ready member; what goes wrong becomes an outcome with its cure."""
+        if not facts.is_wanted:
+            return ()
+        try:
+            return self._join(plan, vm, is_new=is_new, facts=facts)
+        except HomelabError as error:
+            what = f"{plan.config.vm_name} is not joined: {error.what}"
+            return (Outcome(plan.name, Status.FAILED, what, error.why, error.cure or "run again"),)
+
+    def _join(self, plan: NodePlan, vm: VmFacts, *, is_new: bool, facts: K3sFacts) -> tuple[Outcome, ...]:
+        name = plan.config.vm_name
+        if not plan.is_write and facts.is_known and _is_member(facts.node(name), vm):
+            return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
+        node = self._node_when_asked(name, patient=plan.is_write)
+        if node and node.system_uuid == vm.config.uuid:
+            return self._bring_back(plan, vm, node)
+        if node and node.is_ready:
+            raise NodeFailed(
+                f"another machine is a Ready member under the name {name}",
+                f"its system UUID is {node.system_uuid}, the VM's is {vm.config.uuid}",
+                f"kubectl get node {name} -o wide shows where it is; rename one of the two (VM_NAME_n)",
+            )
+        if node:
+            self.remove(name)
+        return self._join_anew(plan, vm, is_new=is_new)
+
+    def _node_when_asked(self, name: str, *, patient: bool) -> K3sNode | None:
+        """The Node by now. After a start the server itself may still be booting, so it is asked for longer."""
+        if not patient:
+            return self._node(name)
+
+        def look() -> K3sNode | HomelabError | None:
+            try:
+                return self._node(name)
+            except HomelabError as error:
+                return error
+
+        deadline = self.clock.now() + self.finder.config.guest.start_timeout_s
+        while isinstance(seen := look(), HomelabError):
+            if self.clock.now() >= deadline:
+                raise seen
+            self.clock.sleep(PACE.longest_s)
+        return seen
+
+    def _bring_back(self, plan: NodePlan, vm: VmFacts, node: K3sNode) -> tuple[Outcome, ...]:
+        """The machine is a member already: wait until it is Ready, restart its service once if it does not come."""
+        name = node.name
+        if node.is_ready:
+            return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
+        unit = "k3s" if node.is_server else "k3s-agent"
+        self.progress(f"{name}: waiting until its Node is Ready again")
+        try:
+            self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: "")
+        except TimedOut:
+            shell = self.finder.login(plan.config, vm, is_new=False)
+            installing.restart(shell, unit)
+            self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: installing.journal(shell, unit))
+        return (Outcome(plan.name, Status.CHANGED, f"{name} is Ready again"),)
+
+    def _join_anew(self, plan: NodePlan, vm: VmFacts, *, is_new: bool) -> tuple[Outcome, ...]:
+        credentials = self._get_credentials()
+        shell = self.finder.login(plan.config, vm, is_new=is_new)
+        noted = self.finder.wait_for_cloud_init(vm, shell)
+        role = self._begin(plan)
+        order = JoinOrder(
+            plan.config.vm_name,
+            role,
+            self.config.existing_server or "",
+            credentials.token,
+            credentials.version,
+            credentials.script,
+            credentials.shared_flags,
+        )
+        self.progress(f"{order.name}: joining the cluster as {role.value}")
+        if role is Role.SERVER:
+            with self._one_server:
+                self._install_as_server(plan, vm, shell, order)
+        else:
+            self._install(vm, shell, order)
+        self._mark(vm, role)
+        lines = [Outcome(plan.name, Status.CHANGED, f"{order.name} joined cluster as {role.value}")]
+        lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
+        return tuple(lines)
+
+    def _install_as_server(self, plan: NodePlan, vm: VmFacts, shell: Shell, order: JoinOrder) -> None:
+        try:
+            self._install(vm, shell, order)
+        except HomelabError:
+            self._give_server_place_away(plan.name)
+            raise
+
+    def _install(self, vm: VmFacts, shell: Shell, order: JoinOrder) -> None:
+        installing.check_host_name(shell, order)
+        installing.check_server_reachable(shell, order)
+        installing.install(shell, order, self.config)
+        self._wait_until_ready(
+            order.name, vm, READY_TIMEOUT_S[order.role], lambda: installing.journal(shell, order.unit)
+        )
+
+    def _wait_until_ready(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str]) -> None:
+        """Wait for a Ready Node with the VM's uuid (and, on etcd, its vote); a hopeless journal ends it early."""
+        warned = []
+
+        def look() -> K3sNode | None:
+            node = self._node(name)
+            if not _is_member(node, vm) and diagnosis.is_final(text := journal()):
+                warned.append(text)
+                if len(warned) > 2 and (problem := diagnosis.diagnose(name, text)):
+                    raise NodeFailed(problem.what, problem.why, problem.cure)
+            return node
+
+        try:
+            wait_for(
+                look,
+                lambda node: _is_member(node, vm),
+                clock=self.clock,
+                timeout_s=timeout_s,
+                what=f"{name} did not become Ready",
+                cure=f"kubectl describe node {name}; in the VM: journalctl -u k3s -u k3s-agent -n 50",
+                pace=PACE,
+            )
+        except TimedOut as error:
+            if problem := diagnosis.diagnose(name, journal()):
+                raise TimedOut(problem.what, f"{problem.why} ({error.why})", problem.cure) from error
+            raise
+
+    def _mark(self, vm: VmFacts, role: Role) -> None:
+        """Write the role on the VM, for the day when its Node is gone."""
+        config = self.pve.vm_config(vm.node, vm.vmid)
+        tag = TAG_SERVER if role is Role.SERVER else TAG_AGENT
+        tags = ";".join(sorted((config.tags - MEMBER_TAGS) | {tag}))
+        self.pve.set_vm(vm.node, vm.vmid, {"tags": tags}, digest=config.digest)
+
+    def review(self, before: K3sFacts) -> tuple[Outcome, ...]:
+        """What has to be said of the cluster as a whole once all nodes are done."""
+        if not before.is_wanted:
+            return (Outcome("k3s", Status.SKIPPED, NOT_WANTED),)
+        if Role.SERVER not in {self._roles.get(name) for name in self._begun}:
+            return ()
+        facts = self.observe()
+        if not facts.is_known or len(facts.voters) != 2:
+            return ()
+        names = " and ".join(sorted(voter.name for voter in facts.voters))
+        return (
+            Outcome(
+                "k3s",
+                Status.FAILED,
+                "the cluster has only two voting servers",
+                f"{names}: if either fails, it stands still",
+                "run again once the node that failed is well; it then becomes the third server",
+            ),
+        )
+
+    # --- what all joins share --------------------------------------------------------------------------------
+
+    def _get_credentials(self) -> Credentials:
+        """Token, version, install script and shared settings: read once, and failed once."""
+        with self._lock:
+            if self._credentials is None:
+                try:
+                    self._credentials = self._read_credentials()
+                except HomelabError as error:
+                    self._credentials = error
+            if isinstance(self._credentials, HomelabError):
+                raise self._credentials
+            return self._credentials
+
+    def _read_credentials(self) -> Credentials:
+        server = self._server()
+        token = server.token()
+        return Credentials(token, self._version(server), self._script(), server.shared_flags())
+
+    def _version(self, server: K3sServer) -> str:
+        """The lowest version among the servers; K3S_VERSION may be older, never newer."""
+        versions = [node.version for node in server.nodes() if node.is_server]
+        if not versions:
+            raise NodeFailed(
+                "no k3s server is listed", f"{server.where} shows no control-plane Node", "kubectl get nodes"
+            )
+        lowest = min(versions, key=parse_version)
+        wanted = self.config.version
+        if wanted and parse_version(wanted) > parse_version(lowest):
+            raise NodeFailed(
+                f"K3S_VERSION={wanted} is newer than the cluster",
+                f"the servers run {lowest}, and a newer member would not work with them",
+                f"set K3S_VERSION to {lowest} or remove it, or upgrade the servers first",
+            )
+        return wanted or lowest
+
+    def _script(self) -> str:
+        script = self.fetch(self.config.install_url)
+        if not script.startswith("#!") or "INSTALL_K3S_EXEC" not in script:
+            raise NodeFailed(
+                "the k3s install script is not understood",
+                f"what {self.config.install_url} gives is not the k3s install script",
+                "check K3S_INSTALL_URL",
+            )
+        return script
+
+    def _begin(self, plan: NodePlan) -> Role:
+        with self._lock:
+            if not self._roles:
+                self._roles = roles.assign(self._plan, self._server().nodes())
+            self._begun.add(plan.name)
+            return self._roles[plan.name]
+
+    def _give_server_place_away(self, node: str) -> None:
+        """A node that was to be an agent and has not begun takes the place of a server that failed."""
+        with self._lock:
+            waiting = (
+                plan
+                for plan in self._plan
+                if plan.name not in self._begun
+                and plan.config.role is Role.AUTO
+                and self._roles[plan.name] is Role.AGENT
+                and not plan.facts.vm
+            )
+            if heir := next(waiting, None):
+                self._roles[heir.name] = Role.SERVER
+                self.progress(f"{heir.config.vm_name}: becomes a server in place of {node}")
+
+
+def _is_member(node: K3sNode | None, vm: VmFacts) -> bool:
+    if node is None or not node.is_ready or node.system_uuid != vm.config.uuid:
+        return False
+    return node.is_etcd_voter or not node.is_etcd

@@ -1,0 +1,135 @@
+"""The existing k3s server, asked and told over SSH."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from homelab.errors import Misunderstood, Refused
+from homelab.k3s_manager.answers import parse_members, parse_nodes
+from homelab.models import K3sNode
+from homelab.settings import Secret
+from homelab.shell import Shell
+
+TOKEN_FILE = "/var/lib/rancher/k3s/server/node-token"
+CONFIG_FILE = "/etc/rancher/k3s/config.yaml"
+API = "https://127.0.0.1:6443"
+FULL_TOKEN = re.compile(r"K10([0-9a-f]{64})::\S+")
+SHARED_FLAGS = (
+    "agent-token",
+    "cluster-cidr",
+    "cluster-dns",
+    "cluster-domain",
+    "disable",
+    "disable-cloud-controller",
+    "disable-helm-controller",
+    "disable-kube-proxy",
+    "disable-network-policy",
+    "egress-selector-mode",
+    "embedded-registry",
+    "flannel-backend",
+    "flannel-external-ip",
+    "flannel-ipv6-masq",
+    "secrets-encryption",
+    "service-cidr",
+    "tls-san",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class K3sServer:
+    """One server of the cluster. `address` is K3S_EXISTING_NODE_IP; `where` names the login in errors."""
+
+    shell: Shell
+    address: str
+
+    @property
+    def where(self) -> str:
+        return self.shell.where
+
+    def nodes(self) -> tuple[K3sNode, ...]:
+        """All Node objects. Source: kubectl get nodes -o json."""
+        return parse_nodes(self._kubectl("get", "nodes", "-o", "json"), self.where)
+
+    def token(self) -> Secret:
+        """The full server token (`K10<hash of the CA>::server:...`), checked against the CA that the server shows."""
+        result = self.shell.run(["sudo", "-n", "cat", TOKEN_FILE])
+        if result.exit_code:
+            raise Refused(
+                "the k3s join token cannot be read",
+                f"{self.where}: {TOKEN_FILE}: {_last_line(result.stderr)}",
+                f"try: ssh {self.where} 'sudo -n cat {TOKEN_FILE}'; the user needs sudo without a password, "
+                "and K3S_EXISTING_NODE_IP has to be a k3s server",
+                status=result.exit_code,
+            )
+        text = result.stdout.strip()
+        match = FULL_TOKEN.fullmatch(text)
+        if not match:
+            raise Misunderstood(
+                "the k3s join token is not understood",
+                f"{self.where}: {TOKEN_FILE} does not hold a token of the form K10<hash>::...",
+                "look at the file on the server; a full token is needed, so that the cluster's CA can be checked",
+            )
+        if match[1] != self.ca_sha256():
+            raise Refused(
+                "the k3s join token belongs to another cluster",
+                f"{self.where}: the token's CA hash is not that of the CA at {API}",
+                "check K3S_EXISTING_NODE_IP; on that server: k3s token rotate, or restart k3s",
+                status=0,
+            )
+        return Secret(text)
+
+    def ca_sha256(self) -> str:
+        """SHA-256 of the cluster's CA as served without authentication. Source: GET /cacerts."""
+        return hashlib.sha256(self._run(["curl", "-sfk", "--max-time", "10", f"{API}/cacerts"]).encode()).hexdigest()
+
+    def shared_flags(self) -> dict[str, object]:
+        """Settings that must be equal on all servers, from the live server's config.yaml (absent: none)."""
+        result = self.shell.run(["sudo", "-n", "cat", CONFIG_FILE])
+        if result.exit_code:
+            if "No such file" in result.stderr:
+                return {}
+            raise Refused(f"{self.where}: {CONFIG_FILE} cannot be read", _last_line(result.stderr), status=1)
+        document = yaml.safe_load(result.stdout) or {}
+        if not isinstance(document, dict):
+            raise Misunderstood(f"{self.where}: {CONFIG_FILE} is not understood", "it holds no keys")
+        return {key: value for key, value in document.items() if key in SHARED_FLAGS}
+
+    def etcd_members(self) -> tuple[str, ...]:
+        """Names of the etcd members (`<node>-<8 hex>`). Source: GET /db/info on the server itself."""
+        return parse_members(
+            self._run(["sudo", "-n", "curl", "-sfk", "--max-time", "10", f"{API}/db/info"]), self.where
+        )
+
+    def delete_node(self, name: str, timeout_s: int = 120) -> None:
+        """Delete the Node; for a server, k3s takes its etcd member out before the Node goes."""
+        self._kubectl("delete", "node", name, "--ignore-not-found", f"--timeout={timeout_s}s", timeout_s=timeout_s + 15)
+
+    def delete_password(self, name: str) -> None:
+        """Delete what would refuse a new machine of the same name."""
+        self._kubectl(
+            "-n", "kube-system", "delete", "secret", f"{name}.node-password.k3s".lower(), "--ignore-not-found"
+        )
+
+    def _kubectl(self, *words: str, timeout_s: float = 30) -> str:
+        return self._run(["sudo", "-n", "k3s", "kubectl", "--request-timeout=10s", *words], timeout_s=timeout_s)
+
+    def _run(self, command: Sequence[str], timeout_s: float = 30) -> str:
+        result = self.shell.run(command, timeout_s=timeout_s)
+        if result.exit_code:
+            raise Refused(
+                f"k3s on {self.where} does not do what it is asked",
+                f"{' '.join(command)}: exit code {result.exit_code}: {_last_line(result.stderr or result.stdout)}",
+                f"try it by hand: ssh {self.where} '{' '.join(command)}'",
+                status=result.exit_code,
+            )
+        return result.stdout
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "(no message)"
