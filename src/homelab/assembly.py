@@ -1,0 +1,88 @@
+"""Puts the rooms together for one run: connections, image, VMs, cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from homelab import download
+from homelab.health_checker import VMHealthChecker
+from homelab.image_manager import ImageManager
+from homelab.k3s_manager import GuestFinder, K3sManager
+from homelab.models import Guard, K3sFacts, VmFacts
+from homelab.proxmox import discovery
+from homelab.proxmox.client import Proxmox
+from homelab.report import Report
+from homelab.runtime import Clock
+from homelab.settings import Config, Via
+from homelab.shell import Shell, Shells
+from homelab.vm_manager import Replacements, VmManager
+
+
+@dataclass(frozen=True, slots=True)
+class Homelab:
+    """Everything a run works with."""
+
+    config: Config
+    pve: Proxmox
+    health: VMHealthChecker
+    vms: VmManager
+    k3s: K3sManager
+
+
+@contextmanager
+def connect(config: Config, via: Via, report: Report, clock: Clock) -> Iterator[Homelab]:
+    """Find the nodes and tie the rooms together; closes every connection at the end."""
+    report.secrets = tuple(
+        secret for secret in (config.guest.password, config.api.token and config.api.token.secret) if secret
+    )
+    report.dropped(config)
+    ssh = config.ssh
+    with Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts) as shells:
+        found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
+        yield _assemble(found, shells, report, clock)
+
+
+def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock) -> Homelab:
+    config = found.config
+    pve = Proxmox(found.links, clock)
+    health = VMHealthChecker(pve, config, found.status, found.problems)
+    k3s = _k3s(config, pve, shells, report, clock)
+    images = ImageManager(pve, config.image, cache_folder(), clock, report.progress)
+
+    def guards_now(vm: VmFacts, expected_name: str) -> tuple[Guard, ...]:
+        cluster: K3sFacts = k3s.observe()
+        return health.reasons_against_deleting(vm, expected_name, cluster)
+
+    vms = VmManager(
+        pve=pve,
+        config=config,
+        members=k3s,
+        image=images.ensure,
+        guards=guards_now,
+        replacements=Replacements(config.policy.max_replacements),
+    )
+    return Homelab(config, pve, health, vms, k3s)
+
+
+def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Clock) -> K3sManager:
+    def log_in(address: str) -> Shell:
+        return shells.server(address, config.ssh.guest_port, config.guest.user)
+
+    return K3sManager(
+        config=config.k3s,
+        pve=pve,
+        finder=GuestFinder(pve, config, shells, clock, report.progress),
+        clock=clock,
+        connect=log_in,
+        fetch=lambda url: download.fetch_text(url, clock=clock, setting="K3S_INSTALL_URL"),
+        progress=report.progress,
+    )
+
+
+def cache_folder() -> Path:
+    """Where downloaded images are kept between runs: $XDG_CACHE_HOME/homelab."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "homelab"

@@ -1,0 +1,69 @@
+"""Brings every configured Proxmox node to one healthy VM joined to the k3s cluster: the story, top to bottom."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+from homelab import assembly, cli, config, network_validator, vm_manager
+from homelab.errors import ConfigError, ExitCode, HomelabError
+from homelab.models import NodePlan
+from homelab.report import Report
+from homelab.runtime import Clock, SystemClock
+
+
+def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
+    """Run once; returns the exit code (see errors.ExitCode)."""
+    try:
+        options = cli.parse_arguments(argv)
+    except SystemExit as usage:
+        return int(usage.code or 0)
+    report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run)
+    try:
+        settings = config.load(options.env_file, options.via)
+        with assembly.connect(settings, options.via, report, clock or SystemClock()) as homelab:
+            return run(homelab, report, is_dry_run=options.is_dry_run)
+    except ConfigError as error:
+        return report.refuse(error)
+    except HomelabError as error:
+        return report.abort(error)
+    except KeyboardInterrupt:
+        report.warn("interrupted; run again to go on from here")
+        return ExitCode.INTERRUPTED
+
+
+def run(homelab: assembly.Homelab, report: Report, *, is_dry_run: bool) -> int:
+    """Observe, plan, check, then bring every node to its wanted state, one node's failure never stopping the others."""
+    facts = homelab.health.observe(homelab.k3s.observe)
+    plan = vm_manager.plan(homelab.config, facts)
+    plan = network_validator.check(homelab.pve, plan)
+    plan = vm_manager.check_room(homelab.pve, homelab.config, plan)
+    report.show_plan(plan)
+    if is_dry_run:
+        return report.finish()
+
+    def bring(node: NodePlan) -> None:
+        result = homelab.vms.apply(node)
+        report.add(result.outcomes)
+        if result.vm:
+            report.runs(node.name)
+            report.add(homelab.k3s.join(node, result.vm, is_new=result.is_new, facts=facts.k3s))
+
+    homelab.k3s.prepare(plan)
+    side_by_side(bring, plan.nodes)
+    report.add(homelab.k3s.review(facts.k3s))
+    return report.finish()
+
+
+def side_by_side(work: Callable[[NodePlan], None], nodes: Sequence[NodePlan]) -> None:
+    """Work on all nodes at once; daemon threads, so that Ctrl-C ends the program."""
+    threads = [threading.Thread(target=work, args=(node,), name=node.name, daemon=True) for node in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

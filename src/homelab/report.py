@@ -1,0 +1,186 @@
+"""The only printer: progress and errors on stderr, the report on stdout, as text or JSON, without secrets."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
+from homelab.models import Action, NodePlan, Outcome, Plan, Status
+from homelab.settings import Config, Secret
+
+MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
+STYLES = {Status.OK: "green", Status.CHANGED: "cyan", Status.SKIPPED: "dim", Status.FAILED: "bold red"}
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects what happened on every node and says it at the end."""
+
+    is_json: bool = False
+    is_quiet: bool = False
+    is_verbose: bool = False
+    is_dry_run: bool = False
+    secrets: tuple[Secret, ...] = ()
+    _plan: Plan | None = None
+    _outcomes: list[Outcome] = field(default_factory=list)
+    _running: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # --- while it runs ---------------------------------------------------------------------------------------
+
+    def progress(self, text: str) -> None:
+        """One thing that is being done now; not shown with --quiet."""
+        if not self.is_quiet:
+            self._error_line(text)
+
+    def detail(self, text: str) -> None:
+        """Shown with --verbose only."""
+        if self.is_verbose:
+            self._error_line(text)
+
+    def fallback(self, node: str, reason: str) -> None:
+        """A node's API could not be used."""
+        self._error_line(f"{node}: using CLI fallback ({reason})")
+
+    def warn(self, text: str) -> None:
+        self._error_line(f"warning: {text}")
+
+    def problem(self, problem: Problem) -> None:
+        """The cure just before the error, the error last."""
+        if problem.cure:
+            self._error_line(f"  try: {problem.cure}")
+        self._error_line(f"error: {problem}")
+
+    def refuse(self, error: ConfigError) -> int:
+        """Nothing is contacted: say every problem of the configuration."""
+        for problem in error.problems:
+            self.problem(problem)
+        self._error_line(f"{len(error.problems)} problem(s) in the configuration; nothing was contacted")
+        return ExitCode.CONFIGURATION
+
+    def abort(self, error: HomelabError) -> int:
+        """The run cannot go on."""
+        self.problem(error.problem)
+        return ExitCode.FAILED
+
+    # --- what came of it -------------------------------------------------------------------------------------
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        with self._lock:
+            new = list(outcomes)
+            self._outcomes += new
+        for outcome in new:
+            if outcome.status is Status.CHANGED:
+                self.progress(f"{outcome.node}: {outcome.what}")
+
+    def runs(self, node: str) -> None:
+        """The node's VM is running now."""
+        with self._lock:
+            self._running.add(node)
+
+    def dropped(self, config: Config) -> None:
+        """Nodes left out because of their own keys."""
+        for node in config.dropped:
+            self.add(Outcome.failed(node.name, problem) for problem in node.problems)
+
+    def show_plan(self, plan: Plan) -> None:
+        self._plan = plan
+        for warning in plan.warnings:
+            self.warn(warning)
+        if self.is_dry_run:
+            self.add(_planned(node) for node in plan.nodes)
+        elif any(node.is_write for node in plan.nodes):
+            for node in plan.nodes:
+                self.progress(f"{node.name}: {node.action.value}: {node.reason}")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if not any(outcome.status is Status.FAILED for outcome in self._outcomes):
+            return ExitCode.OK
+        return ExitCode.PARTLY if self._running else ExitCode.FAILED
+
+    def finish(self) -> int:
+        """Print the report; returns the exit code."""
+        order = [node.name for node in self._plan.nodes] if self._plan else []
+        self._outcomes.sort(key=lambda outcome: order.index(outcome.node) if outcome.node in order else len(order))
+        failed = [outcome for outcome in self._outcomes if outcome.status is Status.FAILED]
+        for problem in dict.fromkeys(Problem(outcome.what, outcome.why, outcome.cure) for outcome in failed):
+            self.problem(problem)
+        if self.is_json:
+            self._line(json.dumps(self._as_json(), indent=2))
+        elif not self.is_quiet or failed:
+            self._print_table()
+        return self.exit_code
+
+    def _print_table(self) -> None:
+        rows = [(outcome.node, outcome.status, outcome.what) for outcome in self._outcomes]
+        if sys.stdout.isatty():
+            self._print_rich(rows)
+        else:
+            width = max((len(row[0]) for row in rows), default=0)
+            for node, status, what in rows:
+                self._line(f"{node:<{width}}  {MARKS[status]:<7}  {what}")
+        self._line(self._summary())
+
+    def _print_rich(self, rows: Sequence[tuple[str, Status, str]]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("node", "", "what")
+        for node, status, what in rows:
+            table.add_row(node, Text(MARKS[status], STYLES[status]), Text(self._masked(what)))
+        Console().print(table)
+
+    def _summary(self) -> str:
+        failed = sum(outcome.status is Status.FAILED for outcome in self._outcomes)
+        changed = sum(outcome.status is Status.CHANGED for outcome in self._outcomes)
+        nodes = len(self._plan.nodes) if self._plan else 0
+        if self.is_dry_run:
+            return f"{nodes} nodes; {changed} to change, {failed} with a problem; nothing was changed (--dry-run)"
+        return f"{nodes} nodes, {len(self._running)} with their VM running; {changed} changed, {failed} failed"
+
+    def _as_json(self) -> dict[str, object]:
+        outcomes = [{**asdict(outcome), "status": outcome.status.value} for outcome in self._outcomes]
+        plan = self._plan.nodes if self._plan else ()
+        return {
+            "exit_code": int(self.exit_code),
+            "dry_run": self.is_dry_run,
+            "nodes": [
+                {
+                    "node": node.name,
+                    "verdict": node.facts.verdict.value,
+                    "action": node.action.value,
+                    "reason": node.reason,
+                    "vmid": node.facts.vm.vmid if node.facts.vm else None,
+                    "running": node.name in self._running,
+                }
+                for node in plan
+            ],
+            "outcomes": outcomes,
+            "warnings": list(self._plan.warnings) if self._plan else [],
+        }
+
+    # --- printing --------------------------------------------------------------------------------------------
+
+    def _line(self, text: str) -> None:
+        print(self._masked(text), flush=True)
+
+    def _error_line(self, text: str) -> None:
+        print(self._masked(text), file=sys.stderr, flush=True)
+
+    def _masked(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret.reveal(), "***")
+        return text
+
+
+def _planned(node: NodePlan) -> Outcome:
+    if node.problem:
+        return Outcome.failed(node.name, node.problem)
+    status = {Action.KEEP: Status.OK, Action.NOTHING: Status.SKIPPED}.get(node.action, Status.CHANGED)
+    return Outcome(node.name, status, f"{node.facts.vm_title}: {node.action.value}: {node.reason}")
