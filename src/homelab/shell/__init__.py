@@ -1,0 +1,20 @@
+"""Commands on other machines over SSH: deadlines, verified host keys, one connection per machine."""
+
+from homelab.shell.known_hosts import KnownHosts
+from homelab.shell.session import Result, Shell
+from homelab.shell.shells import Shells
+from homelab.shell.trust import ChangedHostKey, HostKey, LearnOnce, LoginRefused, PinnedKey, Trust, UnknownHostKey
+
+__all__ = [
+    "ChangedHostKey",
+    "HostKey",
+    "KnownHosts",
+    "LearnOnce",
+    "LoginRefused",
+    "PinnedKey",
+    "Result",
+    "Shell",
+    "Shells",
+    "Trust",
+    "UnknownHostKey",
+]

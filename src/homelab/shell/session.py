@@ -1,0 +1,202 @@
+"""One SSH connection to one machine: commands with a deadline, both outputs drained, drops told from refusals."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from homelab.errors import TimedOut, Undecided, Unreachable
+from homelab.shell.client_config import HostOptions
+from homelab.shell.login import HANDSHAKE_TIMEOUT_S, LOOK_AT_SSHD, log_in
+from homelab.shell.trust import Trust
+
+if TYPE_CHECKING:
+    import paramiko
+
+logger = logging.getLogger(__name__)
+
+SESSIONS_AT_ONCE = 8
+"""Below the MaxSessions 10 of an OpenSSH server."""
+CHUNK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended. Texts are UTF-8 with replacements; `raw_stdout` is what came."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    raw_stdout: bytes = b""
+
+
+class Shell:
+    """One machine to run commands on; connects at the first command and again after a drop. Thread-safe."""
+
+    def __init__(self, options: Callable[[], HostOptions], where: str, trust: Trust | None = None) -> None:
+        """`options` is asked at each connect; without `trust` its known_hosts decides."""
+        self.where = where
+        self._options = options
+        self._trust = trust
+        self._client: paramiko.SSHClient | None = None
+        self._lock = threading.Lock()
+        self._sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
+
+    def run(
+        self, command: Sequence[str] | str, *, stdin: bytes | BinaryIO | None = None, timeout_s: float = 30
+    ) -> Result:
+        """Run a command; a list is quoted word by word, a text is read by the remote shell. Any exit code is a Result.
+
+        Raises Unreachable when it certainly did not run, Undecided when the connection ended before its exit code,
+        TimedOut after timeout_s of real time (it may still be running there).
+        """
+        line = command if isinstance(command, str) else shlex.join(command)
+        deadline = time.monotonic() + timeout_s
+        with self._sessions:
+            channel = self._open()
+            try:
+                return _Run(channel, self.where, deadline).execute(line, stdin)
+            finally:
+                channel.close()
+
+    def connect(self) -> None:
+        """Log in now, if not logged in; raises Unreachable with the reason."""
+        self._transport()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _open(self) -> paramiko.Channel:
+        """A session on the connection; a connection found dead is replaced once, since nothing was sent on it."""
+        import paramiko
+
+        transport, is_reused = self._transport()
+        try:
+            return transport.open_session(timeout=HANDSHAKE_TIMEOUT_S)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if is_reused and not isinstance(error, paramiko.ChannelException):
+                transport.close()
+                return self._open()
+            raise Unreachable(f"SSH to {self.where}", f"no session could be opened: {error}", LOOK_AT_SSHD) from error
+
+    def _transport(self) -> tuple[paramiko.Transport, bool]:
+        """The live connection, made if need be; whether it was there before."""
+        with self._lock:
+            transport = self._client.get_transport() if self._client else None
+            if transport is not None and transport.is_active():
+                return transport, True
+            if self._client is not None:
+                self._client.close()
+            self._client = log_in(self._options(), self.where, self._trust)
+            made = self._client.get_transport()
+            if made is None:
+                raise Unreachable(f"SSH to {self.where}", "the connection ended at once", LOOK_AT_SSHD)
+            return made, False
+
+
+class _Run:
+    """One command on its channel."""
+
+    def __init__(self, channel: paramiko.Channel, where: str, deadline: float) -> None:
+        self._channel = channel
+        self._where = where
+        self._deadline = deadline
+        self._stderr = bytearray()
+
+    def execute(self, line: str, stdin: bytes | BinaryIO | None) -> Result:
+        import paramiko
+
+        threads = [threading.Thread(target=self._drain_stderr, daemon=True)]
+        if stdin is not None:
+            source = BytesIO(stdin) if isinstance(stdin, bytes) else stdin
+            threads.append(threading.Thread(target=self._feed, args=(source,), daemon=True))
+        try:
+            self._start(line)
+            if stdin is None:
+                self._end_input()
+            for thread in threads:
+                thread.start()
+            stdout = self._drain(self._channel.recv)
+            threads[0].join(self._left_s())
+            return self._ended(stdout)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if time.monotonic() < self._deadline:
+                raise self._dropped(str(error) or type(error).__name__) from error
+            what = f"{self._where}: {' '.join(line.split()[:2])} ..."
+            raise TimedOut(what, "no end within its time", "see what it is doing on that machine") from error
+
+    def _start(self, line: str) -> None:
+        """Paramiko waits for the server's word that the command has begun without any limit; this sets one."""
+        watchdog = threading.Timer(self._left_s(), self._channel.close)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            self._channel.exec_command(line)
+        finally:
+            watchdog.cancel()
+        self._left_s()
+
+    def _end_input(self) -> None:
+        """Say that no input follows.
+
+        Paramiko's own shutdown_write sends outside the channel's lock: when the command ends at that moment, the word
+        comes after our close, and the server drops the whole connection for it.
+        """
+        channel: Any = self._channel
+        with channel.lock:
+            message = channel._send_eof()
+            if message is not None:
+                channel.transport._send_user_message(message)
+
+    def _ended(self, stdout: bytes) -> Result:
+        if not self._channel.status_event.wait(self._left_s()):
+            raise TimeoutError
+        code = self._channel.exit_status
+        if code < 0:
+            raise self._dropped("it ended without an exit code")
+        return Result(code, stdout.decode(errors="replace"), self._stderr.decode(errors="replace"), stdout)
+
+    def _dropped(self, why: str) -> Undecided:
+        return Undecided(f"SSH to {self._where}", f"the connection ended before the command did: {why}", LOOK_AT_SSHD)
+
+    def _left_s(self) -> float:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        return left_s
+
+    def _drain(self, receive: Callable[[int], bytes]) -> bytes:
+        """All that comes, up to its end; raises TimeoutError at the deadline."""
+        data = bytearray()
+        while True:
+            self._channel.settimeout(self._left_s())
+            chunk = receive(CHUNK_BYTES)
+            if not chunk:
+                return bytes(data)
+            data += chunk
+
+    def _drain_stderr(self) -> None:
+        """Beside stdout, or one of them would fill its window and stall the command."""
+        try:
+            self._stderr += self._drain(self._channel.recv_stderr)
+        except (OSError, EOFError) as error:
+            logger.debug("%s: standard error ended early: %s", self._where, error)
+
+    def _feed(self, source: BinaryIO) -> None:
+        """Send the input beside reading the output; a command that ends without reading it is no error here."""
+        try:
+            while chunk := source.read(CHUNK_BYTES):
+                self._channel.sendall(chunk)
+            self._end_input()
+        except (OSError, EOFError) as error:
+            logger.debug("%s: input not taken: %s", self._where, error)
+            self._channel.close()

@@ -1,0 +1,68 @@
+"""All SSH connections of a run: one per machine, opened when needed, closed together."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from homelab.shell.client_config import Wanted, host_options
+from homelab.shell.session import Shell
+from homelab.shell.trust import Trust
+
+
+class Shells:
+    """Gives each machine its one Shell. Thread-safe; leave the `with` block to close them all."""
+
+    def __init__(
+        self, *, user: str | None, key_path: Path | None, known_hosts: Path | None, home: Path | None = None
+    ) -> None:
+        """`user` is SSH_USER, `key_path` SSH_KEY_PATH, `known_hosts` SSH_KNOWN_HOSTS; `home` holds .ssh."""
+        self._wanted = Wanted(user, key_path, known_hosts, home or Path.home())
+        self._shells: dict[tuple[str, int, str | None], Shell] = {}
+        self._lock = threading.Lock()
+
+    def node(self, host: str, port: int) -> Shell:
+        """A Proxmox node, as SSH_USER; the user's known_hosts decides about its key."""
+        return self._shell(host, port, self._wanted.user, None)
+
+    def server(self, host: str, port: int, user: str) -> Shell:
+        """An existing k3s server; the user's known_hosts decides about its key."""
+        return self._shell(host, port, user, None)
+
+    def guest(self, host: str, port: int, user: str, trust: Trust) -> Shell:
+        """A guest, whose key `trust` decides about. The trust given first stays until `forget`."""
+        return self._shell(host, port, user, trust)
+
+    def forget(self, host: str, port: int) -> None:
+        """Close and drop what is open to an address: another machine may have it next."""
+        with self._lock:
+            gone = [key for key in self._shells if key[:2] == (host, port)]
+            shells = [self._shells.pop(key) for key in gone]
+        for shell in shells:
+            shell.close()
+
+    def close(self) -> None:
+        with self._lock:
+            shells = list(self._shells.values())
+            self._shells.clear()
+        for shell in shells:
+            shell.close()
+
+    def __enter__(self) -> Shells:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _shell(self, host: str, port: int, user: str | None, trust: Trust | None) -> Shell:
+        wanted = replace(self._wanted, user=user)
+        with self._lock:
+            key = (host, port, user)
+            if key not in self._shells:
+                where = f"{user}@{host}" if user else host
+                self._shells[key] = Shell(
+                    lambda: host_options(host, port, wanted), where if port == 22 else f"{where}:{port}", trust
+                )
+            return self._shells[key]
