@@ -133,9 +133,10 @@ def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
             "set K3S_EXISTING_NODE_IP to another Ready server",
         )
     is_server = TAG_SERVER in vm.config.tags or bool(node and node.is_server)
-    if is_server and len(k3s.healthy_voters) < 3:
+    healthy = [voter for voter in k3s.healthy_voters if voter.name != name or vm.is_running]
+    if is_server and len(healthy) < 3:
         yield Guard(
-            f"it is or was a k3s server, and only {len(k3s.healthy_voters)} etcd voter(s) are healthy (3 are needed)",
+            f"it is or was a k3s server, and only {len(healthy)} etcd voter(s) are healthy (3 are needed)",
             "bring the other servers to Ready: kubectl get nodes",
         )
 

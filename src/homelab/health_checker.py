@@ -224,7 +224,7 @@ def _power_verdict(vm: VmFacts) -> tuple[Verdict, str, str]:
     status = vm.status
     if TAG_UNFINISHED in vm.config.tags:
         return Verdict.UNFINISHED, f"left unfinished by an earlier run ({status.qmpstatus})", ""
-    if status.status == status.qmpstatus == "running":
+    if vm.is_running:
         return Verdict.HEALTHY, "running", ""
     if status.lock:
         cure = f"wait for the {status.lock} to end; if nothing is running: qm unlock {vm.vmid}"

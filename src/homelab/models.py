@@ -302,6 +302,11 @@ class VmFacts:
     config: VmConfig
 
     @property
+    def is_running(self) -> bool:
+        """Really running: a paused VM also has the status `running`, but another qmpstatus."""
+        return self.status.status == self.status.qmpstatus == "running"
+
+    @property
     def is_ours(self) -> bool:
         return TAG in self.config.tags or TAG_UNFINISHED in self.config.tags
 

@@ -46,6 +46,10 @@ class Report:
         """A node's API could not be used."""
         self._error_line(f"{node}: using CLI fallback ({reason})")
 
+    def say(self, text: str) -> None:
+        """A line of the answer itself, on stdout."""
+        self._line(text)
+
     def warn(self, text: str) -> None:
         self._error_line(f"warning: {text}")
 
