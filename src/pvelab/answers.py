@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,46 @@ ROOT_SSH = Who("root@pam")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a call returns: data, and what stands beside it in the envelope."""
+    """What a call returns: data, what stands beside it in the envelope, and what it printed while it ran.
+
+    A command line shows `log`; over HTTP nobody sees it.
+    """
 
     data: Any = None
+    log: Sequence[str] = ()
     beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ApiError(Exception):
-    """A refusal: HTTP status, the reason without a newline at the end, and errors by parameter for 400."""
+    """A refusal: HTTP status, the reason without a newline at the end, and errors by parameter for 400.
 
-    def __init__(self, status: int, reason: str, errors: Mapping[str, str] | None = None) -> None:
+    `log` is what was printed before it. `has_body` is False where Proxmox answers with a status line only.
+    """
+
+    def __init__(
+        self, status: int, reason: str, errors: Mapping[str, str] | None = None, has_body: bool = True
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.errors = dict(errors or {})
+        self.has_body = has_body
+        self.log: Sequence[str] = ()
+
+
+def refused(text: str) -> ApiError:
+    """The usual failure: 500 with its text."""
+    return ApiError(500, text)
+
+
+def bad_parameter(name: str, text: str) -> ApiError:
+    """400 with the text under the parameter's name."""
+    return ApiError(400, "Parameter verification failed.", {name: text})
+
+
+def forbidden(detail: str = "") -> ApiError:
+    """403, with the path and privilege that were missing."""
+    return ApiError(403, f"Permission check failed ({detail})" if detail else "Permission check failed")
 
 
 @dataclass(frozen=True, slots=True)

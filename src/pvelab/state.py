@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pvelab.clock import LabClock
     from pvelab.machine import Account, Command, GuestSide
+    from pvelab.shell.contents import Content
     from pvelab.shell.files import FileSystem
 
 MIB = 1024**2
@@ -73,6 +74,7 @@ class Node:
     booted_at: float = 0.0
     clock_skew_s: float = 0.0
     is_up: bool = True
+    api: Literal["answers", "refuses", "hangs"] = "answers"
     fingerprint: str = ""
     accounts: dict[str, Account] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
@@ -95,7 +97,10 @@ class Storage:
 
 @dataclass(slots=True)
 class Capacity:
-    """The room of one storage: its size, and what is taken by things the lab does not list."""
+    """The room of a block storage (lvmthin, zfspool): its size, and what is taken by things the lab does not list.
+
+    A storage in a folder is as big as the file system that holds the folder.
+    """
 
     total_bytes: int = 100 * GIB
     other_bytes: int = 2 * GIB
@@ -103,7 +108,10 @@ class Capacity:
 
 @dataclass(slots=True, eq=False)
 class Volume:
-    """A disk image. A new disk is a new object, so whatever hangs on one goes with it."""
+    """A disk image. A new disk is a new object, so whatever hangs on one goes with it.
+
+    `origin` is the file that was imported into it, None for an empty disk.
+    """
 
     storage: str
     name: str
@@ -112,8 +120,9 @@ class Volume:
     vmid: int
     created_at: float
     used_bytes: int = 0
-    source: str = ""
-    head: bytes = b""
+    parent: str = ""
+    is_base: bool = False
+    origin: Content | None = None
 
     @property
     def volid(self) -> str:
@@ -133,16 +142,19 @@ class Snapshot:
 
 @dataclass(slots=True, eq=False)
 class Vm:
-    """One QEMU guest. `config` is what the next start uses, `live` what the running QEMU was started with."""
+    """One QEMU guest.
+
+    `config` is what holds now; `pending` and `unplug` are changes that wait for the next start.
+    `cloudinit_seed` is the cloud-init data (user, network, meta, vendor) as it was written to the drive.
+    """
 
     vmid: int
     node: str
     config: dict[str, str]
     created_at: float
-    live: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
     unplug: dict[str, bool] = field(default_factory=dict)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
-    delivered: dict[str, str] = field(default_factory=dict)
     qmp: str = "stopped"
     pid: int = 0
     started_at: float = 0.0
@@ -173,9 +185,9 @@ class Task:
     user: str
     tokenid: str = ""
     log: list[str] = field(default_factory=list)
+    interrupted: bool = False
     endtime: int | None = None
     exitstatus: str | None = None
-    is_stopping: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -284,8 +296,9 @@ class World:
     acls: set[Acl] = field(default_factory=set)
     pools: dict[str, Pool] = field(default_factory=dict)
     tickets: dict[str, str] = field(default_factory=dict)
-    ha: dict[int, str] = field(default_factory=dict)
-    fetch: Callable[[str], Awaitable[bytes]] | None = None
+    ha: dict[str, dict[str, str]] = field(default_factory=dict)
+    backup_jobs: dict[str, dict[str, str]] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
 
     @property
     def is_quorate(self) -> bool:

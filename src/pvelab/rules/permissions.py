@@ -1,0 +1,159 @@
+"""Who may do what: roles, ACLs by path, and privilege-separated tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from pvelab.answers import ApiError, Who, forbidden
+from pvelab.state import Acl, World
+
+_NAMES = """
+Datastore.Allocate Datastore.AllocateSpace Datastore.AllocateTemplate Datastore.Audit Group.Allocate Mapping.Audit
+Mapping.Modify Mapping.Use Permissions.Modify Pool.Allocate Pool.Audit Realm.Allocate Realm.AllocateUser
+SDN.Allocate SDN.Audit SDN.Use Sys.AccessNetwork Sys.Audit Sys.Console Sys.Incoming Sys.Modify Sys.PowerMgmt
+Sys.Syslog User.Modify VM.Allocate VM.Audit VM.Backup VM.Clone VM.Config.CDROM VM.Config.CPU VM.Config.Cloudinit
+VM.Config.Disk VM.Config.HWType VM.Config.Memory VM.Config.Network VM.Config.Options VM.Console VM.GuestAgent.Audit
+VM.GuestAgent.FileRead VM.GuestAgent.FileSystemMgmt VM.GuestAgent.FileWrite VM.GuestAgent.Unrestricted VM.Migrate
+VM.PowerMgmt VM.Replicate VM.Snapshot VM.Snapshot.Rollback
+"""
+ALL = frozenset(_NAMES.split())
+_VM = frozenset(name for name in ALL if name.startswith("VM."))
+_VM_USER = frozenset({"VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.PowerMgmt"})
+_AUDIT = frozenset(name for name in ALL if name.endswith(".Audit"))
+_DATASTORE = frozenset(name for name in ALL if name.startswith("Datastore."))
+_SYSTEM = frozenset(
+    {"Permissions.Modify", "Sys.Audit", "Sys.Console", "Sys.Syslog", "SDN.Allocate", "SDN.Audit", "SDN.Use"}
+)
+ROLES: Mapping[str, frozenset[str]] = {
+    "Administrator": ALL,
+    "NoAccess": frozenset(),
+    "PVEAdmin": ALL
+    - {"Permissions.Modify", "Realm.Allocate", "Sys.Modify", "Sys.PowerMgmt", "Sys.AccessNetwork", "Sys.Incoming"},
+    "PVEAuditor": _AUDIT,
+    "PVEDatastoreAdmin": _DATASTORE,
+    "PVEDatastoreUser": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
+    "PVEPoolAdmin": frozenset({"Pool.Allocate", "Pool.Audit"}),
+    "PVEPoolUser": frozenset({"Pool.Audit"}),
+    "PVESDNAdmin": frozenset({"SDN.Allocate", "SDN.Audit", "SDN.Use"}),
+    "PVESDNUser": frozenset({"SDN.Audit", "SDN.Use"}),
+    "PVESysAdmin": _SYSTEM,
+    "PVETemplateUser": frozenset({"VM.Audit", "VM.Clone"}),
+    "PVEVMAdmin": _VM,
+    "PVEVMUser": _VM_USER | {"VM.GuestAgent.Audit"},
+}
+TOP_PATHS = ("/", "/access", "/access/groups", "/access/realm", "/nodes", "/pool", "/sdn", "/storage", "/vms")
+"""Paths whose privileges are listed for everybody who has any there."""
+
+
+def privileges(world: World, who: Who, path: str) -> frozenset[str]:
+    """Every privilege that somebody has on a path."""
+    of_user = ALL if who.user == "root@pam" else _granted(world, who.user, path)
+    token = world.tokens.get(who.authid) if who.token else None
+    if token and token.is_separated:
+        return of_user & _granted(world, who.authid, path)
+    return of_user
+
+
+def all_privileges(world: World, who: Who) -> dict[str, dict[str, int]]:
+    """Privileges by path, wherever there are any."""
+    paths = {*TOP_PATHS, *(acl.path for acl in world.acls)}
+    found = {path: as_flags(privileges(world, who, path)) for path in sorted(paths)}
+    return {path: flags for path, flags in found.items() if flags}
+
+
+def as_flags(names: Iterable[str]) -> dict[str, int]:
+    """As the API shows them: each with 1, since all of the lab's ACLs propagate."""
+    return dict.fromkeys(sorted(names), 1)
+
+
+def has_any(world: World, who: Who, path: str, names: Collection[str]) -> bool:
+    """Does somebody have one of the privileges on a path?"""
+    return not privileges(world, who, path).isdisjoint(names)
+
+
+def require(world: World, who: Who, path: str, *names: str) -> None:
+    """Refuse with 403 unless every privilege is there."""
+    held = privileges(world, who, path)
+    for name in names:
+        if name not in held:
+            raise forbidden(f"{path}, {name}")
+
+
+def require_any(world: World, who: Who, path: str, *names: str) -> None:
+    """Refuse with 403 unless one of the privileges is there."""
+    if not has_any(world, who, path, names):
+        raise forbidden(f"{path}, {'|'.join(names)}")
+
+
+def check(world: World, who: Who, expression: Any, values: Mapping[str, str]) -> None:
+    """Judge a permission expression of the schema, with the path's placeholders filled from values."""
+    if not isinstance(expression, list):
+        return
+    kind, *rest = expression
+    if kind == "and":
+        for part in rest:
+            check(world, who, part, values)
+    elif kind == "or":
+        if not any(_holds(world, who, part, values) for part in rest):
+            raise forbidden()
+    elif kind == "perm":
+        _check_path(world, who, rest, values)
+
+
+def grant(world: World, path: str, identities: Iterable[str], role: str) -> None:
+    """Add an ACL for each identity."""
+    world.acls |= {Acl(path, identity, role) for identity in identities}
+
+
+def revoke(world: World, path: str, identities: Iterable[str], role: str) -> None:
+    """Remove an ACL of each identity."""
+    world.acls -= {Acl(path, identity, role) for identity in identities}
+
+
+def _check_path(world: World, who: Who, rest: list[Any], values: Mapping[str, str]) -> None:
+    template, names, *options = rest
+    if options[:1] == ["require_param"] and options[1] not in values:
+        raise forbidden()
+    path = _filled(template, values)
+    if options[:1] == ["any"]:
+        require_any(world, who, path, *dict.fromkeys(names))
+    else:
+        require(world, who, path, *names)
+
+
+def _holds(world: World, who: Who, expression: Any, values: Mapping[str, str]) -> bool:
+    try:
+        check(world, who, expression, values)
+    except ApiError:
+        return False
+    return True
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template
+
+
+def _granted(world: World, identity: str, path: str) -> frozenset[str]:
+    roles = _roles(world, identity, path)
+    if path.startswith("/vms/"):
+        for pool in world.pools.values():
+            if path.removeprefix("/vms/") in map(str, pool.vmids):
+                roles = roles | _roles(world, identity, f"/pool/{pool.poolid}")
+    return frozenset().union(*(ROLES.get(role, frozenset()) for role in roles))
+
+
+def _roles(world: World, identity: str, path: str) -> frozenset[str]:
+    parts = path.strip("/").split("/") if path.strip("/") else []
+    prefixes = ["/", *("/" + "/".join(parts[: n + 1]) for n in range(len(parts)))]
+    found: frozenset[str] = frozenset()
+    for prefix in prefixes:
+        here = {
+            acl.role
+            for acl in world.acls
+            if acl.identity == identity and acl.path == prefix and (acl.propagates or prefix == path)
+        }
+        found = frozenset(here) or found
+    return found

@@ -1,0 +1,179 @@
+"""Growing disks, turning VMs into templates, cloning."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pvelab import progress
+from pvelab.answers import Who, refused
+from pvelab.rules import configs, disks, drives, storages, volumes
+from pvelab.rules.access import only_root
+from pvelab.rules.drives import Drive
+from pvelab.rules.images import format_size, parse_size
+from pvelab.rules.volumes import Log, Place
+from pvelab.state import Node, Task, Vm, Volume, World
+
+NOT_CLONED = ("lock", "meta", "name", "parent", "protection", "smbios1", "template", "vmgenid", "vmstate")
+
+
+async def resize(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
+    """PUT resize: every refusal shows in the task only. Returns the UPID."""
+    only_root(who, params, "skiplock")
+    vmid = int(params["vmid"])
+
+    async def work(task: Task) -> progress.Steps:
+        vm = configs.find(world, vmid, node)
+        configs.check_digest(vm, params.get("digest", ""))
+        if params.get("skiplock") != "1":
+            configs.check_lock(vm)
+        yield world.timings.resize_s
+        _grow(world, node, vm, params, task.log)
+
+    return await progress.begin(world, progress.Job(node, "resize", str(vmid), who, vmid), work)
+
+
+async def make_template(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
+    """POST template. Returns the UPID. Raises ApiError."""
+    vm = configs.find(world, params["vmid"], node)
+    if vm.config.get("template") == "1":
+        raise refused("you can't convert a template to a template")
+    if vm.is_running:
+        raise refused("you can't convert a VM to template if VM is running")
+
+    async def work(_task: Task) -> progress.Steps:
+        configs.check_lock(vm)
+        yield world.timings.config_s
+        for option, drive in drives.of_config(world, vm.config):
+            if drives.volume(drive) and not drives.is_cdrom(drive):
+                vm.config[option] = _make_base(world, node, option, drive)
+        vm.config["template"] = "1"
+        configs.save(world, vm)
+
+    return await progress.begin(world, progress.Job(node, "qmtemplate", str(vm.vmid), who, vm.vmid), work)
+
+
+async def clone(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
+    """POST clone: a full copy, or a linked one of a template. Returns the UPID. Raises ApiError."""
+    vm = configs.find_for_power(world, params["vmid"], node)
+    new_vmid = int(params["newid"])
+    if new_vmid in world.vms:
+        raise refused(f"unable to create VM {new_vmid}: config file already exists")
+    configs.check_lock(vm)
+    is_full = params.get("full", "0" if vm.config.get("template") == "1" else "1") == "1"
+    made = Vm(new_vmid, node.hostname, {"lock": "clone"}, world.clock.now())
+    configs.add(world, made)
+
+    async def work(task: Task) -> progress.Steps:
+        task.log.append(f"creating a clone of VM {vm.vmid} with ID {new_vmid}")
+        yield world.timings.create_s
+        cloner = _Cloner(world, node, made, task.log, is_full)
+        made.config = cloner.config(vm, params)
+        configs.save(world, made)
+
+    return await progress.begin(world, progress.Job(node, "qmclone", str(vm.vmid), who, vm.vmid), work)
+
+
+def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log) -> None:
+    option = params["disk"]
+    if option not in vm.config:
+        raise refused(f"disk '{option}' does not exist")
+    drive = drives.parse(world, option, vm.config[option])
+    storage, name = volumes.split(drive["file"])
+    if drives.is_cdrom(drive):
+        raise refused("you can't resize a cdrom")
+    place = volumes.at(world, node, storage)
+    volume = volumes.find(place, name)
+    if volume is None:
+        raise refused(f"Could not determine current size of volume '{drive['file']}'")
+    wanted = parse_size(params["size"])
+    size_bytes = volume.size_bytes + wanted if params["size"].startswith("+") else wanted
+    if size_bytes < volume.size_bytes:
+        raise refused("shrinking disks is not supported")
+    if size_bytes > volume.size_bytes:
+        volumes.resize(place, volume, size_bytes, log)
+        drive["size"] = format_size(size_bytes)
+        vm.config[option] = drives.show(world, option, drive)
+        configs.save(world, vm)
+
+
+def _make_base(world: World, node: Node, option: str, drive: Drive) -> str:
+    storage, name = volumes.split(drive["file"])
+    place = volumes.at(world, node, storage)
+    volume = volumes.find(place, name)
+    if volume is None:
+        raise refused(f"volume '{drive['file']}' does not exist")
+    folder, file = posixpath.split(name)
+    volumes.rename(place, volume, posixpath.join(folder, file.replace("vm-", "base-", 1)))
+    volume.is_base = True
+    return drives.show(world, option, {**drive, "file": volume.volid})
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloner:
+    """Makes one clone."""
+
+    world: World
+    node: Node
+    vm: Vm
+    log: Log
+    is_full: bool
+
+    def config(self, source: Vm, params: Mapping[str, str]) -> dict[str, str]:
+        """The clone's configuration, its disks made."""
+        config = {name: value for name, value in source.config.items() if name not in NOT_CLONED}
+        config["name"] = params.get("name", f"Copy-of-VM-{source.name}")
+        config["meta"] = source.config.get("meta", "")
+        config["smbios1"] = f"uuid={configs.new_uuid(self.world)}"
+        config["vmgenid"] = configs.new_uuid(self.world)
+        for option, drive in drives.of_config(self.world, config):
+            if drives.volume(drive) and (not drives.is_cdrom(drive) or drives.is_cloudinit(drive)):
+                config[option] = self._drive(option, drive)
+        for option in [one for one in config if drives.NET.fullmatch(one)]:
+            card = drives.parse_net(self.world, config[option])
+            config[option] = config[option].replace(card["macaddr"], drives.new_mac(self.world))
+        return config
+
+    def _drive(self, option: str, drive: Drive) -> str:
+        storage, name = volumes.split(drive["file"])
+        place = volumes.at(self.world, self.node, storage)
+        volume = volumes.find(place, name)
+        if volume is None:
+            raise refused(f"volume '{drive['file']}' does not exist")
+        copied = self._full(place, option, volume) if self.is_full else self._linked(place, option, volume)
+        return drives.show(self.world, option, {**drive, "file": copied.volid})
+
+    def _full(self, place: Place, option: str, volume: Volume) -> Volume:
+        self.log.append(f"create full clone of drive {option} ({volume.volid})")
+        name = volumes.next_name(place, self.vm.vmid, volume.format)
+        made = volumes.allocate(place, self.vm.vmid, name, volume.size_bytes, self.log, volume.origin)
+        self.log.append(f"allocated target volume '{made.volid}'")
+        self.log.extend(disks.transfer_lines(made.size_bytes))
+        return made
+
+    def _linked(self, place: Place, option: str, volume: Volume) -> Volume:
+        self.log.append(f"create linked clone of drive {option} ({volume.volid})")
+        is_file = storages.in_folder(place.storage)
+        own = volumes.next_name(place, self.vm.vmid, "qcow2" if is_file else "raw")
+        if not is_file:
+            made = volumes.allocate(place, self.vm.vmid, own, volume.size_bytes, self.log, volume.origin)
+            made.parent = volume.name
+            return made
+        return self._linked_file(place, volume, posixpath.basename(own))
+
+    def _linked_file(self, place: Place, volume: Volume, file: str) -> Volume:
+        parent = f"../{volume.name}"
+        vmid = self.vm.vmid
+        self.log.append(f"clone {volume.name}: images, {file}, {vmid} to {file} (base={parent})")
+        chatter: Log = []
+        name = f"{volume.name}/{vmid}/{file}"
+        made = volumes.allocate(place, vmid, name, volume.size_bytes, chatter, volume.origin)
+        made.parent = parent
+        where = volumes.path(place.storage, name)
+        self.log.append(
+            f"Formatting '{where}', fmt=qcow2 cluster_size=131072 extended_l2=on preallocation=off"
+            f" compression_type=zlib size={volume.size_bytes} backing_file={parent} backing_fmt={volume.format}"
+            " lazy_refcounts=off refcount_bits=16"
+        )
+        return made

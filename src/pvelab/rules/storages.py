@@ -1,0 +1,126 @@
+"""Storages: /etc/pve/storage.cfg, which nodes have them, and how full they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pvelab.answers import refused
+from pvelab.state import Capacity, Node, Storage, World
+
+CONFIG = "/storage.cfg"
+FOLDER_TYPES = ("dir", "nfs", "cifs", "btrfs", "cephfs")
+SHARED_TYPES = ("nfs", "cifs", "cephfs", "rbd", "pbs", "iscsi")
+FLAGS = ("disable", "shared", "sparse")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How full a storage is."""
+
+    total_bytes: int
+    used_bytes: int
+
+    @property
+    def available_bytes(self) -> int:
+        """What is left."""
+        return max(0, self.total_bytes - self.used_bytes)
+
+
+def all_storages(world: World) -> dict[str, Storage]:
+    """Every storage of storage.cfg by name, in the order of the file."""
+    text = world.pve.read(CONFIG).decode() if world.pve.is_file(CONFIG) else ""
+    return parse(text)
+
+
+def parse(text: str) -> dict[str, Storage]:
+    """storage.cfg as storages."""
+    found: dict[str, Storage] = {}
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if line.strip() and not line.startswith("#")]
+        if not lines or ":" not in lines[0]:
+            continue
+        kind, _, name = lines[0].partition(":")
+        options = dict(_option(line) for line in lines[1:])
+        found[name.strip()] = from_options(name.strip(), kind.strip(), options)
+    return found
+
+
+def from_options(name: str, kind: str, options: dict[str, str]) -> Storage:
+    """A storage as its section says."""
+    return Storage(
+        name=name,
+        type=kind,
+        path=options.get("path", ""),
+        content=tuple(filter(None, options.get("content", "images,rootdir").split(","))),
+        nodes=frozenset(filter(None, options.get("nodes", "").split(","))),
+        is_disabled=options.get("disable", "0") != "0",
+        is_shared=kind in SHARED_TYPES or options.get("shared", "0") != "0",
+        options=options,
+    )
+
+
+def write(world: World, storages: Iterable[Storage]) -> None:
+    """Put storage.cfg in place."""
+    world.pve.provide(CONFIG, "\n".join(_section(storage) for storage in storages).encode(), mode=0o640)
+
+
+def find(world: World, name: str) -> Storage:
+    """The storage of that name. Raises ApiError."""
+    storage = all_storages(world).get(name)
+    if storage is None:
+        raise refused(f"storage '{name}' does not exist")
+    return storage
+
+
+def usable(world: World, name: str, node: Node) -> Storage:
+    """The storage, if it is enabled and on that node. Raises ApiError."""
+    storage = find(world, name)
+    if storage.is_disabled:
+        raise refused(f"storage '{name}' is disabled")
+    if not is_on(storage, node):
+        raise refused(f"storage '{name}' is not available on node '{node.hostname}'")
+    return storage
+
+
+def is_on(storage: Storage, node: Node) -> bool:
+    """Is the storage meant for that node?"""
+    return not storage.nodes or node.hostname in storage.nodes
+
+
+def in_folder(storage: Storage) -> bool:
+    """Does it keep its volumes as files?"""
+    return storage.type in FOLDER_TYPES
+
+
+def key(storage: Storage, node: Node) -> tuple[str, str]:
+    """Where the world keeps its volumes and capacity: shared ones once, others per node."""
+    return ("" if storage.is_shared else node.hostname, storage.name)
+
+
+def room(world: World, storage: Storage, node: Node) -> Room:
+    """How full it is on that node."""
+    if in_folder(storage):
+        usage = node.files.usage(storage.path)
+        return Room(usage.total_bytes, usage.used_bytes)
+    capacity = world.capacities.setdefault(key(storage, node), Capacity())
+    volumes = world.volumes.get(key(storage, node), {}).values()
+    held = sum(volume.size_bytes if is_thick(storage) else volume.used_bytes for volume in volumes)
+    return Room(capacity.total_bytes, min(capacity.total_bytes, capacity.other_bytes + held))
+
+
+def is_thick(storage: Storage) -> bool:
+    """Does a new volume take its whole size at once?"""
+    return storage.type == "lvm" or (storage.type == "zfspool" and storage.options.get("sparse", "0") == "0")
+
+
+def _option(line: str) -> tuple[str, str]:
+    name, _, value = line.strip().partition(" ")
+    return name, value.strip() or ("1" if name in FLAGS else "")
+
+
+def _section(storage: Storage) -> str:
+    lines = [f"{storage.type}: {storage.name}"]
+    for name, value in storage.options.items():
+        lines.append(f"\t{name}" if name == "disable" else f"\t{name} {value}")
+    return "\n".join(lines) + "\n"
