@@ -1,0 +1,109 @@
+"""What was observed on the configured nodes, before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from homelab.models.k3s import K3sFacts
+from homelab.models.proxmox import TAG, TAG_UNFINISHED, VmConfig, VmStatus
+from homelab.settings import NodeConfig
+
+
+class Verdict(Enum):
+    """What a node's VM was found to be (design: verdicts)."""
+
+    HEALTHY = "healthy"
+    JOINING = "joining"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
+    UNFINISHED = "unfinished"
+    ABSENT = "absent"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class VmFacts:
+    """The VM found for a node. `node` is where it really is."""
+
+    node: str
+    vmid: int
+    status: VmStatus
+    config: VmConfig
+
+    @property
+    def is_running(self) -> bool:
+        """Really running: a paused VM also has the status `running`, but another qmpstatus."""
+        return self.status.status == self.status.qmpstatus == "running"
+
+    @property
+    def is_ours(self) -> bool:
+        return TAG in self.config.tags or TAG_UNFINISHED in self.config.tags
+
+
+@dataclass(frozen=True, slots=True)
+class PowerHistory:
+    """When the host and the VM last came up, in the host's own Unix time; None where it cannot be read."""
+
+    host_uptime_s: int | None = None
+    host_boot_time: int | None = None
+    last_vm_start_time: int | None = None
+
+    @property
+    def host_booted_after_vm(self) -> bool:
+        """Also when it cannot be told: then the VM is started before anything is deleted."""
+        if self.host_boot_time is None or self.last_vm_start_time is None:
+            return True
+        return self.host_boot_time > self.last_vm_start_time
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A reason not to delete a VM, and what would remove the reason. An absolute one is not lifted by force."""
+
+    sentence: str
+    cure: str
+    is_absolute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One configured node as it was observed."""
+
+    config: NodeConfig
+    verdict: Verdict
+    reason: str
+    cure: str = ""
+    vm: VmFacts | None = None
+    power: PowerHistory = field(default_factory=PowerHistory)
+    guards: tuple[Guard, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def is_down(self) -> bool:
+        return self.verdict in (Verdict.STOPPED, Verdict.PAUSED)
+
+    @property
+    def found(self) -> VmFacts:
+        """The VM, where the verdict says that there is one."""
+        if self.vm is None:
+            raise ValueError(f"{self.name} has no VM ({self.verdict.value})")
+        return self.vm
+
+    @property
+    def vm_title(self) -> str:
+        """How the report names the VM: `VM k3s-vm-pve1 (vmid=107)`."""
+        return f"VM {self.config.vm_name} (vmid={self.vm.vmid})" if self.vm else f"VM {self.config.vm_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything observed before planning."""
+
+    nodes: tuple[NodeFacts, ...]
+    k3s: K3sFacts
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,70 @@
+"""What k3s showed, and what replacing a machine needs of its cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from homelab.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class K3sNode:
+    """A Node object. Source: kubectl get nodes -o json."""
+
+    name: str
+    is_ready: bool
+    system_uuid: str
+    version: str
+    is_server: bool
+    is_etcd: bool
+    is_etcd_voter: bool
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class K3sFacts:
+    """The cluster as one of its servers sees it, or why it cannot be asked."""
+
+    is_wanted: bool
+    nodes: tuple[K3sNode, ...] = ()
+    problem: Problem | None = None
+    asked_at: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        return self.is_wanted and self.problem is None
+
+    def node(self, name: str) -> K3sNode | None:
+        return next((node for node in self.nodes if node.name == name), None)
+
+    @property
+    def voters(self) -> tuple[K3sNode, ...]:
+        return tuple(node for node in self.nodes if node.is_etcd_voter)
+
+    @property
+    def healthy_voters(self) -> tuple[K3sNode, ...]:
+        return tuple(node for node in self.voters if node.is_ready)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A running VM that can be logged in to: where it is and how it is known."""
+
+    node: str
+    vmid: int
+    name: str
+    uuid: str
+    address: str
+
+
+class Members(Protocol):
+    """What replacing a VM needs of the k3s cluster; K3sManager is the real one."""
+
+    def check_replaceable(self, name: str) -> None:
+        """Raise unless the replacement could join: token, CA, version at hand, a server answering."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """End the membership of a machine that is off: etcd member, Node, node-password secret."""
+        ...

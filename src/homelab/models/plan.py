@@ -1,0 +1,127 @@
+"""What will be done, with what, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from homelab.errors import Problem
+from homelab.models.facts import NodeFacts
+from homelab.models.k3s import K3sFacts
+from homelab.settings import NodeConfig, Role
+
+
+class Action(Enum):
+    """What the plan does with a node's VM."""
+
+    KEEP = "keep"
+    CREATE = "create"
+    START = "start"
+    REPLACE = "replace"
+    FINISH = "finish"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What will be done on one node and why.
+
+    `problem` says what a person has to know even if nothing fails (exit 3).
+    `may_replace` on START: a VM that will not run may be replaced.
+    """
+
+    facts: NodeFacts
+    action: Action
+    reason: str
+    problem: Problem | None = None
+    may_replace: bool = False
+    role: Role = Role.AUTO
+
+    @property
+    def config(self) -> NodeConfig:
+        return self.facts.config
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def makes_vm(self) -> bool:
+        return self.action in (Action.CREATE, Action.REPLACE)
+
+    @property
+    def is_write(self) -> bool:
+        return self.action not in (Action.KEEP, Action.NOTHING)
+
+    def dropped(self, problem: Problem) -> NodePlan:
+        """The VM cannot be made: nothing is created, and a VM that is down is started instead of replaced."""
+        action = Action.START if self.action is Action.REPLACE and self.facts.is_down else Action.NOTHING
+        return replace(self, action=action, reason=str(problem), problem=problem, may_replace=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of a run, in the order of n."""
+
+    nodes: tuple[NodePlan, ...]
+    k3s: K3sFacts
+    warnings: tuple[str, ...] = ()
+
+    def mapped(self, change: Callable[[NodePlan], NodePlan]) -> Plan:
+        """The same plan with every node's part passed through `change`."""
+        return replace(self, nodes=tuple(change(node) for node in self.nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOnNode:
+    """The verified cloud image as one node can use it.
+
+    `source` is what import-from takes: a storage volume of content `import`, or an absolute path on the node,
+    which only root over SSH may use (`needs_root`).
+    """
+
+    source: str
+    needs_root: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VmSpec:
+    """A VM as it is to be made. `macs`, `kept` and `kept_tags` are carried over from the VM it replaces."""
+
+    name: str
+    vmid: int
+    cores: int
+    memory_mib: int
+    cpu_type: str
+    bridges: tuple[str, ...]
+    disk_storage: str
+    disk_bytes: int
+    ip_config: str
+    macs: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+    kept_tags: frozenset[str] = frozenset()
+
+
+class Status(Enum):
+    """How one step for one node came out."""
+
+    OK = "ok"
+    CHANGED = "changed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One line of the report. A failed one has a cure."""
+
+    node: str
+    status: Status
+    what: str
+    why: str = ""
+    cure: str = ""
+
+    @staticmethod
+    def failed(node: str, problem: Problem) -> Outcome:
+        return Outcome(node, Status.FAILED, problem.what, problem.why, problem.cure)

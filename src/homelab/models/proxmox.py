@@ -1,0 +1,227 @@
+"""What Proxmox showed, and the marks that homelab leaves there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+TAG = "homelab"
+TAG_UNFINISHED = "homelab-unfinished"
+TAG_KEEP = "homelab-keep"
+TAG_SERVER = "homelab-server"
+TAG_AGENT = "homelab-agent"
+MEMBER_TAGS = frozenset({TAG_SERVER, TAG_AGENT})
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+class Wire(Enum):
+    """How a node is spoken to."""
+
+    API = "api"
+    SSH = "ssh"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of the Proxmox cluster. Source: GET /cluster/status, entries of type node."""
+
+    name: str
+    address: str
+    is_online: bool
+    is_local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """Source: GET /cluster/status. A node outside any cluster counts as quorate."""
+
+    members: tuple[Member, ...]
+    is_quorate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """Source: GET /nodes/{node}/status. `memory_free_bytes` is what is available now."""
+
+    uptime_s: int
+    threads: int
+    memory_total_bytes: int
+    memory_free_bytes: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class VmRow:
+    """A guest in a list. `name` is empty where the list does not know it yet.
+
+    Source: GET /cluster/resources?type=vm or GET /nodes/{node}/qemu.
+    """
+
+    vmid: int
+    node: str
+    name: str
+    is_container: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VmStatus:
+    """Source: GET /nodes/{node}/qemu/{vmid}/status/current. `lock` is empty when there is none."""
+
+    name: str
+    status: str
+    qmpstatus: str
+    lock: str
+    uptime_s: int
+    is_ha_managed: bool
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """One disk line of a VM's config: `scsi0: STORE:VOLUME,key=value,...`."""
+
+    key: str
+    volume: str
+    options: Mapping[str, str]
+
+    @property
+    def storage(self) -> str:
+        return self.volume.partition(":")[0]
+
+    @property
+    def is_cdrom(self) -> bool:
+        return self.options.get("media") == "cdrom"
+
+    @property
+    def is_cloud_init(self) -> bool:
+        return self.is_cdrom and "cloudinit" in self.volume
+
+
+DRIVE_KEY = re.compile(r"(?:scsi|virtio|sata|ide|efidisk|tpmstate|unused)\d+")
+NET_KEY = re.compile(r"net\d+")
+PASSTHROUGH_KEY = re.compile(r"(?:hostpci|usb|virtiofs)\d+|parallel\d+")
+
+
+def property_string(text: str) -> dict[str, str]:
+    """Split `first,key=value,...`; the part without a key gets the key ''."""
+    parts = (part.partition("=") for part in text.split(",") if part)
+    return {key if sep else "": value if sep else key for key, sep, value in parts}
+
+
+@dataclass(frozen=True, slots=True)
+class VmConfig:
+    """A VM's config as Proxmox stores it. `digest` is empty where the wire does not show it.
+
+    Source: GET /nodes/{node}/qemu/{vmid}/config.
+    """
+
+    values: Mapping[str, str]
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.values.get("name", "")
+
+    @property
+    def tags(self) -> frozenset[str]:
+        return frozenset(tag for tag in re.split(r"[;, ]+", self.values.get("tags", "")) if tag)
+
+    @property
+    def uuid(self) -> str:
+        """The smbios1 uuid, lower case: what the guest shows as its product_uuid."""
+        return property_string(self.values.get("smbios1", "")).get("uuid", "").lower()
+
+    @property
+    def is_template(self) -> bool:
+        return self.values.get("template", "0") == "1"
+
+    @property
+    def is_protected(self) -> bool:
+        return self.values.get("protection", "0") == "1"
+
+    @property
+    def starts_on_boot(self) -> bool:
+        return self.values.get("onboot", "0") == "1"
+
+    @property
+    def memory_mib(self) -> int:
+        text = property_string(self.values.get("memory", "512"))
+        return int(text.get("current", text.get("", "512")))
+
+    @property
+    def drives(self) -> tuple[Drive, ...]:
+        found = []
+        for key, text in sorted(self.values.items()):
+            if DRIVE_KEY.fullmatch(key):
+                options = property_string(text)
+                found.append(Drive(key, options.pop("", options.pop("file", "")), options))
+        return tuple(found)
+
+    @property
+    def boot_drives(self) -> tuple[str, ...]:
+        """Keys of the drives the VM boots from, in order (`boot: order=scsi0;ide2`)."""
+        order = property_string(self.values.get("boot", "")).get("order", "")
+        return tuple(key for key in order.split(";") if key) or tuple(
+            key for key in (self.values.get("bootdisk", ""),) if key
+        )
+
+    @property
+    def macs(self) -> Mapping[str, str]:
+        """MAC address (upper case) by NIC key, e.g. {"net0": "BC:24:11:00:00:01"}."""
+        found = {}
+        for key, text in self.values.items():
+            if NET_KEY.fullmatch(key):
+                match = re.search(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", text)
+                if match:
+                    found[key] = match[0].upper()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StorageState:
+    """A storage as one node sees it. Source: GET /nodes/{node}/storage."""
+
+    name: str
+    kind: str
+    content: frozenset[str]
+    is_active: bool
+    is_enabled: bool
+    is_shared: bool
+    free_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRow:
+    """Source: GET /nodes/{node}/storage/{storage}/content."""
+
+    volume: str
+    content: str
+    size_bytes: int
+    vmid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeState:
+    """Source: GET /nodes/{node}/network?type=any_bridge."""
+
+    name: str
+    is_active: bool
+    cidr: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """Source: GET /nodes/{node}/tasks. `exit_status` is empty while it runs; times in Unix seconds."""
+
+    upid: str
+    kind: str
+    vmid: str
+    user: str
+    start_time: int
+    end_time: int | None
+    exit_status: str
