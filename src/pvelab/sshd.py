@@ -1,0 +1,217 @@
+"""An SSH server for any machine of the lab: public keys only, commands through the lab's shell, files by SFTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import asyncssh
+
+from pvelab.machine import Account, Input, Machine
+from pvelab.sftp import FileAccess
+from pvelab.shell.environment import Executed
+from pvelab.shell.files import FileSystem
+from pvelab.shell.run import shell_for
+from pvelab.state import Action
+
+SSH_PORT = 2222
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+_READ_BYTES = 1 << 20
+_WINDOW_BYTES = 8 << 20
+_PACKET_BYTES = 256 << 10
+_WAITING_CONNECTIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SshRequest:
+    """One command line as it was received and how it ended; exit_code is None when the client never learned it."""
+
+    machine: Machine
+    user: str
+    command_line: str
+    executed: tuple[Executed, ...]
+    exit_code: int | None
+
+
+@dataclass(slots=True)
+class SshHooks:
+    """Where faults come in and where command lines are written down."""
+
+    intercept: Callable[[Machine, str, str], Action | None] = lambda *_: None
+    record: Callable[[SshRequest], None] = lambda _: None
+
+
+def host_key(files: FileSystem) -> bytes:
+    """The machine's private host key in OpenSSH's format; made, with its .pub, where there is none yet."""
+    if not files.is_file(HOST_KEY):
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        files.provide(HOST_KEY, key.export_private_key("openssh"), mode=0o600)
+        files.provide(f"{HOST_KEY}.pub", key.export_public_key("openssh"))
+    return files.read(HOST_KEY)
+
+
+class SshServer:
+    """Listens for one machine; `machine` is asked anew for each connection, so that it may be replaced."""
+
+    def __init__(self, machine: Callable[[], Machine], hooks: SshHooks) -> None:
+        self.machine = machine
+        self.hooks = hooks
+        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def listen(self, private_key: bytes, address: str, port: int) -> None:
+        """Accept connections under a host key. Raises OSError."""
+        self._acceptor = await asyncssh.listen(
+            address,
+            port,
+            server_factory=lambda: _Login(self),
+            server_host_keys=[asyncssh.import_private_key(private_key)],
+            session_factory=self._run,
+            sftp_factory=lambda channel: FileAccess(channel, self.machine()),
+            encoding=None,
+            line_editor=False,
+            allow_pty=False,
+            agent_forwarding=False,
+            x11_forwarding=False,
+            gss_host=None,
+            compression_algs=None,
+            window=_WINDOW_BYTES,
+            max_pktsize=_PACKET_BYTES,
+            backlog=_WAITING_CONNECTIONS,
+            reuse_address=True,
+        )
+
+    def drop(self) -> None:
+        """Cut every connection, as a power cut does; commands that run are killed."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor:
+            acceptor.close()
+        self.drop()
+        if acceptor:
+            await acceptor.wait_closed()
+
+    async def _run(
+        self,
+        stdin: asyncssh.SSHReader[bytes],
+        stdout: asyncssh.SSHWriter[bytes],
+        stderr: asyncssh.SSHWriter[bytes],
+    ) -> None:
+        channel = stdout.channel
+        user = str(stdout.get_extra_info("username"))
+        command = _Command(self, user, channel.get_command() or "", (_FromClient(stdin), _ToClient(stdout)))
+        work = asyncio.create_task(command.run(_ToClient(stderr)))
+        gone = asyncio.create_task(channel.wait_closed())
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+        if command.is_cut:
+            stdout.get_extra_info("connection").abort()
+        elif isinstance(channel, asyncssh.SSHServerChannel) and not channel.is_closing():
+            channel.exit(command.exit_code)
+
+
+class _Command:
+    """One command line in execution."""
+
+    def __init__(self, server: SshServer, user: str, text: str, streams: tuple[_FromClient, _ToClient]) -> None:
+        self._hooks = server.hooks
+        self._machine = server.machine()
+        self._user = user
+        self._text = text
+        self._streams = streams
+        self.exit_code = 255
+        self.is_cut = False
+
+    async def run(self, err: _ToClient) -> None:
+        """Run it, or what a fault puts in its place."""
+        stdin, out = self._streams
+        shell = shell_for(self._machine, self._user, (stdin, out, err))
+        learned: int | None = None
+        action = self._hooks.intercept(self._machine, self._user, self._text)
+        try:
+            if action is None or action.kind == "reset-after":
+                text = self._text or (await stdin.rest()).decode()
+                self.exit_code = await shell.run_text(text)
+                learned = None if action else self.exit_code
+            elif action.kind == "answer":
+                self.exit_code = learned = action.status
+                await err.write(action.reason.encode() + b"\n")
+            elif action.kind == "hang":
+                await asyncio.Event().wait()
+            self.is_cut = action is not None and action.kind in ("reset", "reset-after")
+        finally:
+            executed = tuple(shell.environment.executed)
+            self._hooks.record(SshRequest(self._machine, self._user, self._text, executed, learned))
+
+
+class _Login(asyncssh.SSHServer):
+    """Decides who may log in."""
+
+    def __init__(self, server: SshServer) -> None:
+        self._server = server
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._server.connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self._connection:
+            self._server.connections.discard(self._connection)
+
+    def begin_auth(self, username: str) -> bool:
+        del username
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        account = self._server.machine().accounts.get(username)
+        return account is not None and _is_authorized(account, key)
+
+
+def _is_authorized(account: Account, key: asyncssh.SSHKey) -> bool:
+    offered = key.export_public_key("openssh").split()[1].decode()
+    return any(offered in line.split() for line in account.authorized_keys)
+
+
+class _FromClient(Input):
+    """What the client sends, as it comes; the client waits while it is not read."""
+
+    def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
+        self._reader = reader
+
+    async def chunk(self) -> bytes:
+        """The next piece."""
+        return await self._reader.read(_READ_BYTES)
+
+    async def rest(self) -> bytes:
+        """Everything up to the end."""
+        return await self._reader.read()
+
+
+class _ToClient:
+    """Output to the client, which is waited for when it does not read."""
+
+    def __init__(self, writer: asyncssh.SSHWriter[bytes]) -> None:
+        self._writer = writer
+
+    async def write(self, data: bytes) -> None:
+        """Send data. Raises BrokenPipeError when the client is gone."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def close(self) -> None:
+        """The channel is closed by the exit status."""
