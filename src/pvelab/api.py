@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from pvelab.answers import ROOT_SSH, Answer, ApiError, UploadedFile, Who
-
-if TYPE_CHECKING:
-    from pvelab.state import World
+from pvelab import schema
+from pvelab.answers import ROOT_SSH, Answer, ApiError, UploadedFile, Who, refused
+from pvelab.routes import ROUTES, Call, Route, transfer
+from pvelab.rules import permissions
+from pvelab.state import Node, World
 
 __all__ = ["ROOT_SSH", "Answer", "Api", "ApiError", "UploadedFile", "Who"]
+
+PROXY_TIMEOUT_S = 30.0
+INVALID_PARAMETERS = "Parameter verification failed."
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A request that the schema knows and the caller may make."""
+
+    route: Route
+    call: Call
 
 
 class Api:
@@ -24,8 +36,43 @@ class Api:
 
         Worker methods return the UPID as data at once. Raises ApiError.
         """
-        raise ApiError(501, f"Method '{method} {path}' not implemented")
+        found = await self._find(method, path, params, who, node)
+        return await found.route(found.call)
 
     async def upload(self, path: str, params: Mapping[str, str], file: UploadedFile, who: Who, node: str) -> Answer:
         """POST /nodes/{node}/storage/{storage}/upload with a file that has arrived. Raises ApiError."""
-        raise ApiError(501, f"Method 'POST {path}' not implemented")
+        found = await self._find("POST", path, {**params, "filename": file.filename}, who, node)
+        return Answer(await transfer.upload(found.call, file))
+
+    async def _find(self, method: str, path: str, params: Mapping[str, str], who: Who, node: str) -> _Found:
+        path = "/" + path.strip("/")
+        declared = schema.load(self.world.profile.release).find(method, path)
+        route = ROUTES.get((method, declared.path)) if declared else None
+        if declared is None or route is None:
+            raise ApiError(501, f"Method '{method} {path}' not implemented")
+        values = {**params, **declared.in_path}
+        if values.get("node") == "localhost":
+            values["node"] = node
+        permissions.check(self.world, who, declared.permission, values)
+        target = await self._target(values.get("node", node), node)
+        errors = schema.verify(declared.properties, values)
+        if errors:
+            raise ApiError(400, INVALID_PARAMETERS, errors)
+        return _Found(route, Call(self.world, who, target, values))
+
+    async def _target(self, name: str, receiver: str) -> Node:
+        """The node that carries the request out, if the one that received it reaches it."""
+        target = self.world.nodes.get(name)
+        if target is None:
+            reason = f"failed to get address info for: {name}: Name or service not known"
+            raise refused(f"hostname lookup '{name}' failed - {reason}")
+        if name == receiver:
+            return target
+        if not target.is_up:
+            raise ApiError(595, "No route to host", has_body=False)
+        if target.api == "refuses":
+            raise ApiError(595, "Connection refused", has_body=False)
+        if target.api == "hangs":
+            await self.world.clock.sleep(PROXY_TIMEOUT_S)
+            raise ApiError(596, "Connection timed out", has_body=False)
+        return target

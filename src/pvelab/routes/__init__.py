@@ -1,0 +1,20 @@
+"""The API's methods by area; importing this package declares them all."""
+
+from pvelab.routes import access, agent, cluster, content, guests, nodes, pools, storage, tasks, transfer
+from pvelab.routes.call import ROUTES, Call, Route
+
+__all__ = [
+    "ROUTES",
+    "Call",
+    "Route",
+    "access",
+    "agent",
+    "cluster",
+    "content",
+    "guests",
+    "nodes",
+    "pools",
+    "storage",
+    "tasks",
+    "transfer",
+]

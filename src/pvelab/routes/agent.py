@@ -1,0 +1,61 @@
+"""/nodes/{node}/qemu/{vmid}/agent: what the guest agent answers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from pvelab import schema
+from pvelab.answers import refused
+from pvelab.machine import AgentSilent
+from pvelab.routes.call import Call, route
+from pvelab.rules import configs, status
+
+AGENT = "/nodes/{node}/qemu/{vmid}/agent"
+INDEX = (
+    "exec exec-status file-read file-write fsfreeze-freeze fsfreeze-status fsfreeze-thaw fstrim get-fsinfo"
+    " get-host-name get-memory-block-info get-memory-blocks get-osinfo get-time get-timezone get-users get-vcpus info"
+    " network-get-interfaces ping set-user-password shutdown suspend-disk suspend-hybrid suspend-ram"
+)
+BARE = ("exec", "exec-status", "file-read")
+"""Commands whose answer is the data itself; others are wrapped in `result`."""
+
+
+@route("GET", AGENT)
+def index(_call: Call) -> list[dict[str, str]]:
+    return [{"name": name} for name in INDEX.split()]
+
+
+@route("POST", AGENT)
+def run(call: Call) -> Any:
+    return ask(call, call.params["command"])
+
+
+def ask(call: Call, command: str) -> Any:
+    """Put a command to the guest agent. Raises ApiError."""
+    vm = configs.find(call.world, call.vmid, call.node)
+    if not status.has_agent(vm):
+        raise refused("No QEMU guest agent configured")
+    if not vm.is_running:
+        raise refused(f"VM {vm.vmid} is not running")
+    given: dict[str, Any] = {name: value for name, value in call.params.items() if name not in ("node", "vmid")}
+    if command == "exec":
+        given["command"] = given["command"].split("\0")
+    if vm.qmp != "running":
+        raise refused("QEMU guest agent is not running")
+    try:
+        answer = call.world.guests.agent(vm, command, given)
+    except AgentSilent:
+        raise refused("QEMU guest agent is not running") from None
+    return answer if command in BARE else {"result": answer}
+
+
+def _declare() -> None:
+    for path, methods in schema.load("9.2").paths.items():
+        if path.startswith(f"{AGENT}/"):
+            command = path.removeprefix(f"{AGENT}/")
+            for method in methods:
+                route(method, path)(functools.partial(ask, command=command))
+
+
+_declare()

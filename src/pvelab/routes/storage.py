@@ -1,0 +1,156 @@
+"""/storage, and a node's storages."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pvelab.answers import bad_parameter, refused
+from pvelab.formats import split_list
+from pvelab.routes.call import Call, route
+from pvelab.rules import configs, storages
+from pvelab.state import Storage
+
+STATUS_INDEX = ("content", "download-url", "file-restore", "prunebackups", "rrd", "rrddata", "status", "upload")
+REQUIRED = {
+    "dir": ("path",), "nfs": ("server", "export"), "cifs": ("server", "share"), "lvm": ("vgname",),
+    "lvmthin": ("thinpool", "vgname"), "zfspool": ("pool",),
+}  # fmt: skip
+CONTROL = ("delete", "digest", "storage", "type")
+
+
+@route("GET", "/nodes/{node}/storage")
+def list_status(call: Call) -> list[dict[str, Any]]:
+    known = storages.all_storages(call.world)
+    wanted = call.params.get("storage")
+    if wanted is not None and wanted not in known:
+        raise bad_parameter("storage", "No such storage.")
+    shown = []
+    for storage in known.values():
+        if storages.is_on(storage, call.node) and _is_wanted(call, storage):
+            item = {**_status(call, storage), "storage": storage.name}
+            if item["total"]:
+                item["used_fraction"] = item["used"] / item["total"]
+            shown.append(item)
+    return shown
+
+
+@route("GET", "/nodes/{node}/storage/{storage}/status")
+def read_status(call: Call) -> dict[str, Any]:
+    storage = storages.all_storages(call.world).get(call.params["storage"])
+    if storage is None or not storages.is_on(storage, call.node):
+        raise bad_parameter("storage", "No such storage.")
+    return _status(call, storage)
+
+
+@route("GET", "/nodes/{node}/storage/{storage}")
+def index(_call: Call) -> list[dict[str, str]]:
+    return [{"subdir": name} for name in STATUS_INDEX]
+
+
+@route("GET", "/storage")
+def list_configured(call: Call) -> list[dict[str, Any]]:
+    return [
+        _configured(call, storage)
+        for storage in storages.all_storages(call.world).values()
+        if call.params.get("type", storage.type) == storage.type and _is_visible(call, storage)
+    ]
+
+
+@route("GET", "/storage/{storage}")
+def read_configured(call: Call) -> dict[str, Any]:
+    return _configured(call, storages.find(call.world, call.params["storage"]))
+
+
+@route("POST", "/storage")
+def create(call: Call) -> dict[str, str]:
+    name, kind = call.params["storage"], call.params["type"]
+    known = storages.all_storages(call.world)
+    configs.require_quorum(call.world)
+    for option in REQUIRED.get(kind, ()):
+        if option not in call.params:
+            raise refused(f"missing value for required option '{option}'")
+    if name in known:
+        raise refused(f"create storage failed: storage ID '{name}' already defined")
+    options = {key: value for key, value in call.params.items() if key not in CONTROL}
+    if kind in ("nfs", "cifs"):
+        options.setdefault("path", f"/mnt/pve/{name}")
+    made = storages.from_options(name, kind, options)
+    storages.write(call.world, [*known.values(), made])
+    _make_folder(call, made)
+    return {"storage": name, "type": kind}
+
+
+@route("PUT", "/storage/{storage}")
+def update(call: Call) -> dict[str, str]:
+    storage = storages.find(call.world, call.params["storage"])
+    configs.require_quorum(call.world)
+    options = {**storage.options, **{key: value for key, value in call.params.items() if key not in CONTROL}}
+    for option in split_list(call.params.get("delete", "")):
+        options.pop(option, None)
+    known = storages.all_storages(call.world)
+    known[storage.name] = storages.from_options(storage.name, storage.type, options)
+    storages.write(call.world, known.values())
+    return {"storage": storage.name, "type": storage.type}
+
+
+@route("DELETE", "/storage/{storage}")
+def delete(call: Call) -> None:
+    known = storages.all_storages(call.world)
+    configs.require_quorum(call.world)
+    if known.pop(call.params["storage"], None) is None:
+        raise refused(f"delete storage failed: storage '{call.params['storage']}' does not exist")
+    storages.write(call.world, known.values())
+
+
+def _is_visible(call: Call, storage: Storage) -> bool:
+    return call.may(f"/storage/{storage.name}", "Datastore.Audit", "Datastore.AllocateSpace", "Datastore.Allocate")
+
+
+def _is_wanted(call: Call, storage: Storage) -> bool:
+    types = split_list(call.params.get("content", ""))
+    return (
+        call.params.get("storage", storage.name) == storage.name
+        and all(name in storage.content for name in types)
+        and not (call.flag("enabled") and storage.is_disabled)
+        and call.may(f"/storage/{storage.name}", "Datastore.Audit", "Datastore.AllocateSpace")
+    )
+
+
+def _status(call: Call, storage: Storage) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "active": int(not storage.is_disabled),
+        "avail": 0,
+        "content": ",".join(storage.content),
+        "enabled": int(not storage.is_disabled),
+        "shared": int(storage.is_shared),
+        "total": 0,
+        "type": storage.type,
+        "used": 0,
+    }
+    if not storage.is_disabled:
+        room = storages.room(call.world, storage, call.node)
+        shown |= {"avail": room.available_bytes, "total": room.total_bytes, "used": room.used_bytes}
+    return shown
+
+
+def _configured(call: Call, storage: Storage) -> dict[str, Any]:
+    text = call.world.pve.read(storages.CONFIG)
+    numbers = {
+        key: int(value) if value.isdigit() and key in storages.FLAGS else value
+        for key, value in storage.options.items()
+    }
+    return {
+        **numbers,
+        "content": ",".join(storage.content),
+        "digest": hashlib.sha1(text).hexdigest(),
+        "storage": storage.name,
+        "type": storage.type,
+    }
+
+
+def _make_folder(call: Call, storage: Storage) -> None:
+    if storages.in_folder(storage):
+        for node in call.world.nodes.values():
+            if storages.is_on(storage, node):
+                node.files.make_folder(storage.path, parents=True)
