@@ -46,9 +46,11 @@ def run(homelab: assembly.Homelab, report: Report, *, is_dry_run: bool) -> int:
     def bring(node: NodePlan) -> None:
         result = homelab.vms.apply(node)
         report.add(result.outcomes)
-        if result.vm:
-            report.runs(node.name)
-            report.add(homelab.k3s.join(node, result.vm, is_new=result.is_new, facts=facts.k3s))
+        if result.vm is None:
+            homelab.k3s.leave_out(node)
+            return
+        report.runs(node.name)
+        report.add(homelab.k3s.join(node, result.vm, is_new=result.is_new, facts=facts.k3s))
 
     homelab.k3s.prepare(plan)
     side_by_side(bring, plan.nodes)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut
+from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
 from homelab.k3s_manager import diagnosis, installing, roles
 from homelab.k3s_manager.answers import parse_version
 from homelab.k3s_manager.guest import GuestFinder
@@ -16,6 +16,7 @@ from homelab.models import (
     MEMBER_TAGS,
     TAG_AGENT,
     TAG_SERVER,
+    Action,
     K3sFacts,
     K3sNode,
     NodePlan,
@@ -121,6 +122,11 @@ class K3sManager:
         """Remember who is to join, so that roles can be decided together."""
         self._plan = tuple(node for node in plan.nodes if node.makes_vm or node.facts.vm)
 
+    def leave_out(self, node: NodePlan) -> None:
+        """The node has no running VM, so it counts for no role (once roles are decided this changes nothing)."""
+        with self._lock:
+            self._plan = tuple(plan for plan in self._plan if plan.name != node.name)
+
     def join(self, plan: NodePlan, vm: VmFacts, *, is_new: bool, facts: K3sFacts) -> tuple[Outcome, ...]:
         """Make the VM a Ready member; what goes wrong becomes an outcome with its cure."""
         if not facts.is_wanted:
@@ -135,7 +141,7 @@ class K3sManager:
         name = plan.config.vm_name
         if not plan.is_write and facts.is_known and _is_member(facts.node(name), vm):
             return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
-        node = self._node_when_asked(name, patient=plan.is_write)
+        node = self._node_by_now(name)
         if node and node.system_uuid == vm.config.uuid:
             return self._bring_back(plan, vm, node)
         if node and node.is_ready:
@@ -148,23 +154,17 @@ class K3sManager:
             self.remove(name)
         return self._join_anew(plan, vm, is_new=is_new)
 
-    def _node_when_asked(self, name: str, *, patient: bool) -> K3sNode | None:
-        """The Node by now. After a start the server itself may still be booting, so it is asked for longer."""
-        if not patient:
-            return self._node(name)
-
-        def look() -> K3sNode | HomelabError | None:
+    def _node_by_now(self, name: str) -> K3sNode | None:
+        """The Node as it is now. Where VMs were just started, the server may be one of them, so it is given time."""
+        has_started = any(plan.action is Action.START for plan in self._plan)
+        deadline = self.clock.now() + (self.finder.config.guest.start_timeout_s if has_started else 0)
+        while True:
             try:
                 return self._node(name)
-            except HomelabError as error:
-                return error
-
-        deadline = self.clock.now() + self.finder.config.guest.start_timeout_s
-        while isinstance(seen := look(), HomelabError):
-            if self.clock.now() >= deadline:
-                raise seen
+            except (Unreachable, Undecided, Refused, TimedOut):
+                if self.clock.now() >= deadline:
+                    raise
             self.clock.sleep(PACE.longest_s)
-        return seen
 
     def _bring_back(self, plan: NodePlan, vm: VmFacts, node: K3sNode) -> tuple[Outcome, ...]:
         """The machine is a member already: wait until it is Ready, restart its service once if it does not come."""

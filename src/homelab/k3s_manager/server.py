@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from homelab.errors import Misunderstood, Refused
+from homelab.errors import Misunderstood, NodeFailed, Refused
 from homelab.k3s_manager.answers import parse_members, parse_nodes
 from homelab.models import K3sNode
 from homelab.settings import Secret
@@ -58,6 +58,7 @@ class K3sServer:
     def token(self) -> Secret:
         """The full server token (`K10<hash of the CA>::server:...`), checked against the CA that the server shows."""
         result = self.shell.run(["sudo", "-n", "cat", TOKEN_FILE])
+        self._check_sudo(result.stderr)
         if result.exit_code:
             raise Refused(
                 "the k3s join token cannot be read",
@@ -115,11 +116,21 @@ class K3sServer:
             "-n", "kube-system", "delete", "secret", f"{name}.node-password.k3s".lower(), "--ignore-not-found"
         )
 
+    def _check_sudo(self, stderr: str) -> None:
+        if "sudo: a password is required" in stderr or "sudo: a terminal is required" in stderr:
+            raise NodeFailed(
+                "the k3s join token cannot be read, nor the cluster asked",
+                f"{self.where}: sudo wants a password",
+                "allow it on the server K3S_EXISTING_NODE_IP: "
+                "echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/90-homelab",
+            )
+
     def _kubectl(self, *words: str, timeout_s: float = 30) -> str:
         return self._run(["sudo", "-n", "k3s", "kubectl", "--request-timeout=10s", *words], timeout_s=timeout_s)
 
     def _run(self, command: Sequence[str], timeout_s: float = 30) -> str:
         result = self.shell.run(command, timeout_s=timeout_s)
+        self._check_sudo(result.stderr)
         if result.exit_code:
             raise Refused(
                 f"k3s on {self.where} does not do what it is asked",
