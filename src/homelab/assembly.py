@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clo
     pve = Proxmox(found.links, clock)
     health = VMHealthChecker(pve, config, found.status, found.problems)
     k3s = _k3s(config, pve, shells, report, clock)
-    images = ImageManager(pve, config.image, cache_folder(), clock, report.progress)
+    images = ImageManager(
+        pve, config.image, cache_folder(), clock, report.progress, threading.Semaphore(config.policy.max_parallel)
+    )
 
     def guards_now(vm: VmFacts, expected_name: str) -> tuple[Guard, ...]:
         cluster: K3sFacts = k3s.observe()
@@ -64,6 +67,7 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clo
         image=images.ensure,
         guards=guards_now,
         replacements=Replacements(config.policy.max_replacements),
+        slots=threading.Semaphore(config.policy.max_parallel),
     )
     return Homelab(config, pve, health, vms, k3s)
 

@@ -35,13 +35,15 @@ class Place:
 
 @dataclass(slots=True)
 class ImageManager:
-    """One image for the whole run. `cache` is a folder of this machine that survives runs."""
+    """One image for the whole run. `cache` is a folder of this machine that survives runs; `slots` limits transfers."""
 
     pve: Proxmox
     image: ImageConfig
     cache: Path
     clock: Clock
     on_fetched: Callable[[str], None]
+    slots: threading.Semaphore = field(default_factory=threading.Semaphore)
+    _ready: dict[str, ImageOnNode] = field(default_factory=dict)
     _sha256: str = ""
     _local: Path | None = None
     _once: threading.RLock = field(default_factory=threading.RLock)
@@ -52,11 +54,17 @@ class ImageManager:
 
         Raises HomelabError: no storage for it, source not reachable, checksum wrong, upload failed.
         """
+        if node.name not in self._ready:
+            self._ready[node.name] = self._ensure(node)
+        return self._ready[node.name]
+
+    def _ensure(self, node: NodeConfig) -> ImageOnNode:
         place = self._place(node)
         with self._lock(place.volume if place.is_shared else f"{node.name}/{place.volume}"):
             if not self._is_there(node, place):
-                self._bring(node, place)
-        if place.content == "import":
+                with self.slots:
+                    self._bring(node, place)
+        if place.content == "import" and self.pve.wire(node.name) is Wire.API:
             return ImageOnNode(place.volume, needs_root=False)
         return ImageOnNode(self.pve.image_path(node.name, place.volume), needs_root=True)
 

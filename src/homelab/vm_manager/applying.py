@@ -52,6 +52,7 @@ class VmManager:
     """What applying a plan needs beside the plan itself.
 
     `image` brings the image to a node and says how to use it there; `guards` reads again what speaks against deleting.
+    `slots` limits how many VMs are made at once (MAX_PARALLEL).
     """
 
     pve: Proxmox
@@ -62,6 +63,7 @@ class VmManager:
     replacements: Replacements
     vmids: VmidPool = field(default_factory=VmidPool)
     deletions: threading.Lock = field(default_factory=threading.Lock)
+    slots: threading.Semaphore = field(default_factory=threading.Semaphore)
 
     def apply(self, node: NodePlan) -> Result:
         """Bring the node's VM to what the plan says. Errors become outcomes; the other nodes are not concerned."""
@@ -85,14 +87,16 @@ class VmManager:
 
     def _create(self, node: NodePlan, what: str) -> Result:
         spec = specify(self.pve, self.config, node)
-        made = create_vm(
-            self.pve,
-            self.config,
-            node.name,
-            spec,
-            self.image(node.config),
-            new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),
-        )
+        image = self.image(node.config)
+        with self.slots:
+            made = create_vm(
+                self.pve,
+                self.config,
+                node.name,
+                spec,
+                image,
+                new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),
+            )
         return _made(node, made, f"{what}: {spec.cores} cores, {spec.memory_mib} MiB")
 
     def _replace(self, node: NodePlan) -> Result:
@@ -152,6 +156,7 @@ def _kept(node: NodePlan) -> Result:
 
 def _running_title(node: NodePlan, vm: VmFacts) -> str:
     notes = [] if vm.is_ours else ["not made by homelab"]
+    notes += [f"locked: {vm.status.lock}"] if vm.status.lock else []
     notes += [] if vm.node == node.name else [f"on {vm.node}, not on {node.name}: kept there"]
     note = f" ({'; '.join(notes)})" if notes else ""
     if node.facts.verdict is Verdict.HEALTHY:
