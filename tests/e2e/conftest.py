@@ -1,0 +1,94 @@
+"""The tool in one process with the lab: real sockets, one clock that moves only when somebody waits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.clock import SteppingClock
+
+from homelab import main as tool
+from homelab.commands import delete_vm
+from pvelab.lab import Lab
+
+WIRES = ("api", "ssh")
+TOKEN_CANARY_KEYS = ("API_TOKEN",)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the tool, as its user sees it."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+class Homelab:
+    """Runs the tool's commands against a lab, with nothing of this machine's environment."""
+
+    def __init__(self, lab: Lab, clock: SteppingClock, home: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self._lab = lab
+        self._clock = clock
+        self._home = home
+        self._capture = capture
+        self.settings: dict[str, str | None] = {}
+
+    def __call__(self, *arguments: str, **settings: str | None) -> Run:
+        """`python -m homelab.main ARGUMENTS` with the lab's .env; a setting of None leaves the key out."""
+        return self._run(lambda words: tool.main(words, clock=self._clock), arguments, settings)
+
+    def delete(self, *arguments: str, answer: str | None = None, **settings: str | None) -> Run:
+        """`scripts/delete_vm.py ARGUMENTS`; `answer` is what the person types."""
+        ask = None if answer is None else lambda _: str(answer)
+        return self._run(lambda words: delete_vm.main(words, clock=self._clock, ask=ask), arguments, settings)
+
+    def _run(
+        self, command: Callable[[list[str]], int], arguments: tuple[str, ...], settings: Mapping[str, str | None]
+    ) -> Run:
+        env_file = self._lab.write_env(self._home / "lab.env", **{**self.settings, **settings})
+        with pytest.MonkeyPatch.context() as patch:
+            for name in list(os.environ):
+                patch.delenv(name)
+            patch.setenv("HOME", str(self._home))
+            patch.setenv("PATH", "/usr/bin:/bin")
+            patch.setenv("XDG_STATE_HOME", str(self._home / "state"))
+            patch.chdir(self._home)
+            self._capture.readouterr()
+            exit_code = command(["--env", str(env_file), *arguments])
+        said = self._capture.readouterr()
+        return Run(exit_code, said.out, said.err)
+
+
+@pytest.fixture(scope="session")
+def shared_clock() -> SteppingClock:
+    return SteppingClock()
+
+
+@pytest.fixture(scope="session")
+def session_lab(shared_clock: SteppingClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(folder=tmp_path_factory.mktemp("lab"), clock=shared_clock) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(session_lab: Lab) -> Lab:
+    session_lab.reset()
+    return session_lab
+
+
+@pytest.fixture
+def homelab(lab: Lab, shared_clock: SteppingClock, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Homelab:
+    return Homelab(lab, shared_clock, tmp_path, capsys)
+
+
+@pytest.fixture(params=WIRES)
+def via(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
