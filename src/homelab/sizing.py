@@ -14,7 +14,7 @@ def cores(node: NodeConfig, host: HostStatus) -> int:
 
     Raises NodeFailed when VM_CORES_n is more than the host has (Proxmox would refuse to start the VM).
     """
-    wanted = node.cores or max(1, int(host.threads * node.cpu_ratio))
+    wanted = node.cores or max(1, int(round(host.threads * node.cpu_ratio, 6)))
     if wanted > host.threads:
         raise NodeFailed(
             f"{node.name}: {wanted} cores are too many",
