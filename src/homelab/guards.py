@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, VmFacts
 
 SYSTEM_DRIVES = ("efidisk", "tpmstate")
+LEAST_VOTERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def _config_guards(vm: VmFacts) -> Iterator[Guard]:
 
 
 def data_drives(vm: VmFacts) -> tuple[Drive, ...]:
-    """Drives that are not the boot disk, cloud-init, an empty CD drive, EFI or TPM state."""
+    """Drives that are not the boot disk, a CD drive (cloud-init has one), EFI or TPM state."""
     disks = [drive for drive in vm.config.drives if not drive.is_cdrom and not drive.key.startswith(SYSTEM_DRIVES)]
     boot = next((key for key in vm.config.boot_drives if any(disk.key == key for disk in disks)), "")
     return tuple(disk for disk in disks if disk.key != boot)
@@ -132,13 +133,20 @@ def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
             f"it holds K3S_EXISTING_NODE_IP ({k3s.asked_at}), where the token comes from",
             "set K3S_EXISTING_NODE_IP to another Ready server",
         )
-    is_server = TAG_SERVER in vm.config.tags or bool(node and node.is_server)
+    if TAG_SERVER in vm.config.tags or (node and node.is_server):
+        yield from _server_guards(vm, name, k3s)
+
+
+def _server_guards(vm: VmFacts, name: str, k3s: K3sFacts) -> Iterator[Guard]:
+    was_server, cure = "it is or was a k3s server", "bring the other servers to Ready: kubectl get nodes"
     healthy = [voter for voter in k3s.healthy_voters if voter.name != name or vm.is_running]
-    if is_server and len(healthy) < 3:
+    others_down = [voter.name for voter in k3s.voters if voter.name != name and not voter.is_ready]
+    if len(healthy) < LEAST_VOTERS:
         yield Guard(
-            f"it is or was a k3s server, and only {len(healthy)} etcd voter(s) are healthy (3 are needed)",
-            "bring the other servers to Ready: kubectl get nodes",
+            f"{was_server}, and only {len(healthy)} etcd voter(s) are healthy ({LEAST_VOTERS} are needed)", cure
         )
+    elif others_down:
+        yield Guard(f"{was_server}, and another etcd voter is not healthy ({', '.join(others_down)})", cure)
 
 
 def lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:

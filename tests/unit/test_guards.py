@@ -1,0 +1,246 @@
+"""Reasons not to delete a VM, each with what removes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from homelab.errors import Problem
+from homelab.guards import Attachments, data_drives, k3s_guards, lifted_by_force, proxmox_guards
+from homelab.models import Guard, K3sFacts, VmFacts
+from unit.builders import OTHER_UUID, STOPPED, agent_node, k3s_cluster, k3s_node, vm
+
+NAME = "k3s-vm-pve1"
+
+
+def guards_of(found: VmFacts, **attached: Any) -> tuple[Guard, ...]:
+    return proxmox_guards(found, NAME, Attachments(**attached))
+
+
+def test_an_ordinary_vm_may_be_deleted() -> None:
+    assert guards_of(vm()) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence", "cure"),
+    [
+        ({"template": "1"}, "it is a template", "VM_NAME_n"),
+        ({"protection": "1"}, "its protection is on", "qm set 107 --protection 0"),
+        ({"name": "database"}, "its name is database, not k3s-vm-pve1", "VM_NAME_n"),
+        ({"name": ""}, "its name is (none), not k3s-vm-pve1", "VM_NAME_n"),
+        ({"scsi1": "tank:vm-107-disk-1,size=18T"}, "it has the data disk scsi1 (tank:vm-107-disk-1)", "qm disk move"),
+        ({"virtio0": "tank:vm-107-disk-1"}, "it has the data disk virtio0 (tank:vm-107-disk-1)", "qm disk move"),
+        ({"unused0": "local-zfs:vm-107-disk-3"}, "it has the data disk unused0", "remove"),
+        ({"hostpci0": "0000:01:00,pcie=1"}, "it uses host hardware (hostpci0)", "qm set 107 --delete hostpci0"),
+        ({"usb1": "host=18d1:9302,usb3=1"}, "it uses host hardware (usb1)", "qm set 107 --delete usb1"),
+        ({"virtiofs0": "media"}, "it uses host hardware (virtiofs0)", "qm set 107 --delete virtiofs0"),
+        ({"parallel0": "/dev/parport0"}, "it uses host hardware (parallel0)", "qm set 107 --delete parallel0"),
+    ],
+)
+def test_what_its_config_shows_forbids_deleting(values: dict[str, str], sentence: str, cure: str) -> None:
+    (guard,) = guards_of(vm(values))
+
+    assert guard.sentence.startswith(sentence)
+    assert cure in guard.cure
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence", "cure"),
+    [
+        ({"lock": "backup"}, "it is locked (backup)", "qm unlock 107"),
+        ({"is_ha_managed": True}, "it is managed by Proxmox HA", "ha-manager remove vm:107"),
+    ],
+)
+def test_what_its_status_shows_forbids_deleting(status: dict[str, Any], sentence: str, cure: str) -> None:
+    (guard,) = guards_of(vm(**status))
+
+    assert guard.sentence == sentence
+    assert cure in guard.cure
+
+
+@pytest.mark.parametrize(
+    ("attached", "sentence", "cure"),
+    [
+        ({"has_snapshots": True}, "it has snapshots", "qm delsnapshot 107"),
+        ({"replication_jobs": ("107-0",)}, "it is replicated (107-0)", "pvesr delete 107-0"),
+        ({"firewall_rules": 2}, "it has 2 firewall rule(s) of its own", "/etc/pve/firewall/107.fw"),
+        ({"acl_paths": ("/vms/107",)}, "permissions of its own are given on it", "pveum acl list"),
+    ],
+)
+def test_what_hangs_on_it_elsewhere_forbids_deleting(attached: dict[str, Any], sentence: str, cure: str) -> None:
+    (guard,) = guards_of(vm(), **attached)
+
+    assert guard.sentence == sentence
+    assert cure in guard.cure
+
+
+@pytest.mark.parametrize(
+    ("unread", "command"),
+    [
+        ("has_snapshots", "qm listsnapshot 107"),
+        ("replication_jobs", "pvesr list"),
+        ("firewall_rules", "pvesh get /nodes/pve1/qemu/107/firewall/rules"),
+        ("acl_paths", "pveum acl list"),
+    ],
+)
+def test_what_cannot_be_read_forbids_deleting(unread: str, command: str) -> None:
+    (guard,) = guards_of(vm(), **{unread: None})
+
+    assert "cannot be read" in guard.sentence
+    assert command in guard.cure
+
+
+def test_every_reason_is_given_at_once() -> None:
+    sentences = [guard.sentence for guard in guards_of(vm({"protection": "1", "usb0": "host=1"}), has_snapshots=True)]
+
+    assert sentences == ["its protection is on", "it uses host hardware (usb0)", "it has snapshots"]
+
+
+def test_the_case_of_its_name_does_not_matter() -> None:
+    assert guards_of(vm({"name": "K3s-VM-pve1"})) == ()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"efidisk0": "local-zfs:vm-107-disk-1,size=1M", "tpmstate0": "local-zfs:vm-107-disk-2,size=4M"},
+        {"ide0": "none,media=cdrom"},
+        {"boot": "", "bootdisk": "scsi0"},
+        {"boot": "order=net0;scsi0"},
+        {"scsi0": "file=local-zfs:vm-107-disk-0,size=50G"},
+    ],
+    ids=["efi-and-tpm", "empty-cd-drive", "old-bootdisk-key", "network-first", "file-as-a-key"],
+)
+def test_its_boot_disk_and_what_belongs_to_the_machine_are_no_data(values: dict[str, str]) -> None:
+    assert data_drives(vm(values)) == ()
+
+
+def test_where_no_disk_is_known_to_be_the_boot_disk_every_disk_is_data() -> None:
+    assert [drive.key for drive in data_drives(vm({"boot": "order=net0"}))] == ["scsi0"]
+
+
+def test_only_the_first_bootable_disk_is_the_boot_disk() -> None:
+    found = vm({"boot": "order=scsi1;scsi0", "scsi1": "local-zfs:vm-107-disk-1"})
+
+    assert [drive.key for drive in data_drives(found)] == ["scsi0"]
+
+
+def test_a_person_who_insists_lifts_all_but_template_protection_and_lock() -> None:
+    found = vm({"template": "1", "protection": "1", "hostpci0": "0000:01:00", "scsi1": "t:d", "name": "x"}, lock="move")
+    stays = lifted_by_force(guards_of(found, has_snapshots=True, acl_paths=None))
+
+    assert [guard.sentence for guard in stays] == [
+        "it is a template",
+        "its protection is on",
+        "it is locked (move)",
+    ]
+
+
+# --- what the cluster says ---------------------------------------------------------------------------------------
+
+
+def test_where_no_cluster_is_asked_for_a_vm_that_never_joined_may_be_deleted() -> None:
+    assert k3s_guards(vm(), K3sFacts(is_wanted=False)) == ()
+
+
+@pytest.mark.parametrize("tag", ["homelab-server", "homelab-agent"])
+def test_where_no_cluster_is_asked_for_a_vm_that_joined_one_is_kept(tag: str) -> None:
+    (guard,) = k3s_guards(vm({"tags": f"homelab;{tag}"}), K3sFacts(is_wanted=False))
+
+    assert "joined" in guard.sentence
+    assert "K3S_EXISTING_NODE_IP" in guard.cure
+
+
+@pytest.mark.parametrize("cure", ["check the cable", ""])
+def test_where_the_cluster_cannot_be_asked_every_vm_may_be_a_member(cure: str) -> None:
+    unknown = K3sFacts(is_wanted=True, problem=Problem("k3s cannot be asked", "no route", cure))
+
+    (guard,) = k3s_guards(vm(), unknown)
+
+    assert "is or may be a member" in guard.sentence
+    assert (cure or "K3S_EXISTING_NODE_IP") in guard.cure
+
+
+def test_a_vm_that_is_no_member_may_be_deleted() -> None:
+    assert k3s_guards(vm(), k3s_cluster(k3s_node("first"))) == ()
+
+
+def test_an_agent_may_be_deleted_however_few_servers_there_are() -> None:
+    cluster = k3s_cluster(k3s_node("first", system_uuid=OTHER_UUID), agent_node(NAME))
+
+    assert k3s_guards(vm({"tags": "homelab;homelab-agent"}, **STOPPED), cluster) == ()
+
+
+def test_another_machine_that_is_ready_under_its_name_forbids_deleting() -> None:
+    cluster = k3s_cluster(agent_node(NAME, system_uuid=OTHER_UUID))
+
+    (guard,) = k3s_guards(vm(**STOPPED), cluster)
+
+    assert "another machine is a Ready member" in guard.sentence
+    assert "VM_NAME_n" in guard.cure
+
+
+def test_the_ghost_of_an_earlier_machine_does_not_forbid_deleting() -> None:
+    cluster = k3s_cluster(agent_node(NAME, system_uuid=OTHER_UUID, is_ready=False))
+
+    assert k3s_guards(vm(**STOPPED), cluster) == ()
+
+
+def test_the_machine_at_which_the_cluster_is_asked_is_kept() -> None:
+    cluster = k3s_cluster(agent_node(NAME, addresses=("192.0.2.10",)))
+
+    (guard,) = k3s_guards(vm(), cluster)
+
+    assert "K3S_EXISTING_NODE_IP (192.0.2.10)" in guard.sentence
+    assert "another Ready server" in guard.cure
+
+
+def servers(count: int, **of_the_last: Any) -> list[Any]:
+    """Servers elsewhere; `of_the_last` says what is different about the last of them."""
+    others = [k3s_node(f"other-{number}", system_uuid=OTHER_UUID) for number in range(count - 1)]
+    return [*others, k3s_node("last", system_uuid=OTHER_UUID, **of_the_last)]
+
+
+def test_a_stopped_server_among_three_voters_is_kept_even_while_its_node_still_looks_ready() -> None:
+    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2)))
+
+    assert "only 2 etcd voter(s) are healthy (3 are needed)" in guard.sentence
+    assert "kubectl get nodes" in guard.cure
+
+
+def test_a_vm_that_was_a_server_is_kept_when_its_node_is_gone_and_voters_are_few() -> None:
+    (guard,) = k3s_guards(vm({"tags": "homelab;homelab-server"}, **STOPPED), k3s_cluster(*servers(2)))
+
+    assert "is or was a k3s server" in guard.sentence
+
+
+def test_the_only_server_of_an_sqlite_cluster_is_kept() -> None:
+    (guard,) = k3s_guards(vm(), k3s_cluster(k3s_node(NAME, is_etcd=False, is_etcd_voter=False)))
+
+    assert "is or was a k3s server" in guard.sentence
+
+
+def test_a_stopped_server_may_be_deleted_where_three_other_voters_are_healthy() -> None:
+    assert k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME, is_ready=False), *servers(3))) == ()
+
+
+def test_a_running_server_counts_among_three_healthy_voters() -> None:
+    assert k3s_guards(vm(), k3s_cluster(k3s_node(NAME), *servers(2))) == ()
+
+
+def test_a_server_is_kept_while_another_voter_is_not_healthy() -> None:
+    cluster = k3s_cluster(k3s_node(NAME, is_ready=False), *servers(4, is_ready=False))
+
+    (guard,) = k3s_guards(vm(**STOPPED), cluster)
+
+    assert guard.sentence == "it is or was a k3s server, and another etcd voter is not healthy (last)"
+    assert "kubectl get nodes" in guard.cure
+
+
+def test_a_learner_is_no_voter_yet() -> None:
+    cluster = k3s_cluster(k3s_node(NAME), *servers(3, is_etcd_voter=False))
+
+    (guard,) = k3s_guards(vm(**STOPPED), cluster)
+
+    assert "only 2 etcd voter(s)" in guard.sentence
