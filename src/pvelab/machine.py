@@ -97,6 +97,10 @@ class AgentSilent(Exception):
     """Nothing answers on the guest agent's socket."""
 
 
+class AgentError(Exception):
+    """The guest agent answered with an error; the text is its own, without Proxmox's `Agent error: `."""
+
+
 class GuestSide(Protocol):
     """The machines inside the VMs, as seen by the node that powers them."""
 
@@ -118,5 +122,8 @@ class GuestSide(Protocol):
         ...
 
     def agent(self, vm: Vm, command: str, params: Mapping[str, Any]) -> Any:
-        """The agent's own answer (`ping`, `network-get-interfaces`, `exec`, `file-read`...). Raises AgentSilent."""
+        """The agent's own answer (`ping`, `network-get-interfaces`, `exec`, `file-read`...).
+
+        Data is decoded text as the API shows it, params are named as in the API. Raises AgentSilent, AgentError.
+        """
         ...
