@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Doing = Callable[..., Any]
+_NUMBERS: Mapping[str, Callable[[str], float]] = {"int": int, "float": float}
 
 
 class UnknownChoice(ValueError):
@@ -64,7 +65,7 @@ def parse_choice(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _options(function: Doing) -> dict[str, inspect.Parameter]:
-    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    parameters = list(inspect.signature(function).parameters.values())[1:]
     return {parameter.name: parameter for parameter in parameters}
 
 
@@ -73,9 +74,10 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
 
 
 def _converted(parameter: inspect.Parameter, value: object) -> object:
-    if parameter.annotation not in (int, float) or not isinstance(value, str):
+    convert = _NUMBERS.get(str(parameter.annotation))
+    if convert is None or not isinstance(value, str):
         return value
     try:
-        return parameter.annotation(value)
+        return convert(value)
     except ValueError:
         raise UnknownChoice(f"{parameter.name}={value}: give a number") from None

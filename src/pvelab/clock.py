@@ -42,14 +42,15 @@ class LabClock:
         self._running: set[asyncio.Task[None]] = set()
         self._handles: set[asyncio.TimerHandle] = set()
         self._is_in_past = False
-        self._behind_s = 0.0
+        self.behind_s = 0.0
+        """How long ago the lab lives now; 0 but in the past."""
         if shared:
             shared.subscribe(self._moved_elsewhere)
 
     def now(self) -> float:
         """Unix time in seconds."""
         present = self._shared.now() if self._shared else time.time()
-        return present - self._behind_s
+        return present - self.behind_s
 
     def after(self, delay_s: float, callback: Callback) -> None:
         """Run callback (plain or async) on the lab's loop when delay_s lab seconds have passed."""
@@ -61,7 +62,7 @@ class LabClock:
     async def sleep(self, delay_s: float) -> None:
         """Wait inside a lab request or command."""
         if self._is_in_past:
-            self._behind_s -= delay_s
+            self.behind_s -= delay_s
         elif self._shared:
             self._shared.advance(delay_s)
         else:
@@ -72,12 +73,12 @@ class LabClock:
 
     def rewind(self, seconds: float) -> None:
         """Live that long ago; nothing may be planned yet."""
-        self._is_in_past, self._behind_s = True, seconds
+        self._is_in_past, self.behind_s = True, seconds
 
     def catch_up(self) -> None:
         """Live in the present again; what is still planned keeps its distance."""
         planned, past = self._planned, self.now()
-        self._planned, self._is_in_past, self._behind_s = [], False, 0.0
+        self._planned, self._is_in_past, self.behind_s = [], False, 0.0
         for due, _, callback in sorted(planned):
             self.after(due - past, callback)
 
@@ -89,7 +90,7 @@ class LabClock:
     def forget(self) -> None:
         """Drop everything planned or under way (the lab is being reset)."""
         self._planned.clear()
-        self._is_in_past, self._behind_s = False, 0.0
+        self._is_in_past, self.behind_s = False, 0.0
         for handle in self._handles:
             handle.cancel()
         for task in self._running:

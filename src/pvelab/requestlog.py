@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pvelab.sshd import SshRequest
+from pvelab.state import ApiRequest
+from pvelab.writes import is_api_write, is_program_write
+
+NEVER_TOLD = 255
+"""The exit status of a command whose client was gone before it ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request as it came in and how it ended.
 
-    `via` is api, ssh or http; `node` the machine that received it; `what` one readable line.
+    `via` is api, ssh or http; `node` the machine that received it; `what` one readable line;
+    `argv` the first program that a command line ran.
     `status` is the HTTP status or the exit status.
     """
 
@@ -34,6 +42,35 @@ class RequestLog:
     def add(self, request: Request) -> None:
         """Append one finished request."""
         self.entries.append(request)
+
+    def add_api(self, request: ApiRequest) -> None:
+        """Append a request to a node's API."""
+        self.add(
+            Request(
+                via="api",
+                node=request.node,
+                what=f"{request.method} {request.path}",
+                method=request.method,
+                path=request.path,
+                params=dict(request.params),
+                is_write=is_api_write(request.method, request.path),
+                status=request.status,
+            )
+        )
+
+    def add_ssh(self, request: SshRequest) -> None:
+        """Append a command line given to a node, a guest or the server outside."""
+        first = request.executed[0].argv if request.executed else ()
+        self.add(
+            Request(
+                via="ssh",
+                node=request.machine.hostname,
+                what=request.command_line,
+                argv=first,
+                is_write=any(is_program_write(one.argv, one.writes) for one in request.executed),
+                status=NEVER_TOLD if request.exit_code is None else request.exit_code,
+            )
+        )
 
     @property
     def writes(self) -> list[Request]:

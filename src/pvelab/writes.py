@@ -48,6 +48,11 @@ def is_command_write(command_line: str) -> bool:
         return True
 
 
+def is_program_write(argv: Sequence[str], targets: Sequence[str] = ()) -> bool:
+    """Does a program with these arguments, its output going to these files, change anything?"""
+    return any(target != "/dev/null" for target in targets) or _writes(_plain(argv))
+
+
 def _simple_commands(command_line: str) -> Iterator[list[str]]:
     lexer = shlex.shlex(command_line, posix=True, punctuation_chars="();<>&|\n")
     lexer.whitespace = " \t\r"

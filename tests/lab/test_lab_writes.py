@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvelab.writes import is_api_write, is_command_write
+from pvelab.writes import is_api_write, is_command_write, is_program_write
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,9 @@ def test_a_command_that_changes_or_is_unknown_is_a_write(command: str) -> None:
 )
 def test_an_api_call_writes_unless_it_gets_or_asks_the_agent(method: str, path: str, expected: bool) -> None:
     assert is_api_write(method, path) is expected
+
+
+def test_a_program_that_ran_writes_by_its_words_or_by_where_its_output_went() -> None:
+    assert not is_program_write(["sudo", "-n", "cat", "/etc/x"], ["/dev/null"])
+    assert is_program_write(["cat", "/etc/x"], ["/tmp/y"])
+    assert is_program_write(["qm", "destroy", "100"])

@@ -1,0 +1,150 @@
+"""A new world as the spec describes it: nodes with their files, storages, bridges and accounts, and one API token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvelab.clock import LabClock
+from pvelab.identity import TOKEN_NAME, TOKEN_USER, Identity
+from pvelab.machine import Account, GuestSide
+from pvelab.network import Network
+from pvelab.rules import storages
+from pvelab.shell.coreutils import COMMANDS
+from pvelab.shell.entries import Folder
+from pvelab.shell.files import FileSystem, Mounted
+from pvelab.spec import GIB, LabSpec, NodeSpec, StorageSpec
+from pvelab.state import Capacity, Interface, Node, Profile, Storage, Token, User, World
+
+ROOT_DISK_BYTES = 94 * GIB
+ROOT_FILES_BYTES = 3 * GIB
+_IN_FOLDER = "dir"
+_SYSTEM_FOLDERS = ("/root", "/var/log", "/run")
+_SHARED_FOLDERS = ("/tmp", "/var/tmp")
+_STORAGE_FOLDERS = ("template/iso", "template/cache", "snippets", "import", "images", "dump")
+_PROFILES = {
+    "9.2": Profile(),
+    "8.4": Profile(
+        "8.4", "8.4.14", "b502d23c55afcba1", "9.2.0", "6.8.12-15-pve", "#1 SMP PREEMPT_DYNAMIC PMX 6.8.12-15"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What a world is built from."""
+
+    spec: LabSpec
+    network: Network
+    clock: LabClock
+    folder: Path
+    identity: Identity
+
+    def files(self, disk_bytes: int = ROOT_DISK_BYTES) -> FileSystem:
+        """An empty file system of a machine."""
+        return FileSystem(self.folder / "spool", self.clock.now, disk_bytes)
+
+
+def new_world(blueprint: Blueprint, guests: GuestSide) -> World:
+    """The cluster as it is after its nodes were installed, with nothing on them."""
+    spec = blueprint.spec
+    world = World(
+        clock=blueprint.clock,
+        folder=blueprint.folder / "spool",
+        pve=blueprint.files(),
+        guests=guests,
+        profile=_PROFILES[spec.pve_version],
+        cluster_name=spec.cluster,
+    )
+    for number, node_spec in enumerate(spec.nodes, start=1):
+        node = world.nodes[node_spec.name] = _node(blueprint, number, node_spec)
+        _share_cluster_files(node.files, world.pve)
+        for storage in node_spec.storages:
+            if storage.type != _IN_FOLDER:
+                world.capacities[(node_spec.name, storage.name)] = Capacity(storage.size_bytes, 0)
+    everywhere = {node.name for node in spec.nodes}
+    storages.write(world, [_storage(one, set(nodes), everywhere) for one, nodes in spec.storages.values()])
+    _write_cluster_files(blueprint, world)
+    world.users[TOKEN_USER] = User(TOKEN_USER)
+    token = Token(TOKEN_USER, TOKEN_NAME, blueprint.identity.token_secret, is_separated=False)
+    world.tokens[token.tokenid] = token
+    return world
+
+
+def _node(blueprint: Blueprint, number: int, spec: NodeSpec) -> Node:
+    address, identity = blueprint.network.node(number), blueprint.identity
+    root = Account("root", 0, "/root", [identity.person.public_line], sudo=True)
+    return Node(
+        hostname=spec.name,
+        address=address,
+        clock=blueprint.clock,
+        files=_node_files(blueprint, spec, address),
+        nodeid=number,
+        cpus=spec.cpus,
+        memory_bytes=spec.memory_mib << 20,
+        booted_at=blueprint.clock.now() - blueprint.spec.host_uptime_s,
+        fingerprint=identity.certificates[spec.name].fingerprint,
+        accounts={"root": root},
+        commands=COMMANDS,
+        interfaces=_interfaces(spec, address),
+    )
+
+
+def _interfaces(spec: NodeSpec, address: str) -> dict[str, Interface]:
+    found: dict[str, Interface] = {}
+    for position, bridge in enumerate(spec.bridges):
+        port = f"eno{position + 1}"
+        found[port] = Interface(port, "eth")
+        network = address.rsplit(".", 2)[0]
+        is_first = position == 0
+        found[bridge] = Interface(
+            bridge,
+            cidr=f"{address}/16" if is_first else "",
+            gateway=f"{network}.0.1" if is_first else "",
+            ports=port,
+        )
+    return found
+
+
+def _node_files(blueprint: Blueprint, spec: NodeSpec, address: str) -> FileSystem:
+    files, domain = blueprint.files(), blueprint.spec.domain
+    files.mounted = [Mounted("/dev/mapper/pve-root", "ext4", "/", ROOT_DISK_BYTES, ROOT_FILES_BYTES)]
+    for path in _SYSTEM_FOLDERS:
+        files.make_folder(path, parents=True)
+    for path in _SHARED_FOLDERS:
+        files.make_folder(path, parents=True, mode=0o1777)
+    for storage in spec.storages:
+        for name in _STORAGE_FOLDERS if storage.type == _IN_FOLDER else ():
+            files.make_folder(f"{storage.path}/{name}", parents=True)
+    files.provide("/etc/hostname", f"{spec.name}\n".encode())
+    files.provide("/etc/hosts", f"127.0.0.1 localhost\n{address} {spec.name}.{domain} {spec.name}\n".encode())
+    return files
+
+
+def _share_cluster_files(files: FileSystem, pve: FileSystem) -> None:
+    """/etc/pve is one file system on all members."""
+    etc = files.entry("/etc")
+    if isinstance(etc, Folder):
+        etc.children["pve"] = pve.root
+
+
+def _storage(spec: StorageSpec, nodes: set[str], everywhere: set[str]) -> Storage:
+    options = {"path": spec.path} if spec.path else {}
+    if spec.type == "lvmthin":
+        options |= {"thinpool": "data", "vgname": "pve"}
+    elif spec.type == "zfspool":
+        options |= {"pool": "rpool/data", "sparse": "1"}
+    options["content"] = ",".join(spec.content)
+    if nodes != everywhere:
+        options["nodes"] = ",".join(sorted(nodes))
+    return storages.from_options(spec.name, spec.type, options)
+
+
+def _write_cluster_files(blueprint: Blueprint, world: World) -> None:
+    identity = blueprint.identity
+    world.pve.provide("/pve-root-ca.pem", identity.authority_pem, mode=0o640)
+    for name in world.nodes:
+        folder = f"/nodes/{name}"
+        kind, key = identity.host_keys[name].public_line.split()[:2]
+        world.pve.provide(f"{folder}/ssh_known_hosts", f"{name} {kind} {key}\n".encode(), mode=0o640)
+        world.pve.provide(f"{folder}/pve-ssl.pem", identity.certificates[name].certificate_pem, mode=0o640)

@@ -1,0 +1,153 @@
+"""What can be broken in a running lab, each with its repair."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from pvelab.catalogue import Catalogue, UnknownChoice
+from pvelab.rules import power, storages
+from pvelab.sources import IMAGE_FOLDER, Damage
+
+if TYPE_CHECKING:
+    from pvelab.site import Site
+    from pvelab.state import Node, Task
+
+FAULTS = Catalogue("fault")
+ALL = "all"
+LEFT_FREE_BYTES = 50 << 20
+DAMAGES = {"truncated": Damage.TRUNCATED, "wrong-checksum": Damage.WRONG_CONTENT, "missing": Damage.MISSING}
+
+
+@FAULTS.add("node-down")
+async def node_down(site: Site, node: str, mode: Literal["refused", "hang"] = "refused") -> None:
+    """A node is off, its VMs too: connections are refused, or with mode=hang time out."""
+    found = _node(site, node)
+    power.node_went_down(site.world, found)
+    site.repairs.append(lambda: power.node_came_up(site.world, found))
+    await _shut(site, found, "api", mode)
+    await _shut(site, found, "ssh", mode)
+
+
+@FAULTS.add("api-down")
+async def api_down(site: Site, node: str = ALL, mode: Literal["refused", "hang"] = "refused") -> None:
+    """Nothing listens on port 8006, of one node or of all; SSH answers."""
+    for found in _nodes(site, node):
+        await _shut(site, found, "api", mode)
+
+
+@FAULTS.add("ssh-refused")
+async def ssh_refused(site: Site, node: str = ALL, mode: Literal["refused", "hang"] = "refused") -> None:
+    """Nothing listens on the SSH port, of one node or of all; the API answers."""
+    for found in _nodes(site, node):
+        await _shut(site, found, "ssh", mode)
+
+
+@FAULTS.add("bad-certificate")
+async def bad_certificate(site: Site, node: str = ALL) -> None:
+    """The API shows a certificate that another authority signed, on one node or on all."""
+    for found in _nodes(site, node):
+        await site.doors.show_foreign(found.hostname, True)
+        site.repairs.append(partial(site.doors.show_foreign, found.hostname, False))
+
+
+@FAULTS.add("stuck-boot")
+def stuck_boot(site: Site, vm: str = ALL) -> None:
+    """Guests started from now on never come past their kernel: one VM by name, or all."""
+    site.guests.stuck.add(vm)
+    site.repairs.append(lambda: site.guests.stuck.discard(vm))
+
+
+@FAULTS.add("agent-missing")
+def agent_missing(site: Site, vm: str = ALL) -> None:
+    """The guest agent is never installed or does not answer: one VM by name, or all."""
+    site.guests.silent.add(vm)
+    site.repairs.append(lambda: site.guests.silent.discard(vm))
+
+
+@FAULTS.add("task-fails")
+def task_fails(site: Site, kind: str, text: str = "broken by the lab", node: str = ALL) -> None:
+    """Tasks of a kind (qmcreate, qmstart, resize, imgcopy...) fail with that text, on one node or on all."""
+    nodes = {found.hostname for found in _nodes(site, node)}
+
+    def fails(task: Task) -> str | None:
+        return text if task.type == kind and task.node in nodes else None
+
+    before, site.world.hooks.task_fault = site.world.hooks.task_fault, fails
+    site.repairs.append(lambda: setattr(site.world.hooks, "task_fault", before))
+
+
+@FAULTS.add("storage-full")
+def storage_full(site: Site, node: str, storage: str) -> None:
+    """A storage of a node has 50 MiB left."""
+    found = _node(site, node)
+    known = storages.all_storages(site.world)
+    if storage not in known or not storages.is_on(known[storage], found):
+        raise UnknownChoice(f"no storage {storage!r} on {node}")
+    room = storages.room(site.world, known[storage], found)
+    taken = max(0, room.available_bytes - LEFT_FREE_BYTES)
+    holder = (
+        found.files.usage(known[storage].path).mounted
+        if storages.in_folder(known[storage])
+        else site.world.capacities[storages.key(known[storage], found)]
+    )
+    holder.other_bytes += taken
+    site.repairs.append(lambda: setattr(holder, "other_bytes", holder.other_bytes - taken))
+
+
+@FAULTS.add("bridge-missing")
+def bridge_missing(site: Site, node: str, bridge: str = "vmbr0") -> None:
+    """A node has no such bridge."""
+    found = _node(site, node)
+    if bridge not in found.interfaces:
+        raise UnknownChoice(f"no bridge {bridge!r} on {node}")
+    missing = found.interfaces.pop(bridge)
+    site.repairs.append(lambda: found.interfaces.update({bridge: missing}))
+
+
+@FAULTS.add("image-broken")
+def image_broken(site: Site, how: Literal["truncated", "wrong-checksum", "missing"]) -> None:
+    """The image server sends half an image, another image, or 404."""
+    if how not in DAMAGES:
+        raise UnknownChoice(f"how={how}: give {', '.join(DAMAGES)}")
+    path = f"{IMAGE_FOLDER}/{site.spec.image_name}"
+    site.sources.damaged[path] = DAMAGES[how]
+    site.repairs.append(site.sources.damaged.clear)
+
+
+@FAULTS.add("join-fails")
+async def join_fails(site: Site, how: Literal["token-unreadable", "server-down", "k3s-crash"], vm: str = ALL) -> None:
+    """k3s cannot be joined: the token cannot be read, the existing server is off, or k3s crashes in one VM."""
+    if how == "token-unreadable":
+        account = site.guests.existing.accounts["ubuntu"]
+        account.sudo = False
+        site.repairs.append(lambda: setattr(account, "sudo", True))
+    elif how == "server-down":
+        site.guests.existing_off()
+        site.repairs.append(site.guests.existing_on)
+    elif how == "k3s-crash":
+        site.guests.crashing.add(vm)
+        site.repairs.append(lambda: site.guests.crashing.discard(vm))
+    else:
+        raise UnknownChoice(f"how={how}: give token-unreadable, server-down or k3s-crash")
+
+
+async def _shut(site: Site, node: Node, service: Literal["api", "ssh"], mode: str) -> None:
+    if mode not in ("refused", "hang"):
+        raise UnknownChoice(f"mode={mode}: give refused or hang")
+    door = (site.doors.api if service == "api" else site.doors.ssh)[node.hostname]
+    await (door.hang() if mode == "hang" else door.close())
+    if service == "api":
+        node.api = "hangs" if mode == "hang" else "refuses"
+        site.repairs.append(lambda: setattr(node, "api", "answers"))
+    site.repairs.append(door.open)
+
+
+def _nodes(site: Site, name: str) -> list[Node]:
+    return list(site.world.nodes.values()) if name == ALL else [_node(site, name)]
+
+
+def _node(site: Site, name: str) -> Node:
+    if name not in site.world.nodes:
+        raise UnknownChoice(f"no node {name!r}; there are: {', '.join(site.world.nodes)}")
+    return site.world.nodes[name]

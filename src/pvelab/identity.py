@@ -1,0 +1,68 @@
+"""What a lab's machines are known by, and the files that let a person in; both outlive a reset."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvelab import certs
+from pvelab.environment import Papers
+from pvelab.network import SSH_PORT, Network
+from pvelab.spec import LabSpec
+
+TOKEN_USER, TOKEN_NAME = "root@pam", "lab"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Certificates and host keys by machine, the person's key pair, the token's secret."""
+
+    authority_pem: bytes
+    certificates: Mapping[str, certs.Issued]
+    foreign: Mapping[str, certs.Issued]
+    host_keys: Mapping[str, certs.SshKeyPair]
+    person: certs.SshKeyPair
+    token_secret: str
+
+    @property
+    def token(self) -> str:
+        """As one writes it into API_TOKEN."""
+        return f"{TOKEN_USER}!{TOKEN_NAME}={self.token_secret}"
+
+
+def new_identity(spec: LabSpec, network: Network) -> Identity:
+    """Make every key and certificate; `foreign` ones come from an authority that nobody trusts."""
+    authority, stranger = certs.cluster_authority(), certs.cluster_authority()
+    addresses = node_addresses(spec, network)
+    return Identity(
+        authority_pem=authority.certificate_pem,
+        certificates={name: certs.node_certificate(authority, name, spec.domain, at) for name, at in addresses.items()},
+        foreign={name: certs.node_certificate(stranger, name, spec.domain, at) for name, at in addresses.items()},
+        host_keys={name: certs.ssh_key_pair(f"root@{name}") for name in (*addresses, spec.existing_server)},
+        person=certs.ssh_key_pair("person@lab"),
+        token_secret=str(uuid.uuid4()),
+    )
+
+
+def node_addresses(spec: LabSpec, network: Network) -> dict[str, str]:
+    """Each node's address."""
+    return {node.name: network.node(number) for number, node in enumerate(spec.nodes, start=1)}
+
+
+def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Path) -> Papers:
+    """Write CA, key pair and known_hosts into folder."""
+    keys = folder / "ssh"
+    keys.mkdir(parents=True, exist_ok=True)
+    public_path = identity.person.write(keys / "id_ed25519")
+    ca_path, known_hosts_path = folder / "pve-root-ca.pem", keys / "known_hosts"
+    ca_path.write_bytes(identity.authority_pem)
+    machines = node_addresses(spec, network) | {spec.existing_server: network.outside(1)}
+    known_hosts_path.write_text(
+        "".join(
+            certs.known_hosts_line(address, SSH_PORT, identity.host_keys[name].public_line) + "\n"
+            for name, address in machines.items()
+        )
+    )
+    return Papers(ca_path, known_hosts_path, keys / "id_ed25519", public_path, identity.token)

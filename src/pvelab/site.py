@@ -1,0 +1,166 @@
+"""Everything that runs on the lab's loop: doors, downloads, guests, the world; opened once, reset often."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pvelab import faults, seeds
+from pvelab.admin import Admin
+from pvelab.assembly import Blueprint, new_world
+from pvelab.clock import LabClock, SharedClock
+from pvelab.environment import Papers, environment
+from pvelab.guest.guests import ExistingServer, Guests
+from pvelab.guest.install_script import INSTALL_SCRIPT
+from pvelab.guest.k3s_release import k3s_binary, release_files
+from pvelab.identity import Identity, new_identity, node_addresses, write_papers
+from pvelab.network import SOURCES_PORT, Network, claim_network
+from pvelab.node_doors import NodeDoors
+from pvelab.qcow2 import qcow2_image
+from pvelab.requestlog import RequestLog
+from pvelab.sources import INSTALLER_PATH, Sources
+from pvelab.spec import GIB, K3S_RELEASES, LabSpec
+from pvelab.sshd import SshHooks
+from pvelab.state import Hooks, World
+
+Repair = Callable[[], object]
+IMAGE_BYTES = 7 * GIB // 2
+_IMAGE_SEED = 2404
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a site is set up with."""
+
+    spec: LabSpec
+    folder: Path
+    shared: SharedClock | None
+    pace: float
+
+
+@dataclass(slots=True, eq=False)
+class Site:
+    """The lab as its own loop sees it; `open` it first, then `reset` it."""
+
+    setting: Setting
+    log: RequestLog = field(default_factory=RequestLog)
+    repairs: list[Repair] = field(default_factory=list)
+    image: bytes = qcow2_image(IMAGE_BYTES, _IMAGE_SEED)
+    spec: LabSpec = field(init=False)
+    network: Network = field(init=False)
+    clock: LabClock = field(init=False)
+    sources: Sources = field(init=False)
+    identity: Identity = field(init=False)
+    papers: Papers = field(init=False)
+    doors: NodeDoors = field(init=False)
+    guests: Guests = field(init=False)
+    world: World = field(init=False)
+    _hooks: SshHooks = field(init=False)
+
+    async def open(self) -> None:
+        """Claim a network, make keys and certificates, open the nodes' doors. Raises NoNetworkFree, OSError."""
+        self.network = claim_network()
+        self.clock = LabClock(asyncio.get_running_loop(), self.setting.shared, self.setting.pace)
+        self.sources = Sources(self.setting.folder / "www", self.log.add)
+        await self.sources.start(self.network.sources, SOURCES_PORT)
+        self._hooks = SshHooks(record=self.log.add_ssh)
+        self.guests = Guests(self.clock, self.network, self.setting.folder / "spool", self._hooks)
+        self._move_to(self.setting.spec)
+
+    async def close(self) -> None:
+        """Close every socket and give the network back."""
+        self.clock.forget()
+        await self.guests.close()
+        await self.doors.close()
+        await self.sources.stop()
+        self.network.release()
+
+    async def reset(self, spec: LabSpec, seed: str, options: Mapping[str, object]) -> None:
+        """Begin again from a seed. Raises UnknownChoice, SeedFailed."""
+        build, chosen = seeds.SEEDS.choose(seed, options)
+        await self._clear()
+        if spec.nodes != self.spec.nodes:
+            await self.doors.close()
+            self._move_to(spec)
+        self.spec = spec
+        self._publish()
+        self._renew_world()
+        self.clock.rewind(seeds.BUILT_BEFORE_S)
+        try:
+            await Admin(self).start_existing()
+            await build(self, **chosen)
+        finally:
+            self.clock.catch_up()
+        await self.guests.settled()
+        await self.doors.open()
+        self.log.clear()
+
+    async def fault(self, name: str, options: Mapping[str, object]) -> None:
+        """Break something. Raises UnknownChoice."""
+        function, chosen = faults.FAULTS.choose(name, options)
+        await _finished(function(self, **chosen))
+
+    async def clear_faults(self) -> None:
+        """Repair what was broken, the latest first."""
+        while self.repairs:
+            await _finished(self.repairs.pop()())
+
+    def environment(self) -> dict[str, str]:
+        """The variables of a ready `.env`."""
+        return environment(self.spec, self.network, self.papers)
+
+    @property
+    def base_url(self) -> str:
+        """Where downloads are."""
+        return f"http://{self.network.sources}:{SOURCES_PORT}"
+
+    @property
+    def existing_server(self) -> ExistingServer:
+        """The k3s server outside the cluster."""
+        return ExistingServer(
+            address=self.network.outside(1),
+            version=self.spec.k3s_version,
+            binary=k3s_binary(self.spec.k3s_version),
+            host_key=self.identity.host_keys[self.spec.existing_server],
+            authorized_key=self.identity.person.public_line,
+            hostname=self.spec.existing_server,
+            datastore=self.spec.datastore,
+        )
+
+    def present(self) -> float:
+        """Unix time outside the seed's past."""
+        return self.clock.now() + self.clock.behind_s
+
+    async def _clear(self) -> None:
+        self.clock.forget()
+        self.repairs.clear()
+        await self.guests.clear()
+
+    def _move_to(self, spec: LabSpec) -> None:
+        self.spec = spec
+        self.identity = new_identity(spec, self.network)
+        self.papers = write_papers(self.identity, spec, self.network, self.setting.folder)
+        self.doors = NodeDoors(lambda: self.world, self.identity, self.setting.folder / "tls", self._hooks)
+        for name, address in node_addresses(spec, self.network).items():
+            self.doors.add(name, address)
+
+    def _publish(self) -> None:
+        self.sources.clear()
+        self.sources.publish_image(self.spec.image_name, self.image)
+        self.sources.publish(INSTALLER_PATH, INSTALL_SCRIPT.encode())
+        for version in K3S_RELEASES:
+            self.sources.publish_release(version, release_files(version))
+
+    def _renew_world(self) -> None:
+        blueprint = Blueprint(self.spec, self.network, self.clock, self.setting.folder, self.identity)
+        self.world = new_world(blueprint, self.guests)
+        self.world.hooks = Hooks(record=self.log.add_api)
+        self.guests.world = self.world
+
+
+async def _finished(result: object) -> None:
+    if inspect.isawaitable(result):
+        await result

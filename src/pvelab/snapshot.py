@@ -1,0 +1,52 @@
+"""The world as plain data to compare: what a run changed, and what a second one did not."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from pvelab.rules import storages, volumes
+from pvelab.shell.files import FileSystem
+from pvelab.state import Node, World
+
+FILE_FOLDERS = ("template/iso", "import", "snippets")
+
+
+def snapshot(world: World) -> dict[str, Any]:
+    """VMs, volumes, the files that Proxmox serves to VMs, pools, and what k3s and etcd know."""
+    return {
+        "vms": {
+            vmid: {"node": vm.node, "status": vm.qmp, "config": dict(vm.config), "pending": dict(vm.pending)}
+            for vmid, vm in sorted(world.vms.items())
+        },
+        "volumes": {
+            f"{node.hostname}/{name}": _volumes(world, node, name)
+            for node in world.nodes.values()
+            for name, storage in storages.all_storages(world).items()
+            if storages.is_on(storage, node)
+        },
+        "files": {node.hostname: _files(world, node) for node in world.nodes.values()},
+        "pools": {name: pool.comment for name, pool in world.pools.items()},
+    }
+
+
+def _volumes(world: World, node: Node, storage: str) -> dict[str, int]:
+    place = volumes.at(world, node, storage)
+    return {one.volid: one.size_bytes for one in volumes.listing(place) if one.content == "images"}
+
+
+def _files(world: World, node: Node) -> dict[str, str]:
+    folders = [
+        posixpath.join(storage.path, below)
+        for storage in storages.all_storages(world).values()
+        if storages.in_folder(storage) and storages.is_on(storage, node)
+        for below in FILE_FOLDERS
+    ]
+    return {path: node.files.content(path).digest() for folder in folders for path in _paths(node.files, folder)}
+
+
+def _paths(files: FileSystem, folder: str) -> list[str]:
+    if not files.is_folder(folder):
+        return []
+    paths = [posixpath.join(folder, name) for name in files.names(folder)]
+    return [path for path in paths if files.is_file(path)]
