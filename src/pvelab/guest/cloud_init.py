@@ -1,0 +1,196 @@
+"""cloud-init's work in a guest: identity and users early, packages and commands at the end; `cloud-init status`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pvelab.guest import ubuntu
+from pvelab.guest.options import BadOption, Grammar
+from pvelab.shell.run import run
+
+if TYPE_CHECKING:
+    from pvelab.guest.machine import GuestMachine
+    from pvelab.guest.seed import Seed
+    from pvelab.machine import Process
+
+PACKAGES = frozenset(
+    {"qemu-guest-agent", "curl", "ca-certificates", "open-iscsi", "nfs-common", "jq", "wget", "vim", "htop", "chrony"}
+    | {"cryptsetup", "dmsetup", "iptables", "ethtool", "socat", "conntrack", "lvm2", "xfsprogs", "gnupg", "rsync"}
+)
+"""What the lab's archive has; anything else cannot be located."""
+PACKAGE_S = 8.0
+UPGRADE_S = 60.0
+LAST_S = 2.0
+_DEFAULT_USER = "ubuntu"
+_STATUS = Grammar(flags={"wait", "long"}, values={"format"}, short={"w": "wait", "l": "long"})
+_POLL_S = 0.5
+_PATIENCE_S = 3600.0
+_RUNNING = ("not started", "running")
+
+
+def begin(guest: GuestMachine, seed: Seed) -> bool:
+    """The early stages; True when this instance is new to the disk, so that everything is done."""
+    state = guest.cloud_init
+    state.status, state.detail = "running", "Running in stage: init"
+    state.warnings += seed.warnings
+    is_new = guest.disk.instance_id != seed.instance_id
+    hostname = str(seed.config.get("hostname") or "").partition(".")[0]
+    if hostname and not seed.config.get("preserve_hostname"):
+        ubuntu.set_hostname(guest.disk, hostname)
+        guest.hostname = hostname
+    if is_new:
+        guest.disk.instance_id = seed.instance_id
+        _create_users(guest, seed.config)
+        ubuntu.keep_host_key(guest.disk)
+        _write_files(guest, seed.config)
+    return is_new
+
+
+def finish(guest: GuestMachine, seed: Seed, *, is_new: bool) -> None:
+    """The final stage: packages and commands of a new instance, then the status."""
+    config = seed.config if is_new else {}
+    guest.cloud_init.detail = "Running in stage: modules-final"
+    upgrade_s = UPGRADE_S if config.get("package_upgrade") else 0.0
+    packages_s = PACKAGE_S if config.get("packages") else 0.0
+
+    async def last() -> None:
+        _install_packages(guest, config)
+        await _run_commands(guest, config)
+        guest.after(LAST_S, lambda: _end(guest))
+
+    guest.after(upgrade_s + packages_s, last)
+
+
+def _end(guest: GuestMachine) -> None:
+    state = guest.cloud_init
+    state.status = "error" if state.errors else "done"
+    state.detail = state.errors[0] if state.errors else "DataSourceNoCloud [seed=/dev/sr0]"
+    guest.files.provide("/var/lib/cloud/instance/boot-finished", f"{guest.clock.now():.2f}\n".encode())
+    result = {"v1": {"datasource": state.detail, "errors": state.errors}}
+    guest.files.provide("/run/cloud-init/result.json", json.dumps(result, indent=1).encode())
+
+
+def _create_users(guest: GuestMachine, config: dict[str, Any]) -> None:
+    keys = [str(key) for key in config.get("ssh_authorized_keys", [])]
+    default = str(config.get("user") or _DEFAULT_USER)
+    users = config.get("users", ["default"])
+    if default == "root" or "default" in users:
+        ubuntu.add_account(guest.disk, default, keys, sudo=True)
+    for user in users:
+        if isinstance(user, dict) and user.get("name"):
+            own = [str(key) for key in user.get("ssh_authorized_keys", [])]
+            ubuntu.add_account(guest.disk, str(user["name"]), own, sudo=bool(user.get("sudo")))
+
+
+def _write_files(guest: GuestMachine, config: dict[str, Any]) -> None:
+    for entry in config.get("write_files", []):
+        mode = int(str(entry.get("permissions", "0644")), 8)
+        owner = str(entry.get("owner", "root")).partition(":")[0]
+        guest.files.provide(str(entry["path"]), str(entry.get("content", "")).encode(), mode=mode, owner=owner)
+
+
+def _install_packages(guest: GuestMachine, config: dict[str, Any]) -> None:
+    names = [str(name[0] if isinstance(name, list) else name) for name in config.get("packages", [])]
+    unknown = [name for name in names if name not in PACKAGES]
+    if unknown:
+        guest.journal.write(
+            guest.boot_id, "cloud-final.service", "cloud-init", f"E: Unable to locate package {unknown[0]}"
+        )
+        guest.cloud_init.errors.append(
+            "('package_update_upgrade_install', ProcessExecutionError(\"Unexpected error while running command."
+            f' Exit code: 100 Reason: E: Unable to locate package {unknown[0]}"))'
+        )
+        return
+    if "qemu-guest-agent" in names:
+        install_agent(guest)
+
+
+def install_agent(guest: GuestMachine) -> None:
+    """Install the guest agent; it starts at once where QEMU gives it a port."""
+    ubuntu.add_unit(guest.files, "qemu-guest-agent", "QEMU Guest Agent", "/usr/sbin/qemu-ga", is_wanted=False)
+    start_agent(guest)
+
+
+def start_agent(guest: GuestMachine) -> None:
+    """What udev does when the agent's port is there."""
+    if guest.hardware.has_agent_port:
+        guest.systemd.start(guest.systemd.find(ubuntu.AGENT_UNIT))
+
+
+async def _run_commands(guest: GuestMachine, config: dict[str, Any]) -> None:
+    commands = config.get("runcmd", [])
+    if not commands:
+        return
+    lines = [shlex.join(str(word) for word in one) if isinstance(one, list) else str(one) for one in commands]
+    result = await run(guest, "root", "\n".join(lines))
+    for line in (result.out + result.err).decode(errors="replace").splitlines():
+        guest.journal.write(guest.boot_id, "cloud-final.service", "cloud-init", line)
+    if result.exit_code:
+        text = "Runparts: 1 failures (runcmd) in 1 attempted commands"
+        guest.cloud_init.errors.append(f"('scripts_user', RuntimeError('{text}'))")
+
+
+async def cloud_init(guest: GuestMachine, process: Process) -> int:
+    """`cloud-init status [--wait] [--long] [--format json|yaml]` and `cloud-init --version`."""
+    words = process.argv[1:]
+    if words[:1] in (["--version"], ["-v"]):
+        process.print("/usr/bin/cloud-init 25.2-0ubuntu1~24.04.1")
+        return 0
+    if words[:1] != ["status"]:
+        process.complain(f"cloud-init: error: argument subcommand: invalid choice: '{' '.join(words[:1])}'")
+        return 2
+    try:
+        options = _STATUS.parse(words[1:])
+    except BadOption as problem:
+        process.complain(f"usage: cloud-init [-h]\ncloud-init: error: unrecognized arguments: {problem}")
+        return 2
+    if "wait" in options:
+        await _wait(guest, process, shows_dots=not options.value("format"))
+    _show(guest, process, options.value("format"), is_long="long" in options)
+    state = guest.cloud_init
+    return 1 if state.errors else 2 if state.warnings and state.status not in _RUNNING else 0
+
+
+async def _wait(guest: GuestMachine, process: Process, *, shows_dots: bool) -> None:
+    waited_s = 0.0
+    while guest.cloud_init.status in _RUNNING:
+        if waited_s >= _PATIENCE_S:
+            await guest.is_off.wait()
+            return
+        await guest.clock.sleep(_POLL_S)
+        waited_s += _POLL_S
+        if shows_dots:
+            process.out += b"."
+    if shows_dots and waited_s:
+        process.print("")
+
+
+def _show(guest: GuestMachine, process: Process, form: str, *, is_long: bool) -> None:
+    state = guest.cloud_init
+    is_degraded = bool(state.warnings or state.errors) and state.status not in _RUNNING
+    extended = f"degraded {state.status}" if is_degraded and state.status == "done" else state.status
+    document = {
+        "boot_status_code": "enabled-by-generator",
+        "datasource": state.datasource,
+        "detail": state.detail,
+        "errors": state.errors,
+        "extended_status": extended,
+        "last_update": "",
+        "recoverable_errors": {"WARNING": state.warnings} if state.warnings else {},
+        "status": state.status,
+    }
+    if form == "json":
+        process.print(json.dumps(document, indent=2))
+    elif form == "yaml":
+        process.out += f"---\n{yaml.safe_dump(document)}...\n\n".encode()
+    else:
+        process.print(f"status: {state.status}")
+        if is_long:
+            process.print(f"extended_status: {extended}\nboot_status_code: enabled-by-generator")
+            process.print(
+                f"detail: {state.detail}\nerrors: {state.errors}\nrecoverable_errors: {document['recoverable_errors']}"
+            )

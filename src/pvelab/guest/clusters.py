@@ -1,0 +1,90 @@
+"""All k3s clusters of a lab, and who answers on which address."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from pvelab.certs import Authority, Issued
+from pvelab.door import Door, Listener
+from pvelab.guest.k3s_cluster import Cluster, Timer
+from pvelab.guest.k3s_tokens import Tokens, ca_hash
+from pvelab.network import K3S_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A k3s server that answers on 6443, with the certificate it shows."""
+
+    cluster: Cluster
+    address: str
+    certificate: Issued
+
+
+class ServeEndpoint(Protocol):
+    """Begins to serve HTTPS for an endpoint."""
+
+    def __call__(self, endpoint: Endpoint, address: str, port: int) -> Awaitable[Listener]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Clusters:
+    """The clusters by the hash of their CA, and the servers that answer by their address."""
+
+    timer: Timer
+    serve: ServeEndpoint
+    run: Callable[[Awaitable[None]], None]
+    """Starts something that takes time on the lab's loop."""
+    by_hash: dict[str, Cluster] = field(default_factory=dict)
+    authorities: dict[str, Authority] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    _doors: dict[str, Door] = field(default_factory=dict)
+
+    def found(self, datastore: str, critical: dict[str, str]) -> Cluster:
+        """Make a new cluster with a CA and tokens of its own."""
+        name = f"k3s-server-ca@{int(self.timer.now())}"
+        authority = Authority(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        pem = authority.certificate_pem
+        cluster = Cluster(self.timer, Tokens(ca_hash(pem)), pem, datastore=datastore, critical=critical)
+        self.by_hash[cluster.tokens.ca_hash] = cluster
+        self.authorities[cluster.tokens.ca_hash] = authority
+        return cluster
+
+    def at(self, url: str) -> Cluster | None:
+        """The cluster whose server answers at https://ADDRESS:6443; None: connection refused."""
+        parts = urlsplit(url)
+        endpoint = self.endpoints.get(parts.hostname or "")
+        return endpoint.cluster if endpoint and (parts.port or 443) == K3S_PORT else None
+
+    def open(self, cluster: Cluster, address: str, names: tuple[str, ...]) -> None:
+        """A server of the cluster begins to answer at address."""
+        authority = self.authorities[cluster.tokens.ca_hash]
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "k3s"), x509.NameAttribute(NameOID.COMMON_NAME, "k3s")]
+        )
+        wanted = ("127.0.0.1", "10.43.0.1", address, "kubernetes", "localhost", *names)
+        endpoint = Endpoint(cluster, address, authority.issue(subject, list(dict.fromkeys(wanted))))
+        self.endpoints[address] = endpoint
+        door = Door(address, K3S_PORT, lambda at, port: self.serve(endpoint, at, port))
+        self._doors[address] = door
+        self.run(self._settle(address, door))
+
+    def close(self, address: str) -> None:
+        """The server at address is gone: connections are refused."""
+        self.endpoints.pop(address, None)
+        door = self._doors.pop(address, None)
+        if door:
+            self.run(door.close())
+
+    async def _settle(self, address: str, door: Door) -> None:
+        """Open the door; at an address outside the lab the server cannot be reached from outside the process."""
+        with contextlib.suppress(OSError):
+            await door.open()
+        if self._doors.get(address) is not door:
+            await door.close()

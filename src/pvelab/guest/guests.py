@@ -1,0 +1,315 @@
+"""The machines inside VMs, and the k3s server outside: what the nodes that power them see of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pvelab.door import Door, Listener
+from pvelab.guest import ubuntu
+from pvelab.guest.agent import Agent
+from pvelab.guest.boot import Boot
+from pvelab.guest.clusters import Clusters
+from pvelab.guest.commands import GUEST_COMMANDS, program
+from pvelab.guest.k3s_command import k3s
+from pvelab.guest.k3s_endpoint import serve_endpoint
+from pvelab.guest.kubectl import kubectl
+from pvelab.guest.leases import Leases
+from pvelab.guest.machine import Disk, GuestMachine, Hardware, Nic, Surroundings
+from pvelab.guest.seed import read_seed
+from pvelab.machine import AgentSilent
+from pvelab.network import SSH_PORT, Network
+from pvelab.rules import cloudinit, drives, power, volumes
+from pvelab.rules.images import QCOW2_MAGIC
+from pvelab.shell.coreutils import COMMANDS
+from pvelab.sshd import SshHooks, SshServer, host_key
+from pvelab.state import MIB, Vm, Volume, World
+
+if TYPE_CHECKING:
+    from pvelab.certs import SshKeyPair
+    from pvelab.clock import LabClock
+
+ALL = "all"
+_NIC = re.compile(r"(?:\w+=)?((?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2})")
+_UUID = re.compile(r"uuid=([0-9a-fA-F-]+)")
+_BOOT_SECTOR_END = 510
+
+
+class NotRunning(KeyError):
+    """The VM has no machine in it at the moment."""
+
+
+@dataclass(slots=True, eq=False)
+class Inside:
+    """A machine that has power, its agent, and the door to its sshd once that listens."""
+
+    machine: GuestMachine
+    agent: Agent
+    door: Door | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingServer:
+    """The k3s server that was there before: somebody else's machine, outside Proxmox."""
+
+    address: str
+    version: str
+    binary: bytes
+    host_key: SshKeyPair
+    authorized_key: str
+    hostname: str = "k3s-server"
+    datastore: str = "etcd"
+
+
+@dataclass(slots=True, eq=False)
+class Guests:
+    """Implements GuestSide. `stuck`, `silent` and `crashing` hold names of VMs, or ALL, that a fault has hit."""
+
+    clock: LabClock
+    network: Network
+    folder: Path
+    ssh: SshHooks = field(default_factory=SshHooks)
+    stuck: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    crashing: set[str] = field(default_factory=set)
+    world: World = field(init=False)
+    """Set as soon as there is one, before any VM is switched on."""
+    clusters: Clusters = field(init=False)
+    _leases: Leases = field(init=False)
+    _disks: dict[Volume, Disk] = field(default_factory=dict)
+    _inside: dict[int, Inside] = field(default_factory=dict)
+    _existing: Inside | None = None
+    _existing_disk: Disk | None = None
+    _existing_spec: ExistingServer | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.clusters = Clusters(self.clock, serve_endpoint, self._begin)
+        self._leases = Leases(self.network.guest)
+
+    # --- GuestSide ---
+
+    def power_on(self, vm: Vm) -> None:
+        """QEMU has started; the guest boots unless its disk holds no system or a fault keeps it from it."""
+        self.power_off(vm)
+        volume = self._boot_volume(vm)
+        disk = self._system_on(volume)
+        hardware = _hardware(vm, volume.size_bytes if volume else 0)
+        machine = GuestMachine(disk or self._empty_disk(), hardware, self._surroundings())
+        machine.crashes_k3s = lambda: self._is_hit(self.crashing, vm)
+        inside = Inside(machine, Agent(machine))
+        self._inside[vm.vmid] = inside
+        if disk is not None and not self._is_hit(self.stuck, vm):
+            seed = read_seed(vm.cloudinit_seed) if cloudinit.drive(self.world, vm) else None
+            Boot(machine, seed, self._leases, lambda: self._open(inside)).start()
+
+    def power_off(self, vm: Vm) -> None:
+        """The power is cut."""
+        inside = self._inside.pop(vm.vmid, None)
+        if inside:
+            self._cut(inside)
+
+    def pause(self, vm: Vm) -> None:
+        """The processors stand still: connections get no answer."""
+        inside = self._inside.get(vm.vmid)
+        if inside and not inside.machine.is_paused:
+            inside.machine.pause()
+            if inside.door:
+                self._begin(inside.door.hang())
+
+    def resume(self, vm: Vm) -> None:
+        """They go on."""
+        inside = self._inside.get(vm.vmid)
+        if inside and inside.machine.is_paused:
+            inside.machine.resume()
+            if inside.door:
+                self._begin(inside.door.open())
+
+    def remove(self, vm: Vm) -> None:
+        """The VM is gone; so are the machines on disks that no storage has any more."""
+        self.power_off(vm)
+        kept = {volume for held in self.world.volumes.values() for volume in held.values()}
+        self._disks = {volume: disk for volume, disk in self._disks.items() if volume in kept}
+
+    def obeys_acpi(self, vm: Vm) -> bool:
+        """Does the guest shut down when asked?"""
+        inside = self._inside.get(vm.vmid)
+        return inside is not None and inside.machine.has_sshd and not inside.machine.is_paused
+
+    def agent(self, vm: Vm, command: str, params: Mapping[str, Any]) -> Any:
+        """What the guest agent answers. Raises AgentSilent, AgentError."""
+        inside = self._inside.get(vm.vmid)
+        if inside is None or not inside.agent.answers or self._is_hit(self.silent, vm):
+            raise AgentSilent
+        return inside.agent.ask(command, params)
+
+    # --- what the lab's other rooms ask ---
+
+    def machine_in(self, vm: Vm) -> GuestMachine:
+        """The machine in a VM that is switched on. Raises NotRunning."""
+        inside = self._inside.get(vm.vmid)
+        if inside is None:
+            raise NotRunning(vm.name)
+        return inside.machine
+
+    @property
+    def existing(self) -> GuestMachine:
+        """The k3s server outside. Raises NotRunning before `start_existing`."""
+        if self._existing is None:
+            raise NotRunning("the existing k3s server")
+        return self._existing.machine
+
+    def start_existing(self, spec: ExistingServer) -> GuestMachine:
+        """Install and switch on the k3s server outside; its k3s is up some seconds later."""
+        disk = ubuntu.new_disk(self.folder, self.clock, 40 << 30)
+        ubuntu.set_hostname(disk, spec.hostname)
+        ubuntu.new_identity(disk)
+        ubuntu.keep_host_key(disk, spec.host_key)
+        ubuntu.add_account(disk, "ubuntu", [spec.authorized_key], sudo=True)
+        disk.files.provide("/usr/local/bin/k3s", spec.binary, mode=0o755)
+        disk.files.make_link("/usr/local/bin/kubectl", "k3s")
+        words = "server --cluster-init" if spec.datastore == "etcd" else "server"
+        ubuntu.add_unit(
+            disk.files,
+            "k3s",
+            "Lightweight Kubernetes",
+            f"/usr/local/bin/k3s {words}\nRestart=always\nRestartSec=5s",
+            is_wanted=True,
+        )
+        disk.boots = 1
+        self._existing_spec, self._existing_disk = spec, disk
+        return self.existing_on()
+
+    def existing_off(self) -> None:
+        """Cut the power of the existing server."""
+        if self._existing:
+            self._cut(self._existing)
+            self._existing = None
+
+    def existing_on(self) -> GuestMachine:
+        """Switch the existing server on. Raises NotRunning before `start_existing`."""
+        spec, disk = self._existing_spec, self._existing_disk
+        if spec is None or disk is None:
+            raise NotRunning("the existing k3s server")
+        nic = Nic("ens3", "52:54:00:12:34:56", spec.address)
+        system_uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, spec.hostname))
+        machine = GuestMachine(disk, Hardware(system_uuid, nics=(nic,)), self._surroundings())
+        machine.address, machine.hostname, machine.has_sshd, machine.is_booted = spec.address, spec.hostname, True, True
+        machine.cloud_init.status = "done"
+        self._existing = Inside(machine, Agent(machine))
+        machine.systemd.boot()
+        self._open(self._existing)
+        return machine
+
+    async def clear(self) -> None:
+        """Switch everything off and forget it: disks, leases, clusters, faults."""
+        for inside in (*self._inside.values(), *([self._existing] if self._existing else [])):
+            self._cut(inside)
+        self._inside.clear()
+        self._disks.clear()
+        self._existing = self._existing_disk = self._existing_spec = None
+        for hit in (self.stuck, self.silent, self.crashing):
+            hit.clear()
+        await self.settled()
+        self.clusters = Clusters(self.clock, serve_endpoint, self._begin)
+        self._leases = Leases(self.network.guest)
+
+    async def settled(self) -> None:
+        """Wait until doors that are being opened or closed are open or closed."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    async def close(self) -> None:
+        """The end of the lab."""
+        await self.clear()
+
+    # --- parts ---
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self.clock, self.clusters, COMMANDS, GUEST_COMMANDS, k3s, kubectl, program)
+
+    def _is_hit(self, names: set[str], vm: Vm) -> bool:
+        return vm.name in names or ALL in names
+
+    def _boot_volume(self, vm: Vm) -> Volume | None:
+        option = drives.boot_disk(self.world, vm.config)
+        if not option:
+            return None
+        storage, name = volumes.split(drives.parse(self.world, option, vm.config[option])["file"])
+        return volumes.find(volumes.at(self.world, self.world.nodes[vm.node], storage), name)
+
+    def _system_on(self, volume: Volume | None) -> Disk | None:
+        """The system on a disk; None if there is nothing to boot from."""
+        if volume is None:
+            return None
+        if volume not in self._disks and _is_bootable(volume):
+            self._disks[volume] = ubuntu.new_disk(self.folder, self.clock, volume.size_bytes)
+        return self._disks.get(volume)
+
+    def _empty_disk(self) -> Disk:
+        return ubuntu.new_disk(self.folder, self.clock, 0)
+
+    def _open(self, inside: Inside) -> None:
+        machine = inside.machine
+        if not machine.address:
+            return
+
+        async def serve(address: str, port: int) -> Listener:
+            server = SshServer(lambda: machine, self.ssh)
+            await server.listen(host_key(machine.files), address, port)
+            return server
+
+        inside.door = Door(machine.address, SSH_PORT, serve)
+        self._begin(self._settle(inside, inside.door))
+
+    async def _settle(self, inside: Inside, door: Door) -> None:
+        """Open the door; an address that is taken or not in the lab leaves the machine out of reach."""
+        try:
+            await door.open()
+        except OSError as failed:
+            machine = inside.machine
+            text = f"error: Bind to port {SSH_PORT} on {machine.address} failed: {failed.strerror}."
+            machine.journal.write(machine.boot_id, "ssh.service", "sshd", text)
+        if inside.machine.is_off.is_set():
+            await door.close()
+
+    def _cut(self, inside: Inside) -> None:
+        inside.machine.cut_power()
+        if inside.door:
+            self._begin(inside.door.close())
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        task = asyncio.get_running_loop().create_task(_run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _is_bootable(volume: Volume) -> bool:
+    """Was it made from an image with a boot sector, or from a qcow2 image, whose inside the lab does not read?"""
+    if volume.origin is None:
+        return False
+    head = next(volume.origin.chunks(), b"")[: _BOOT_SECTOR_END + 2]
+    return head.startswith(QCOW2_MAGIC) or head[_BOOT_SECTOR_END:] == b"\x55\xaa"
+
+
+def _hardware(vm: Vm, disk_bytes: int) -> Hardware:
+    uuids = _UUID.search(vm.config.get("smbios1", ""))
+    cards = sorted((option for option in vm.config if drives.NET.fullmatch(option)), key=lambda option: int(option[3:]))
+    macs = [found[1] for option in cards if (found := _NIC.search(vm.config[option]))]
+    return Hardware(
+        system_uuid=uuids[1].lower() if uuids else str(uuid.uuid4()),
+        cpus=power.cores(vm),
+        memory_mib=power.memory_bytes(vm) // MIB,
+        disk_bytes=disk_bytes,
+        nics=tuple(Nic(f"eth{number}", mac.lower()) for number, mac in enumerate(macs)),
+        has_agent_port=vm.config.get("agent", "0").split(",")[0] in ("1", "enabled=1"),
+    )
+
+
+async def _run(work: Awaitable[None]) -> None:
+    await work

@@ -1,0 +1,148 @@
+"""What a k3s server answers on 6443: the supervisor's paths; the Kubernetes API asks for credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import ssl
+import tempfile
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from pvelab.guest.k3s_tokens import Role, TokenProblem, parse_token
+
+if TYPE_CHECKING:
+    from pvelab.door import Listener
+    from pvelab.guest.clusters import Endpoint
+    from pvelab.guest.k3s_cluster import Cluster
+
+_TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request: `user` is name:password, `authorization` the header as it came."""
+
+    path: str
+    user: str = ""
+    authorization: str = ""
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Its answer."""
+
+    status: int
+    kind: str
+    body: bytes
+
+    @property
+    def reason(self) -> str:
+        """The phrase of the status line."""
+        return HTTPStatus(self.status).phrase
+
+
+def answer(cluster: Cluster, asked: Asked) -> Reply:
+    """Answer one GET."""
+    if asked.path == "/ping":
+        return Reply(200, _TEXT, b"pong")
+    if asked.path == "/cacerts":
+        return Reply(200, _TEXT, cluster.ca_pem)
+    if asked.path == "/db/info":
+        return _members(cluster, asked)
+    if asked.path == "/v1-k3s/readyz":
+        return _readyz(cluster, asked)
+    return _status(401, "Unauthorized", "Unauthorized")
+
+
+def _members(cluster: Cluster, asked: Asked) -> Reply:
+    if not asked.is_local and _role(cluster, asked) is not Role.SERVER:
+        return _status(401, "Unauthorized", "not authorized")
+    if not cluster.has_etcd:
+        return Reply(404, _TEXT, b"404 page not found\n")
+    if not cluster.etcd.has_quorum:
+        return _status(500, "InternalError", "failed to get etcd MemberList: context deadline exceeded")
+    members = [member.document() for member in cluster.etcd.members]
+    return Reply(200, _JSON, json.dumps({"members": members}).encode() + b"\n")
+
+
+def _readyz(cluster: Cluster, asked: Asked) -> Reply:
+    if _role(cluster, asked) is None:
+        return _status(401, "Unauthorized", "not authorized")
+    if not cluster.is_available:
+        return _status(503, "ServiceUnavailable", "apiserver not ready")
+    return Reply(200, _TEXT, b"ok")
+
+
+def _role(cluster: Cluster, asked: Asked) -> Role | None:
+    password = asked.user.partition(":")[2]
+    scheme, _, credentials = asked.authorization.partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            password = base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    elif scheme.lower() == "bearer":
+        password = credentials
+    try:
+        return cluster.tokens.role_of(parse_token(password), cluster.timer.now())
+    except TokenProblem:
+        return None
+
+
+def _status(code: int, reason: str, message: str) -> Reply:
+    document = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+    return Reply(code, _JSON, json.dumps(document).encode() + b"\n")
+
+
+@dataclass(slots=True)
+class _Listener:
+    runner: web.AppRunner
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        await self.runner.cleanup()
+
+
+async def serve_endpoint(endpoint: Endpoint, address: str, port: int) -> Listener:
+    """Answer over HTTPS. Raises OSError when the address is taken or not ours."""
+
+    async def handle(request: web.Request) -> web.Response:
+        is_local = request.remote == address
+        asked = Asked(request.path, "", request.headers.get("Authorization", ""), is_local)
+        reply = answer(endpoint.cluster, asked)
+        return web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.kind})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address, port, ssl_context=_context(endpoint)).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    await asyncio.sleep(0)
+    return _Listener(runner)
+
+
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.TemporaryDirectory(prefix="pvelab-k3s-") as folder:
+        context.load_cert_chain(*endpoint.certificate.write(Path(folder), "serving"))
+    return context
