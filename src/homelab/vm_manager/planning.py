@@ -27,22 +27,23 @@ def plan(config: Config, facts: Facts) -> Plan:
 
 def _plan_node(node: NodeFacts, stopped_vm: StoppedVm, *, is_power_cut: bool) -> NodePlan:
     match node.verdict:
+        case Verdict.ABSENT | Verdict.UNREACHABLE if not node.config.is_enabled:
+            return NodePlan(node, Action.NOTHING, f"{node.config.key('NODE_ENABLED')}=0, nothing is wanted there")
         case Verdict.UNREACHABLE | Verdict.UNKNOWN:
             what = f"{node.vm_title} is kept" if node.vm else f"{node.name}: nothing done"
             return NodePlan(node, Action.NOTHING, node.reason, Problem(what, node.reason, node.cure))
         case Verdict.HEALTHY | Verdict.JOINING:
             return NodePlan(node, Action.KEEP, node.reason)
-        case Verdict.ABSENT if not node.config.is_enabled:
-            return NodePlan(node, Action.NOTHING, f"{node.config.key('NODE_ENABLED')}=0, no VM is made")
         case Verdict.ABSENT:
             return NodePlan(node, Action.CREATE, node.reason)
         case Verdict.UNFINISHED:
             return _plan_unfinished(node)
-        case Verdict.STOPPED | Verdict.PAUSED:
-            return _plan_down(node, stopped_vm, is_power_cut=is_power_cut)
+    return _plan_down(node, stopped_vm, is_power_cut=is_power_cut)
 
 
 def _plan_unfinished(node: NodeFacts) -> NodePlan:
+    if choice := _kept_by_mark(node):
+        return NodePlan(node, Action.NOTHING, choice)
     if node.found.status.status == "running" or node.power.last_vm_start_time is not None:
         return NodePlan(node, Action.FINISH, node.reason)
     if node.guards:
@@ -68,6 +69,10 @@ def _plan_down(node: NodeFacts, stopped_vm: StoppedVm, *, is_power_cut: bool) ->
 def _kept_by_choice(node: NodeFacts, stopped_vm: StoppedVm) -> str:
     if stopped_vm is StoppedVm.KEEP:
         return f"{node.reason}; STOPPED_VM=keep"
+    return _kept_by_mark(node)
+
+
+def _kept_by_mark(node: NodeFacts) -> str:
     if TAG_KEEP in node.found.config.tags:
         return f"{node.reason}; it carries the tag {TAG_KEEP}"
     if not node.config.is_enabled:

@@ -1,0 +1,330 @@
+"""What follows from what was observed: the verdict table, and the rules for stopped and paused VMs in their order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from homelab.errors import Problem
+from homelab.models import Action, Guard, NodeFacts, NodePlan, PowerHistory, Verdict
+from homelab.settings import StoppedVm
+from homelab.vm_manager import plan
+from unit.builders import LONG_UP, PAUSED, config, facts, node_config, node_facts, node_plan, stopped, vm
+
+POWER_CUT = PowerHistory(host_uptime_s=1200, host_boot_time=2_000_000, last_vm_start_time=1_000_000)
+JUST_BOOTED = PowerHistory(host_uptime_s=480, host_boot_time=2_000_000, last_vm_start_time=1_000_000)
+GUARDED = (Guard("it has snapshots", "qm delsnapshot 107 NAME"), Guard("its protection is on", "qm set 107 ..."))
+
+
+def planned(*nodes: NodeFacts, **policy: Any) -> tuple[NodePlan, ...]:
+    return plan(config(*(node.config for node in nodes), **policy), facts(*nodes)).nodes
+
+
+def plan_of(node: NodeFacts, **policy: Any) -> NodePlan:
+    """The plan for this node beside another one that is healthy."""
+    return planned(node, node_facts(Verdict.HEALTHY, vm(node="pve2", vmid=108), number=2), **policy)[0]
+
+
+# --- the table of verdicts ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verdict", [Verdict.HEALTHY, Verdict.JOINING])
+def test_a_running_vm_is_kept(verdict: Verdict) -> None:
+    decided = plan_of(node_facts(verdict, vm()))
+
+    assert (decided.action, decided.problem) == (Action.KEEP, None)
+
+
+def test_an_absent_vm_is_created() -> None:
+    decided = plan_of(node_facts(Verdict.ABSENT))
+
+    assert (decided.action, decided.problem) == (Action.CREATE, None)
+
+
+def test_an_absent_vm_of_a_disabled_node_is_not_created_and_that_is_no_problem() -> None:
+    decided = plan_of(node_facts(Verdict.ABSENT, config=node_config(is_enabled=False)))
+
+    assert (decided.action, decided.problem) == (Action.NOTHING, None)
+    assert "NODE_ENABLED_1=0" in decided.reason
+
+
+def test_a_vm_in_an_unknown_state_is_kept_and_a_person_is_told() -> None:
+    decided = plan_of(
+        node_facts(Verdict.UNKNOWN, vm(qmpstatus="io-error"), reason="its state is io-error", cure="free some space")
+    )
+
+    assert decided.action is Action.NOTHING
+    assert decided.problem == Problem("VM k3s-vm-pve1 (vmid=107) is kept", "its state is io-error", "free some space")
+
+
+@pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.UNREACHABLE])
+def test_where_nothing_can_be_told_nothing_is_done_and_a_person_is_told(verdict: Verdict) -> None:
+    decided = plan_of(node_facts(verdict, reason="no route to host", cure="is it switched on?"))
+
+    assert decided.action is Action.NOTHING
+    assert decided.problem == Problem("pve1: nothing done", "no route to host", "is it switched on?")
+
+
+def test_a_disabled_node_that_is_switched_off_is_no_problem() -> None:
+    decided = plan_of(node_facts(Verdict.UNREACHABLE, config=node_config(is_enabled=False)))
+
+    assert (decided.action, decided.problem) == (Action.NOTHING, None)
+    assert "NODE_ENABLED_1=0" in decided.reason
+
+
+@pytest.mark.parametrize("down", [stopped(), node_facts(Verdict.PAUSED, vm(**PAUSED))], ids=["stopped", "paused"])
+def test_a_vm_that_is_down_is_replaced(down: NodeFacts) -> None:
+    decided = plan_of(down)
+
+    assert (decided.action, decided.problem) == (Action.REPLACE, None)
+
+
+# --- unfinished --------------------------------------------------------------------------------------------------
+
+NEVER_BOOTED = replace(LONG_UP, last_vm_start_time=None)
+
+
+def unfinished(values: dict[str, str] | None = None, **changes: Any) -> NodeFacts:
+    found = vm({"tags": "homelab;homelab-unfinished", **(values or {})}, status="stopped", qmpstatus="stopped")
+    return node_facts(Verdict.UNFINISHED, found, **changes)
+
+
+def test_an_unfinished_vm_that_runs_is_finished() -> None:
+    running = vm({"tags": "homelab;homelab-unfinished"})
+
+    assert plan_of(node_facts(Verdict.UNFINISHED, running, power=NEVER_BOOTED)).action is Action.FINISH
+
+
+def test_an_unfinished_vm_that_has_booted_once_is_finished() -> None:
+    assert plan_of(unfinished()).action is Action.FINISH
+
+
+def test_an_unfinished_vm_that_never_booted_is_made_again() -> None:
+    assert plan_of(unfinished(power=NEVER_BOOTED)).action is Action.REPLACE
+
+
+def test_making_an_unfinished_vm_again_uses_up_no_replacement() -> None:
+    never_booted = unfinished(power=NEVER_BOOTED)
+
+    assert planned(never_booted, stopped(2))[0].action is Action.REPLACE
+    assert planned(never_booted, stopped(2))[1].action is Action.REPLACE
+
+
+def test_a_guarded_unfinished_vm_that_never_booted_is_neither_deleted_nor_started() -> None:
+    decided = plan_of(unfinished(power=NEVER_BOOTED, guards=GUARDED))
+
+    assert decided.action is Action.NOTHING
+    assert decided.problem is not None
+    assert decided.problem.what == "VM k3s-vm-pve1 (vmid=107) is kept"
+    assert "it has snapshots; its protection is on" in decided.problem.why
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        unfinished({"tags": "homelab-unfinished;homelab-keep"}, power=NEVER_BOOTED),
+        unfinished(power=NEVER_BOOTED, config=node_config(is_enabled=False)),
+    ],
+    ids=["tag", "disabled"],
+)
+def test_an_unfinished_vm_that_is_to_be_kept_is_left_alone_and_that_is_no_problem(kept: NodeFacts) -> None:
+    decided = plan_of(kept)
+
+    assert (decided.action, decided.problem) == (Action.NOTHING, None)
+
+
+# --- rule 1: kept by choice, and hosts that have just come up ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "policy", "said"),
+    [
+        (stopped(), {"stopped_vm": StoppedVm.KEEP}, "STOPPED_VM=keep"),
+        (stopped(values={"tags": "homelab;homelab-keep"}), {}, "homelab-keep"),
+        (stopped(config=node_config(is_enabled=False)), {}, "NODE_ENABLED_1=0"),
+        (stopped(values={"tags": "homelab-keep"}, power=JUST_BOOTED), {}, "homelab-keep"),
+        (stopped(values={"tags": "homelab-keep"}, power=POWER_CUT), {}, "homelab-keep"),
+        (stopped(values={"tags": "homelab-keep"}, guards=GUARDED), {}, "homelab-keep"),
+    ],
+    ids=["policy", "tag", "disabled", "tag-after-boot", "tag-after-power-cut", "tag-and-guards"],
+)
+def test_a_vm_kept_by_choice_stays_down_and_that_is_no_problem(
+    node: NodeFacts, policy: dict[str, Any], said: str
+) -> None:
+    decided = plan_of(node, **policy)
+
+    assert (decided.action, decided.problem) == (Action.KEEP, None)
+    assert said in decided.reason
+
+
+NO_UPTIME = PowerHistory()
+
+
+@pytest.mark.parametrize(
+    ("power", "said"),
+    [(JUST_BOOTED, "up for only 8 min"), (NO_UPTIME, "its uptime cannot be read")],
+    ids=["8-minutes", "unread"],
+)
+def test_on_a_host_just_up_a_vm_that_starts_by_itself_is_left_to_do_so(power: PowerHistory, said: str) -> None:
+    decided = plan_of(stopped(power=power))
+
+    assert decided.action is Action.KEEP
+    assert decided.problem is not None
+    assert said in decided.problem.why
+    assert "10 minutes" in decided.problem.cure
+
+
+@pytest.mark.parametrize("power", [JUST_BOOTED, NO_UPTIME], ids=["8-minutes", "unread"])
+def test_on_a_host_just_up_a_vm_that_does_not_start_by_itself_is_started_and_not_deleted(power: PowerHistory) -> None:
+    decided = plan_of(stopped(values={"onboot": "0"}, power=power))
+
+    assert (decided.action, decided.may_replace, decided.problem) == (Action.START, False, None)
+
+
+@pytest.mark.parametrize(("uptime_s", "action"), [(599, Action.KEEP), (600, Action.START)])
+def test_a_host_is_just_up_for_ten_minutes(uptime_s: int, action: Action) -> None:
+    assert plan_of(stopped(power=replace(POWER_CUT, host_uptime_s=uptime_s))).action is action
+
+
+# --- rule 2: power cut -------------------------------------------------------------------------------------------
+
+
+def test_a_vm_that_ran_before_its_host_booted_is_started_and_replaced_only_if_it_will_not_run() -> None:
+    decided = plan_of(stopped(power=POWER_CUT))
+
+    assert (decided.action, decided.may_replace, decided.problem) == (Action.START, True, None)
+
+
+@pytest.mark.parametrize(
+    "power",
+    [replace(LONG_UP, last_vm_start_time=None), replace(LONG_UP, host_boot_time=None)],
+    ids=["start-unknown", "boot-unknown"],
+)
+def test_where_it_cannot_be_told_whether_the_host_booted_since_the_vm_is_started(power: PowerHistory) -> None:
+    assert plan_of(stopped(power=power)).action is Action.START
+
+
+def test_two_vms_down_at_once_are_both_started_and_none_is_deleted() -> None:
+    paused = node_facts(Verdict.PAUSED, vm(node="pve2", vmid=108, **PAUSED), number=2)
+
+    assert [node.action for node in planned(stopped(), paused)] == [Action.START, Action.START]
+
+
+def test_a_vm_kept_by_choice_counts_among_those_that_are_down() -> None:
+    assert planned(stopped(values={"tags": "homelab-keep"}), stopped(2))[1].action is Action.START
+
+
+def test_a_guarded_vm_is_started_after_a_power_cut_but_not_replaced_if_that_fails() -> None:
+    decided = plan_of(stopped(power=POWER_CUT, guards=GUARDED))
+
+    assert (decided.action, decided.may_replace, decided.problem) == (Action.START, False, None)
+
+
+# --- rule 3: STOPPED_VM=start ------------------------------------------------------------------------------------
+
+
+def test_by_stopped_vm_start_it_is_started_and_replaced_only_if_that_fails() -> None:
+    decided = plan_of(stopped(), stopped_vm=StoppedVm.START)
+
+    assert (decided.action, decided.may_replace) == (Action.START, True)
+    assert "STOPPED_VM=start" in decided.reason
+
+
+# --- rule 5: by hand, within limits ------------------------------------------------------------------------------
+
+
+def test_without_replacements_left_it_is_started_instead() -> None:
+    decided = plan_of(stopped(), max_replacements=0)
+
+    assert (decided.action, decided.may_replace) == (Action.START, False)
+    assert "MAX_REPLACEMENTS=0" in decided.reason
+
+
+# --- guards ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("down", [stopped(), node_facts(Verdict.PAUSED, vm(**PAUSED))], ids=["stopped", "paused"])
+def test_a_guarded_vm_that_is_down_is_started_and_reported(down: NodeFacts) -> None:
+    decided = plan_of(replace(down, guards=GUARDED))
+
+    assert (decided.action, decided.may_replace) == (Action.START, False)
+    assert decided.problem is not None
+    assert decided.problem.what == "VM k3s-vm-pve1 (vmid=107) is started, not replaced"
+    assert decided.problem.why.endswith("but it has snapshots; its protection is on")
+    assert decided.problem.cure == "qm delsnapshot 107 NAME; qm set 107 ..."
+
+
+@pytest.mark.parametrize("power", [LONG_UP, POWER_CUT, replace(JUST_BOOTED, host_uptime_s=700)])
+@pytest.mark.parametrize(
+    "found",
+    [
+        vm({"template": "1"}, status="stopped", qmpstatus="stopped"),
+        vm(status="stopped", qmpstatus="stopped", lock="backup"),
+        vm(status="stopped", qmpstatus="stopped", is_ha_managed=True),
+    ],
+    ids=["template", "locked", "ha"],
+)
+def test_a_template_a_locked_and_an_ha_managed_vm_are_not_even_started(found: Any, power: PowerHistory) -> None:
+    decided = plan_of(node_facts(Verdict.STOPPED, found, power=power, guards=(Guard("it may not", "let it"),)))
+
+    assert decided.action is Action.NOTHING
+    assert decided.problem is not None
+    assert decided.problem.what.endswith("is kept")
+
+
+# --- the plan as a whole -----------------------------------------------------------------------------------------
+
+
+def test_the_plan_is_in_the_order_of_n_and_carries_the_warnings() -> None:
+    first, second = node_facts(Verdict.ABSENT), node_facts(Verdict.HEALTHY, vm(node="pve2"), number=2)
+    observed = replace(facts(first, second), warnings=("NODE_3 is missing",))
+
+    decided = plan(config(first.config, second.config), observed)
+
+    assert [node.name for node in decided.nodes] == ["pve1", "pve2"]
+    assert decided.warnings == ("NODE_3 is missing",)
+
+
+@pytest.mark.parametrize(
+    ("action", "node", "then"),
+    [
+        (Action.CREATE, node_facts(Verdict.ABSENT), Action.NOTHING),
+        (Action.REPLACE, stopped(), Action.START),
+        (Action.REPLACE, unfinished(), Action.NOTHING),
+    ],
+    ids=["create", "replace", "make-again"],
+)
+def test_a_node_that_drops_out_makes_and_deletes_nothing_but_starts_what_is_down(
+    action: Action, node: NodeFacts, then: Action
+) -> None:
+    missing = Problem("bridge vmbr1 is missing", "the bridges there are: vmbr0", "create it")
+
+    dropped = node_plan(action, node).dropped(missing)
+
+    assert (dropped.action, dropped.problem, dropped.may_replace) == (then, missing, False)
+
+
+@pytest.mark.parametrize(
+    ("action", "makes", "writes"),
+    [
+        (Action.KEEP, False, False),
+        (Action.NOTHING, False, False),
+        (Action.CREATE, True, True),
+        (Action.REPLACE, True, True),
+        (Action.START, False, True),
+        (Action.FINISH, False, True),
+    ],
+)
+def test_only_create_and_replace_make_a_vm_and_only_keep_and_nothing_write_nothing(
+    action: Action, makes: bool, writes: bool
+) -> None:
+    decided = node_plan(action)
+
+    assert (decided.makes_vm, decided.is_write) == (makes, writes)
+
+
+def test_asking_for_the_vm_of_a_node_without_one_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="pve1 has no VM"):
+        _ = node_facts(Verdict.ABSENT).found
