@@ -14,7 +14,9 @@ from pvelab.shell.parser import parse
 from pvelab.shell.starters import STARTERS
 from pvelab.shell.streams import Prefixed
 
-_OPTIONS: Mapping[str, str] = MappingProxyType({"errexit": "e", "nounset": "u", "xtrace": "x", "pipefail": "pipefail"})
+_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {"errexit": "e", "noglob": "f", "nounset": "u", "xtrace": "x", "pipefail": "pipefail"}
+)
 
 
 async def _colon(_shell: Shell, _process: Process) -> int:

@@ -49,8 +49,10 @@ class Expander:
 
     async def _split(self, word: Word) -> list[list[Segment]]:
         fields: list[list[Segment]] = [[]]
+        keeps_empty = True
         for part in self._with_home(word):
             if isinstance(part, Parameter) and part.name == "@" and not part.operator:
+                keeps_empty = keeps_empty and bool(self._environment.positional)
                 pieces = [[(argument, part.is_quoted)] for argument in self._environment.positional]
                 _append(fields, pieces)
             elif isinstance(part, Text) or part.is_quoted:
@@ -58,7 +60,7 @@ class Expander:
             else:
                 separators = self._environment.variables.get("IFS", " \t\n")
                 _append(fields, _cut_apart(await self._piece(part), separators))
-        return [field for field in fields if any(text or is_quoted for text, is_quoted in field)]
+        return [field for field in fields if any(text or (is_quoted and keeps_empty) for text, is_quoted in field)]
 
     async def _piece(self, part: Part) -> list[Segment]:
         if isinstance(part, Text):
@@ -111,7 +113,8 @@ class Expander:
 
     def _matching_files(self, segments: list[Segment]) -> list[str]:
         plain = "".join(text for text, _ in segments)
-        if not any(set(text) & set("*?[") for text, is_quoted in segments if not is_quoted):
+        has_pattern = any(set(text) & set("*?[") for text, is_quoted in segments if not is_quoted)
+        if not has_pattern or "f" in self._environment.options:
             return [plain]
         return self._glob(_pattern(segments)) or [plain]
 
