@@ -7,7 +7,7 @@ from typing import Any
 
 from pvelab import schema
 from pvelab.answers import refused
-from pvelab.machine import AgentSilent
+from pvelab.machine import AgentError, AgentSilent
 from pvelab.routes.call import Call, route
 from pvelab.rules import configs, status
 
@@ -47,6 +47,8 @@ def ask(call: Call, command: str) -> Any:
         answer = call.world.guests.agent(vm, command, given)
     except AgentSilent:
         raise refused("QEMU guest agent is not running") from None
+    except AgentError as error:
+        raise refused(f"Agent error: {error}") from error
     return answer if command in BARE else {"result": answer}
 
 

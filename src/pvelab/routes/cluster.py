@@ -152,7 +152,6 @@ def _vm(call: Call, vm: Vm) -> dict[str, Any]:
         "diskread": 0,
         "diskwrite": 0,
         "maxcpu": shown["cpus"],
-        "memhost": shown["memhost"],
         "name": vm.name,
         "status": shown["status"],
         "template": int(vm.config.get("template") == "1"),

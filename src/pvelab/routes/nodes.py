@@ -159,7 +159,7 @@ def _cpuinfo(node: Node) -> dict[str, Any]:
         "cpus": node.cpus,
         "family": "6",
         "flags": CPU_FLAGS,
-        "hvm": "1",
+        "hvm": "",
         "mhz": "800",
         "model": CPU_MODEL,
         "sockets": 1,

@@ -112,7 +112,7 @@ def _is_wanted(call: Call, storage: Storage) -> bool:
     return (
         call.params.get("storage", storage.name) == storage.name
         and all(name in storage.content for name in types)
-        and not (call.flag("enabled") and storage.is_disabled)
+        and not (storage.is_disabled and (types or call.flag("enabled")))
         and call.may(f"/storage/{storage.name}", "Datastore.Audit", "Datastore.AllocateSpace")
     )
 

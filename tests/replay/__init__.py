@@ -1,0 +1,1 @@
+"""Recorded questions put to the lab, and its answers compared with the recorded ones."""
