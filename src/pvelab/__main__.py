@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _spec(seed: str, nodes: str | None) -> spec.LabSpec:
-    wanted = seeds.spec_for(seed)
+    wanted = seeds.spec_for(seed) or spec.LabSpec()
     return replace(wanted, nodes=spec.nodes_called(nodes)) if nodes else wanted
 
 

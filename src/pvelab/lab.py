@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from pvelab import seeds
 from pvelab.clock import SharedClock
 from pvelab.environment import dotenv_text
 from pvelab.network import Network
@@ -47,7 +48,8 @@ class Lab:
         self._clock, self._pace = clock, pace
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pvelab", daemon=True)
-        self._site = Site(Setting(spec or LabSpec(), self.folder, clock, pace))
+        self._spec = spec or LabSpec()
+        self._site = Site(Setting(self._spec, self.folder, clock, pace))
 
     def start(self, seed: str = "fresh", **options: object) -> None:
         """Open every socket and build the seed's world. Raises UnknownChoice, NoNetworkFree, OSError."""
@@ -55,7 +57,7 @@ class Lab:
         self._thread.start()
         try:
             self._run(self._site.open())
-            self._run(self._site.reset(self.spec, seed, options))
+            self.reset(seed, **options)
         except BaseException:
             self.stop()
             raise
@@ -100,8 +102,12 @@ class Lab:
         return path
 
     def reset(self, seed: str = "fresh", spec: LabSpec | None = None, **options: object) -> None:
-        """Back to a seed: faults and the request log are cleared, sockets and certificates stay where they can."""
-        self._run(self._site.reset(spec or self.spec, seed, options))
+        """Back to a seed: faults and the request log are cleared, sockets and certificates stay where they can.
+
+        Without a spec the lab has the nodes that the seed is made for, else those it was started with.
+        Raises UnknownChoice.
+        """
+        self._run(self._site.reset(spec or seeds.spec_for(seed) or self._spec, seed, options))
 
     def fault(self, name: str, **options: object) -> None:
         """Break something. Raises UnknownChoice."""
@@ -123,7 +129,7 @@ class Lab:
 
     def snapshot(self) -> dict[str, Any]:
         """What there is, as plain data to compare."""
-        return self.look(snapshot)
+        return self.look(lambda world: snapshot(world, self._site.guests.clusters.by_hash.values()))
 
     def look(self, question: Callable[[World], T]) -> T:
         """Run a function on the lab's thread, where the world may be read and changed."""

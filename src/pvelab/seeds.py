@@ -21,9 +21,9 @@ BUILT_BEFORE_S = 3 * DAY_S
 UNKNOWN_STATES = ("io-error", "internal-error", "guest-panicked", "prelaunch")
 
 
-def spec_for(seed: str) -> LabSpec:
-    """The cluster that a seed is made for."""
-    return LabSpec(nodes=OLD_NODES) if seed == "old-env" else LabSpec()
+def spec_for(seed: str) -> LabSpec | None:
+    """The cluster that a seed is made for; None: any."""
+    return LabSpec(nodes=OLD_NODES) if seed == "old-env" else None
 
 
 @SEEDS.add("fresh")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from typing import Any
 
+from pvelab.guest import kube_nodes
+from pvelab.guest.k3s_cluster import Cluster
+from pvelab.guest.kube_objects import Document
 from pvelab.rules import storages, volumes
 from pvelab.shell.files import FileSystem
 from pvelab.state import Node, World
@@ -12,7 +16,7 @@ from pvelab.state import Node, World
 FILE_FOLDERS = ("template/iso", "import", "snippets")
 
 
-def snapshot(world: World) -> dict[str, Any]:
+def snapshot(world: World, clusters: Iterable[Cluster]) -> dict[str, Any]:
     """VMs, volumes, the files that Proxmox serves to VMs, pools, and what k3s and etcd know."""
     return {
         "vms": {
@@ -27,6 +31,26 @@ def snapshot(world: World) -> dict[str, Any]:
         },
         "files": {node.hostname: _files(world, node) for node in world.nodes.values()},
         "pools": {name: pool.comment for name, pool in world.pools.items()},
+        "k3s": [_cluster(cluster) for cluster in clusters],
+    }
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "nodes": {node["metadata"]["name"]: _kubernetes_node(node) for node in cluster.store.list("nodes")},
+        "secrets": sorted(secret["metadata"]["name"] for secret in cluster.store.list("secrets")),
+        "members": {member.name: "learner" if member.is_learner else "voter" for member in cluster.etcd.members},
+        "tokens": sorted(cluster.tokens.bootstrap),
+    }
+
+
+def _kubernetes_node(node: Document) -> dict[str, Any]:
+    return {
+        "ready": kube_nodes.is_ready(node),
+        "uuid": node["status"]["nodeInfo"]["systemUUID"],
+        "labels": dict(node["metadata"]["labels"]),
+        "taints": [taint["key"] for taint in node["spec"].get("taints", [])],
+        "unschedulable": node["spec"].get("unschedulable", False),
     }
 
 
