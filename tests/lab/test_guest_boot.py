@@ -6,8 +6,8 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from lab.guest_world import PERSON, Bench, output, play, shell
 
+from lab.guest_world import PERSON, Bench, output, play, shell
 from pvelab.machine import AgentError, AgentSilent
 
 
