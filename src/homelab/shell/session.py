@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from homelab.errors import TimedOut, Undecided, Unreachable
 from homelab.shell.client_config import HostOptions
@@ -24,6 +24,12 @@ logger = logging.getLogger(__name__)
 SESSIONS_AT_ONCE = 8
 """Below the MaxSessions 10 of an OpenSSH server."""
 CHUNK_BYTES = 1 << 18
+
+
+class Readable(Protocol):
+    """Something that gives bytes piece by piece, empty at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Shell:
         self._sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
 
     def run(
-        self, command: Sequence[str] | str, *, stdin: bytes | BinaryIO | None = None, timeout_s: float = 30
+        self, command: Sequence[str] | str, *, stdin: bytes | Readable | None = None, timeout_s: float = 30
     ) -> Result:
         """Run a command; a list is quoted word by word, a text is read by the remote shell. Any exit code is a Result.
 
@@ -112,7 +118,7 @@ class _Run:
         self._deadline = deadline
         self._stderr = bytearray()
 
-    def execute(self, line: str, stdin: bytes | BinaryIO | None) -> Result:
+    def execute(self, line: str, stdin: bytes | Readable | None) -> Result:
         import paramiko
 
         threads = [threading.Thread(target=self._drain_stderr, daemon=True)]
@@ -191,7 +197,7 @@ class _Run:
         except (OSError, EOFError) as error:
             logger.debug("%s: standard error ended early: %s", self._where, error)
 
-    def _feed(self, source: BinaryIO) -> None:
+    def _feed(self, source: Readable) -> None:
         """Send the input beside reading the output; a command that ends without reading it is no error here."""
         try:
             while chunk := source.read(CHUNK_BYTES):

@@ -1,0 +1,67 @@
+"""Which addresses answer: TCP connections, all at once, in threads that nobody has to wait for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+CONNECT_TIMEOUT_S = 5.0
+
+Door = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(slots=True)
+class Probes:
+    """Knocks at doors and remembers what came of it. Times are real ones: the network does not know another clock."""
+
+    timeout_s: float = CONNECT_TIMEOUT_S
+    _trouble: dict[Door, str] = field(default_factory=dict)
+    _knocked: set[Door] = field(default_factory=set)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _started_at: float = field(default_factory=time.monotonic)
+
+    def knock(self, doors: Iterable[Door]) -> None:
+        """Begin to try doors that have not been tried yet."""
+        for door in doors:
+            if door not in self._knocked:
+                self._knocked.add(door)
+                threading.Thread(target=self._try, args=(door,), daemon=True).start()
+
+    def wait_until(self, is_enough: Callable[[], bool], limit_s: float | None = None) -> bool:
+        """Wait for news until there is enough of it; at most limit_s, and never beyond timeout_s in all."""
+        ends_at = self._started_at + self.timeout_s
+        if limit_s is not None:
+            ends_at = min(ends_at, time.monotonic() + limit_s)
+        with self._changed:
+            return self._changed.wait_for(is_enough, max(ends_at - time.monotonic(), 0))
+
+    def is_open(self, door: Door) -> bool:
+        return self._trouble.get(door) == ""
+
+    def is_done(self, door: Door) -> bool:
+        return door in self._trouble
+
+    def all_done(self) -> bool:
+        return len(self._trouble) == len(self._knocked)
+
+    def trouble(self, door: Door) -> str:
+        """Why a door did not open."""
+        return self._trouble.get(door, f"no answer within {self.timeout_s:.0f} s")
+
+    def _try(self, door: Door) -> None:
+        trouble = ""
+        try:
+            socket.create_connection(door, self.timeout_s).close()
+        except socket.gaierror:
+            trouble = "name not known"
+        except TimeoutError:
+            trouble = f"no answer within {self.timeout_s:.0f} s"
+        except OSError as error:
+            trouble = (error.strerror or str(error)).lower()
+        with self._changed:
+            self._trouble[door] = trouble
+            self._changed.notify_all()

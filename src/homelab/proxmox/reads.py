@@ -1,0 +1,194 @@
+"""Everything that is read from Proxmox, as types; changes nothing."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from homelab.errors import Refused, Unreachable
+from homelab.models import (
+    BridgeState,
+    ClusterStatus,
+    HostStatus,
+    StorageState,
+    TaskRow,
+    VmConfig,
+    VmRow,
+    VmStatus,
+    VolumeRow,
+    Wire,
+)
+from homelab.proxmox import answers
+from homelab.proxmox.answers import number, rows, table, text
+from homelab.proxmox.remote_files import output
+from homelab.proxmox.transport import Link, Params, SshWire, TargetUnreachable
+from homelab.runtime import Clock
+
+NOT_IMPLEMENTED = 501
+EVERYTHING = frozenset({"*"})
+
+
+class Reads:
+    """Asks a node through its own link, and where that is down through any other that answers."""
+
+    def __init__(self, links: Mapping[str, Link], clock: Clock) -> None:
+        """`links` by the name that Proxmox gives the node."""
+        self.links = links
+        self._clock = clock
+
+    def link(self, node: str) -> Link:
+        """The node's own link; raises Unreachable when there is none."""
+        if node not in self.links:
+            raise Unreachable(f"node {node}", "it is not reached from here", f"add {node} as NODE_n to .env")
+        return self.links[node]
+
+    def wire(self, node: str) -> Wire:
+        """The wire in use for a node now."""
+        return self.link(node).wire
+
+    def root(self, node: str) -> SshWire:
+        """Root on a node over SSH; raises Unreachable when SSH does not answer."""
+        return self.link(node).root
+
+    def cluster_status(self) -> ClusterStatus:
+        return answers.cluster_status(self._read("", "/cluster/status"))
+
+    def cluster_vms(self) -> tuple[VmRow, ...]:
+        """VMs and containers of the cluster that the token may see; one just made may lack its name here."""
+        return answers.cluster_vms(self._read("", "/cluster/resources", {"type": "vm"}))
+
+    def offline_vms(self, node: str) -> tuple[VmRow, ...]:
+        """VMs of a node that does not answer, read from the cluster's own files over SSH to another member."""
+        folder = f"/etc/pve/nodes/{node}/qemu-server"
+        root = self._any_root()
+        listed = output(root, ["ls", folder]).split()
+        files = [posixpath.join(folder, name) for name in listed if name.endswith(".conf")]
+        if not files:
+            return ()
+        names: dict[str, str] = {}
+        for line in output(root, ["grep", "-H", "^name:", *files], good=(0, 1)).splitlines():
+            file, _, name = line.partition(":name:")
+            names.setdefault(file, name.strip())
+        return tuple(
+            VmRow(int(posixpath.basename(file).removesuffix(".conf")), node, names.get(file, "")) for file in files
+        )
+
+    def sees_all_vms(self) -> bool:
+        """May we see every VM: VM.Audit on /vms and all below, or root over SSH?"""
+        granted = self._granted("/vms")
+        return "*" in granted or number(granted, "VM.Audit", 0) == 1
+
+    def permissions(self, path: str) -> frozenset[str]:
+        """The token's privileges on a path such as /storage/local; over SSH {"*"}, since root has them all."""
+        return frozenset(self._granted(path))
+
+    def version(self, node: str) -> str:
+        """As `9.2.11`."""
+        return text(table(self._read(node, f"/nodes/{node}/version"), "node version"), "version")
+
+    def host(self, node: str) -> HostStatus:
+        return answers.host_status(self._read(node, f"/nodes/{node}/status"))
+
+    def host_time(self, node: str) -> int:
+        """The node's own clock, in Unix seconds."""
+        return number(table(self._read(node, f"/nodes/{node}/time"), "node time"), "time")
+
+    def vms(self, node: str) -> tuple[VmRow, ...]:
+        return answers.node_vms(self._read(node, f"/nodes/{node}/qemu"), node)
+
+    def vm_status(self, node: str, vmid: int) -> VmStatus:
+        """Raises NotThere when Proxmox says that there is no such VM on the node."""
+        return answers.vm_status(self._read(node, f"/nodes/{node}/qemu/{vmid}/status/current"))
+
+    def vm_config(self, node: str, vmid: int) -> VmConfig:
+        """With values that wait for the next start. Raises NotThere as vm_status."""
+        return answers.vm_config(self._read(node, f"/nodes/{node}/qemu/{vmid}/config"))
+
+    def has_snapshots(self, node: str, vmid: int) -> bool:
+        found = rows(self._read(node, f"/nodes/{node}/qemu/{vmid}/snapshot"), "snapshots")
+        return any(text(row, "name") != "current" for row in found)
+
+    def firewall_rule_count(self, node: str, vmid: int) -> int:
+        return len(self._optional(node, f"/nodes/{node}/qemu/{vmid}/firewall/rules"))
+
+    def replication_jobs(self, node: str, vmid: int) -> tuple[str, ...]:
+        """Ids of the jobs that copy this VM, such as `100-0`."""
+        jobs = self._optional(node, "/cluster/replication")
+        return tuple(text(job, "id") for job in jobs if text(job, "guest") == str(vmid))
+
+    def vm_acl_paths(self, vmid: int) -> tuple[str, ...]:
+        """`/vms/ID` as often as somebody was given rights on exactly this VM."""
+        entries = self._optional("", "/access/acl")
+        return tuple(text(entry, "path") for entry in entries if text(entry, "path") == f"/vms/{vmid}")
+
+    def storages(self, node: str) -> tuple[StorageState, ...]:
+        return answers.storages(self._read(node, f"/nodes/{node}/storage"), node)
+
+    def storage_content(
+        self, node: str, storage: str, *, content: str = "", vmid: int | None = None
+    ) -> tuple[VolumeRow, ...]:
+        """Volumes of one kind (`import`, `iso`, `images`) or of one VM; of all when neither is given."""
+        params: Params = {key: value for key, value in (("content", content), ("vmid", vmid)) if value}
+        return answers.volumes(self._read(node, f"/nodes/{node}/storage/{storage}/content", params), storage)
+
+    def bridges(self, node: str) -> tuple[BridgeState, ...]:
+        return answers.bridges(self._read(node, f"/nodes/{node}/network", {"type": "any_bridge"}), node)
+
+    def tasks(
+        self, node: str, *, vmid: int | None = None, limit: int = 50, is_active: bool = False
+    ) -> tuple[TaskRow, ...]:
+        """Finished tasks, newest first; with `is_active` those that still run."""
+        params: dict[str, str | int] = {"limit": limit}
+        if vmid is not None:
+            params["vmid"] = vmid
+        if is_active:
+            params["source"] = "active"
+        found = answers.tasks(self._read(node, f"/nodes/{node}/tasks", params), node)
+        return tuple(task for task in found if not is_active or task.end_time is None)
+
+    def next_vmid(self) -> int:
+        """The lowest free VMID; asking reserves nothing."""
+        data = self._read("", "/cluster/nextid")
+        return number({"vmid": data}, "vmid")
+
+    def _read(self, node: str, path: str, params: Params | None = None) -> Any:
+        """GET by the node's own link, else by the next that answers; an empty node means any."""
+        own = [self.links[node]] if node in self.links else []
+        links = [*own, *(link for name, link in self.links.items() if name != node)]
+        failure = Unreachable(f"GET {path}", "no node is reached", "see what is said of each node")
+        for link in links:
+            try:
+                return link.call("GET", path, params)
+            except TargetUnreachable as error:
+                raise error from failure
+            except Unreachable as error:
+                failure = error
+        raise failure
+
+    def _optional(self, node: str, path: str) -> list[answers.Row]:
+        """A list that this version of Proxmox may not have; then it is empty."""
+        try:
+            return list(rows(self._read(node, path), f"GET {path}"))
+        except Refused as error:
+            if error.status == NOT_IMPLEMENTED:
+                return []
+            raise
+
+    def _granted(self, path: str) -> answers.Row:
+        """Privilege -> 1 where it holds for all below the path, too; root's is `*`."""
+        link = next(iter(self.links.values()), None)
+        if link is not None and link.wire is Wire.SSH:
+            return dict.fromkeys(EVERYTHING, 1)
+        data = table(self._read("", "/access/permissions", {"path": path}), "permissions")
+        return table(data.get(path, {}), "permissions")
+
+    def _any_root(self) -> SshWire:
+        """Root on whichever node lets us in."""
+        failure = Unreachable("SSH to a node", "no node is reached", "see what is said of each node")
+        for link in self.links.values():
+            try:
+                return link.root
+            except Unreachable as error:
+                failure = error
+        raise failure

@@ -1,0 +1,108 @@
+"""Files on a node over SSH: in place as a whole or not at all, and gone again when they were only for a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import posixpath
+import secrets
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+
+from homelab.errors import HomelabError, Refused, TimedOut, Undecided
+from homelab.proxmox.refusals import cure_for
+from homelab.proxmox.transport import Root, Upload
+from homelab.shell import Readable, Result
+
+logger = logging.getLogger(__name__)
+
+SLOWEST_BYTES_PER_S = 500_000
+
+
+class _Counted:
+    """A file that tells how far it was read."""
+
+    def __init__(self, file: Readable, total: int, on_progress: Callable[[int, int], None]) -> None:
+        self._file = file
+        self._total = total
+        self._on_progress = on_progress
+        self._done = 0
+
+    def read(self, size: int, /) -> bytes:
+        chunk = self._file.read(size)
+        self._done += len(chunk)
+        self._on_progress(self._done, self._total)
+        return chunk
+
+
+def place_upload(root: Root, target: str, upload: Upload) -> None:
+    """Stream a local file to `target`; raises Refused when it did not arrive whole."""
+    size = upload.source.stat().st_size
+    with upload.source.open("rb") as file:
+        source: Readable = file if upload.on_progress is None else _Counted(file, size, upload.on_progress)
+        _place(root, target, source, size, upload.sha256)
+
+
+def place_bytes(root: Root, target: str, content: bytes) -> None:
+    """Write a small file to `target`; raises Refused when it did not arrive whole."""
+    _place(root, target, BytesIO(content), len(content), hashlib.sha256(content).hexdigest())
+
+
+@contextmanager
+def temporary(root: Root, content: bytes) -> Iterator[str]:
+    """A file that only root can read, for the time of the block."""
+    path = output(root, ["mktemp"]).strip()
+    try:
+        _stream(root, path, BytesIO(content), 30)
+        yield path
+    finally:
+        _remove(root, path)
+
+
+def output(root: Root, argv: Sequence[str], *, timeout_s: float = 30, good: tuple[int, ...] = (0,)) -> str:
+    """What a command prints; raises Refused when its exit code is not among the good ones."""
+    return _checked(root.run(argv, timeout_s=timeout_s), " ".join(argv[:3]), good).stdout
+
+
+def _place(root: Root, target: str, source: Readable, size: int, sha256: str) -> None:
+    directory, name = posixpath.split(target)
+    part = posixpath.join(directory, f".{name}.{secrets.token_hex(4)}.part")
+    timeout_s = 60 + size / SLOWEST_BYTES_PER_S
+    output(root, ["mkdir", "-p", directory])
+    try:
+        _stream(root, part, source, timeout_s)
+        length = int(output(root, ["stat", "-c", "%s", part]))
+        arrived = output(root, ["sha256sum", part], timeout_s=timeout_s).split()[0]
+        if (length, arrived) != (size, sha256):
+            why = f"{length} of {size} bytes, sha256 {arrived}, wanted {sha256}"
+            raise Refused(f"file {target}", f"it did not arrive whole: {why}", "run again", status=1)
+        output(root, ["mv", "-f", part, target])
+    except HomelabError:
+        _remove(root, part)
+        raise
+
+
+def _stream(root: Root, path: str, source: Readable, timeout_s: float) -> None:
+    """Write to a file; the redirection has to happen with root's rights."""
+    script = f"cat > {shlex.quote(path)}"
+    try:
+        _checked(root.run(["sh", "-c", script], stdin=source, timeout_s=timeout_s), f"writing {path}")
+    except TimedOut as error:
+        raise Undecided(error.what, error.why, error.cure) from error
+
+
+def _checked(result: Result, what: str, good: tuple[int, ...] = (0,)) -> Result:
+    if result.exit_code not in good:
+        why = result.stderr.strip() or f"exit code {result.exit_code}"
+        raise Refused(what, why, cure_for(why) or "see the words above", status=result.exit_code)
+    return result
+
+
+def _remove(root: Root, path: str) -> None:
+    """Clean up as far as the connection lets us; what is wrong with it has been raised already."""
+    try:
+        root.run(["rm", "-f", path])
+    except HomelabError as error:
+        logger.warning("%s may be left on the node: %s", path, error)
