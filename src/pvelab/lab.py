@@ -57,7 +57,7 @@ class Lab:
         self._thread.start()
         try:
             self._run(self._site.open())
-            self.reset(seed, **options)
+            self.reset(seed, None, **options)
         except BaseException:
             self.stop()
             raise
