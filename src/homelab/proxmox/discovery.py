@@ -184,10 +184,9 @@ class _Search:
 
     def _member(self, node: NodeConfig) -> Member | None:
         """The member that a node of the configuration is, by the first label of NODE_n or by its address."""
-        for member in self._members():
-            if _label(node).lower() == member.name.lower() or member.address in (node.name, node.host):
-                return member
-        return None
+        by_name = [member for member in self._members() if member.name.lower() == _label(node).lower()]
+        by_address = [member for member in self._members() if member.address in (node.name, node.host)]
+        return next(iter(by_name + by_address), None)
 
     def _local_member(self, node: NodeConfig, host: str) -> Member | None:
         """The machine at an address that answers, by its own word."""
