@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import pytest
 
 from pvelab.clock import LabClock
-
-
-class ManualClock:
-    """A shared clock that starts at a given time."""
-
-    def __init__(self, now: float) -> None:
-        self._now = now
-        self._listeners: list[Callable[[], None]] = []
-
-    def now(self) -> float:
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        for listener in self._listeners:
-            listener()
-
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        self._listeners.append(listener)
+from support.clock import SteppingClock
 
 
 def test_at_a_pace_a_second_takes_a_hundredth() -> None:
@@ -44,7 +25,7 @@ def test_at_a_pace_a_second_takes_a_hundredth() -> None:
 
 def test_with_a_shared_clock_what_is_due_happens_in_order_while_somebody_sleeps() -> None:
     async def story() -> list[str]:
-        clock = LabClock(asyncio.get_running_loop(), ManualClock(1000.0))
+        clock = LabClock(asyncio.get_running_loop(), SteppingClock(1000.0))
         seen: list[str] = []
         clock.after(2.0, lambda: seen.append("second"))
         clock.after(1.0, lambda: seen.append("first"))
@@ -58,7 +39,7 @@ def test_with_a_shared_clock_what_is_due_happens_in_order_while_somebody_sleeps(
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_past_passes_at_once_and_leaves_the_present_where_it_was(shared: bool) -> None:
     async def story() -> tuple[float, list[float], float]:
-        present = ManualClock(50_000.0) if shared else None
+        present = SteppingClock(50_000.0) if shared else None
         clock = LabClock(asyncio.get_running_loop(), present, pace=0.001)
         before = clock.now()
         seen: list[float] = []
@@ -76,7 +57,7 @@ def test_the_past_passes_at_once_and_leaves_the_present_where_it_was(shared: boo
 @pytest.mark.parametrize("shared", [True, False])
 def test_what_was_planned_in_the_past_keeps_its_distance_to_the_present(shared: bool) -> None:
     async def story() -> list[str]:
-        clock = LabClock(asyncio.get_running_loop(), ManualClock(50_000.0) if shared else None, pace=0.001)
+        clock = LabClock(asyncio.get_running_loop(), SteppingClock(50_000.0) if shared else None, pace=0.001)
         seen: list[str] = []
         clock.rewind(3600.0)
         clock.after(40.0, lambda: seen.append("later"))
@@ -93,7 +74,7 @@ def test_what_was_planned_in_the_past_keeps_its_distance_to_the_present(shared: 
 @pytest.mark.parametrize("shared", [True, False])
 def test_what_was_forgotten_does_not_happen(shared: bool) -> None:
     async def story() -> list[str]:
-        clock = LabClock(asyncio.get_running_loop(), ManualClock(50_000.0) if shared else None, pace=0.001)
+        clock = LabClock(asyncio.get_running_loop(), SteppingClock(50_000.0) if shared else None, pace=0.001)
         seen: list[str] = []
         clock.after(1.0, lambda: seen.append("forgotten"))
         clock.forget()

@@ -1,0 +1,147 @@
+"""The lab as others use it: started, reset, looked into, written down."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import dotenv
+import pytest
+
+from lab.lab_clients import api, ssh, version
+from pvelab.catalogue import UnknownChoice
+from pvelab.lab import Lab, NotSettled
+from pvelab.spec import LabSpec, nodes_called
+
+
+def test_every_node_answers_over_https_under_its_own_certificate(lab: Lab) -> None:
+    for node in ("pve1", "pve2", "pve3"):
+        assert version(lab, node).json()["data"]["version"] == "9.2.11"
+    assert sorted(one["node"] for one in api(lab).nodes.get()) == ["pve1", "pve2", "pve3"]
+
+
+def test_nodes_and_the_server_outside_are_reached_by_openssh_with_checked_host_keys(lab: Lab) -> None:
+    nodes = [ssh(lab, f"root@{lab.network.node(number)}", "hostname").stdout for number in (1, 2, 3)]
+    server = ssh(lab, f"ubuntu@{lab.env['K3S_EXISTING_NODE_IP']}", "sudo -n k3s kubectl get nodes --no-headers")
+    assert nodes == ["pve1\n", "pve2\n", "pve3\n"]
+    assert server.stdout.split()[:2] == ["k3s-server", "Ready"]
+
+
+def test_cluster_files_are_the_same_on_every_node(lab: Lab) -> None:
+    texts = {
+        ssh(
+            lab, f"root@{lab.network.node(number)}", "cat /etc/pve/pve-root-ca.pem /etc/pve/nodes/*/ssh_known_hosts"
+        ).stdout
+        for number in (1, 3)
+    }
+    assert len(texts) == 1
+    assert Path(lab.env["PROXMOX_CA_BUNDLE"]).read_text() in texts.pop()
+
+
+def test_storages_lie_on_the_nodes_that_have_them(lab: Lab) -> None:
+    found = {
+        node: {one["storage"]: one["type"] for one in api(lab).nodes(node).storage.get()}
+        for node in ("pve1", "pve2", "pve3")
+    }
+    assert found == {
+        "pve1": {"local": "dir", "local-lvm": "lvmthin"},
+        "pve2": {"local": "dir", "local-zfs": "zfspool"},
+        "pve3": {"local": "dir"},
+    }
+
+
+def test_hosts_have_been_up_for_thirty_days(lab: Lab) -> None:
+    assert api(lab).nodes("pve2").status.get()["uptime"] == 30 * 86_400
+
+
+def test_requests_are_listed_and_only_changes_count_as_writes(lab: Lab) -> None:
+    api(lab).nodes("pve1").qemu.get()
+    api(lab).pools.post(poolid="mine")
+    ssh(lab, f"root@{lab.network.node(2)}", "cat /etc/hostname; echo x > /root/x")
+    seen = [(one.via, one.node, one.what, one.is_write, one.status) for one in lab.requests]
+    assert seen == [
+        ("api", "pve1", "GET /nodes/pve1/qemu", False, 200),
+        ("api", "pve1", "POST /pools", True, 200),
+        ("ssh", "pve2", "cat /etc/hostname; echo x > /root/x", True, 0),
+    ]
+    assert [one.what for one in lab.writes] == ["POST /pools", "cat /etc/hostname; echo x > /root/x"]
+
+
+def test_a_reset_forgets_what_was_made_and_asked_but_keeps_keys_and_addresses(lab: Lab) -> None:
+    before, env = lab.snapshot(), lab.env
+    api(lab).pools.post(poolid="mine")
+    api(lab).nodes("pve1").qemu.post(vmid=100, name="made")
+    assert lab.snapshot() != before
+    lab.reset()
+    after = lab.snapshot()
+    assert (after["vms"], after["pools"]) == ({}, {})
+    assert lab.requests == []
+    assert lab.env == env
+    assert version(lab).ok
+
+
+def test_a_reset_takes_less_than_three_tenths_of_a_second(lab: Lab) -> None:
+    lab.reset("healthy")
+    began = time.perf_counter()
+    lab.reset("healthy")
+    assert time.perf_counter() - began < 0.3
+
+
+def test_a_lab_starts_within_a_second_and_leaves_nothing_behind() -> None:
+    began = time.perf_counter()
+    with Lab() as lab:
+        took_s = time.perf_counter() - began
+        folder = lab.folder
+        assert version(lab).ok
+    assert took_s < 1.0
+    assert not folder.exists()
+
+
+def test_two_labs_do_not_meet(lab: Lab) -> None:
+    with Lab() as other:
+        api(other).pools.post(poolid="theirs")
+        assert [pool["poolid"] for pool in api(lab).pools.get()] == []
+
+
+def test_the_written_file_has_the_variables_less_those_left_out(lab: Lab, tmp_path: Path) -> None:
+    path = lab.write_env(tmp_path / ".env", K3S_EXISTING_NODE_IP=None, CLOUD_USER="me")
+    read = dotenv.dotenv_values(path)
+    assert read == {name: value for name, value in lab.env.items() if name != "K3S_EXISTING_NODE_IP"} | {
+        "CLOUD_USER": "me"
+    }
+
+
+def test_everything_the_lab_writes_is_in_its_folder(tmp_path: Path) -> None:
+    with Lab(folder=tmp_path / "lab") as lab:
+        paths = [value for value in lab.env.values() if value.startswith("/")]
+        assert all(Path(path).is_relative_to(tmp_path / "lab") for path in paths)
+    assert [path.name for path in tmp_path.iterdir()] == ["lab"]
+
+
+def test_waiting_lets_the_labs_time_pass(lab: Lab) -> None:
+    due = lab.look(lambda world: world.clock.now() + 30)
+    lab.wait_until(lambda world: world.clock.now() >= due)
+    with pytest.raises(NotSettled, match="not so after 2 s"):
+        lab.wait_until(lambda _: False, timeout_s=2)
+
+
+def test_waiting_also_works_in_real_time() -> None:
+    with Lab(pace=0.01) as lab:
+        api(lab).nodes("pve1").qemu.post(vmid=100, name="made")
+        lab.wait_until(lambda world: 100 in world.vms, timeout_s=20)
+
+
+def test_a_lab_has_the_nodes_it_is_given() -> None:
+    with Lab(LabSpec(nodes=nodes_called("alpha,beta,gamma,delta"))) as lab:
+        assert lab.env["NODE_4"] == "delta"
+        assert version(lab, "delta").ok
+
+
+def test_an_unknown_seed_is_refused_and_nothing_is_left_running(lab: Lab) -> None:
+    with pytest.raises(UnknownChoice, match="no seed 'nonsense'"):
+        lab.reset("nonsense")
+    assert version(lab).ok
+    other = Lab()
+    with pytest.raises(UnknownChoice):
+        other.start("nonsense")
+    assert not other.folder.exists()
