@@ -14,10 +14,12 @@ from pvelab.guest.guests import ExistingServer, Guests
 from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.k3s_release import k3s_binary
 from pvelab.guest.machine import GuestMachine
+from pvelab.machine import Machine
 from pvelab.network import Network, claim_network
 from pvelab.qcow2 import qcow2_image
 from pvelab.rules import cloudinit, storages
 from pvelab.shell.contents import Memory
+from pvelab.shell.coreutils import COMMANDS
 from pvelab.shell.files import FileSystem
 from pvelab.shell.run import Result, run
 from pvelab.state import GIB, Node, Storage, Vm, Volume, World
@@ -52,7 +54,9 @@ class Bench:
         self.clock = LabClock(asyncio.get_running_loop(), SteppedClock())
         self.guests = Guests(self.clock, network, folder / "guests")
         self.world = World(self.clock, folder, FileSystem(folder / "pve", self.clock.now), self.guests)
-        self.node = Node("pve1", network.node(1), self.clock, FileSystem(folder / "pve1", self.clock.now))
+        self.node = Node(
+            "pve1", network.node(1), self.clock, FileSystem(folder / "pve1", self.clock.now), commands=COMMANDS
+        )
         self.node.files.make_folder("/var/lib/vz/images", parents=True)
         self.world.nodes["pve1"] = self.node
         storages.write(self.world, [Storage("local-lvm", "lvmthin", options={"content": "images"})])
@@ -129,12 +133,12 @@ class Bench:
         return self.guests.clusters.endpoints[self.network.outside(1)].cluster
 
 
-async def shell(machine: GuestMachine, line: str, user: str = "root", stdin: bytes = b"") -> Result:
+async def shell(machine: Machine, line: str, user: str = "root", stdin: bytes = b"") -> Result:
     """Run a command line on a machine."""
     return await run(machine, user, line, stdin)
 
 
-async def output(machine: GuestMachine, line: str, user: str = "root", stdin: bytes = b"") -> str:
+async def output(machine: Machine, line: str, user: str = "root", stdin: bytes = b"") -> str:
     """What a command line that succeeds prints."""
     result = await run(machine, user, line, stdin)
     assert result.exit_code == 0, result

@@ -105,6 +105,10 @@ def test_agent_with_the_server_token_becomes_ready(cluster: Cluster) -> None:
     assert kube_nodes.CONTROL_PLANE_LABEL not in node["metadata"]["labels"]
 
 
+def test_bare_password_joins_without_a_check_of_the_ca(cluster: Cluster) -> None:
+    assert cluster.refuse_agent(request(cluster, "agent", 5, token=cluster.tokens.server_password)) is None
+
+
 def test_agent_with_a_wrong_password_is_unauthorized(cluster: Cluster) -> None:
     refusal = cluster.refuse_agent(request(cluster, "agent", 5, token=f"K10{ca_hash(CA)}::node:wrong"))
     assert refusal is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pvelab.guest.fetch import Answer, Inquiry, NoAnswer, Trouble, fetch
@@ -20,6 +21,7 @@ _GRAMMAR = Grammar(
     | {"i": "include", "o": "output", "m": "max-time", "w": "write-out", "H": "header", "u": "user", "K": "config"}
     | {"X": "request", "O": "remote-name", "4": "ipv4"},
 )
+_CONFIG_LINE = re.compile(r"-*([\w-]+)\s*[=:]?\s*(.*)")
 _TROUBLES = {
     Trouble.RESOLVE: (6, "Could not resolve host: {host}"),
     Trouble.CONNECT: (7, "Failed to connect to {host} port {port} after 0 ms: Couldn't connect to server"),
@@ -50,9 +52,9 @@ async def _options(process: Process) -> Options:
         content = await process.read() if name == "-" else process.machine.files.read(process.path(name), process.user)
         words: list[str] = []
         for line in content.decode().splitlines():
-            key, _, value = line.strip().partition(" ")
-            name = key.rstrip("=:").lstrip("-")
-            words += [f"--{name}"] + ([value.strip(" =:").strip('"')] if value else [])
+            found = _CONFIG_LINE.fullmatch(line.strip())
+            if found:
+                words += [f"--{found[1]}", *([found[2].strip('"')] if found[2] else [])]
         given = _GRAMMAR.parse(words)
         options.flags |= given.flags
         for key, values in given.values.items():

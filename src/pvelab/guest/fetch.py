@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,13 +88,12 @@ async def fetch(guest: GuestMachine, inquiry: Inquiry) -> Answer:
 
 async def _ask(inquiry: Inquiry) -> Answer:
     connector = aiohttp.TCPConnector(ssl=_trust(inquiry), force_close=True)
-    name, _, password = inquiry.user.partition(":")
-    auth = aiohttp.BasicAuth(name, password) if inquiry.user else None
+    headers = dict(inquiry.headers)
+    if inquiry.user:
+        headers["Authorization"] = f"Basic {base64.b64encode(inquiry.user.encode()).decode()}"
     async with (
-        aiohttp.ClientSession(connector=connector, auth=auth, auto_decompress=False) as session,
-        session.request(
-            inquiry.method, inquiry.url, headers=inquiry.headers, allow_redirects=inquiry.follow
-        ) as response,
+        aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
+        session.request(inquiry.method, inquiry.url, headers=headers, allow_redirects=inquiry.follow) as response,
     ):
         body = await response.read()
         return Answer(response.status, response.reason or "", dict(response.headers), body, str(response.url))

@@ -36,7 +36,7 @@ class Token:
     @property
     def is_bootstrap(self) -> bool:
         """Made by `k3s token create`."""
-        return not self.username
+        return not self.username and bool(_BOOTSTRAP.fullmatch(self.password))
 
 
 def parse_token(text: str) -> Token:

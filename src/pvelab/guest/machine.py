@@ -110,6 +110,12 @@ class GuestMachine:
         self.files, self.accounts, self.journal = self.disk.files, self.disk.accounts, self.disk.journal
         self.systemd = Systemd(self, self.surroundings.programs)
         self.booted_at = self.clock.now()
+        self._mount_kernel_files()
+
+    def _mount_kernel_files(self) -> None:
+        self.files.mount("/sys/class/dmi/id", lambda: {"product_uuid": f"{self.hardware.system_uuid}\n".encode()})
+        self.files.change("/sys/class/dmi/id", mode=0o700)
+        self.files.mount("/proc", lambda: _proc(self))
 
     @property
     def commands(self) -> Mapping[str, Command]:
@@ -194,3 +200,15 @@ class Commands(Mapping[str, "Command"]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _proc(guest: GuestMachine) -> Mapping[str, bytes]:
+    uptime_s = guest.clock.now() - guest.booted_at
+    memory_kib = guest.hardware.memory_mib * 1024
+    return {
+        "uptime": f"{uptime_s:.2f} {uptime_s:.2f}\n".encode(),
+        "meminfo": f"MemTotal: {memory_kib:15} kB\nMemAvailable: {memory_kib * 3 // 4:11} kB\n".encode(),
+        "sys/kernel/random/boot_id": f"{guest.boot_id}\n".encode(),
+        "sys/kernel/hostname": f"{guest.hostname}\n".encode(),
+        "version": b"Linux version 6.8.0-86-generic (buildd@lcy02-amd64-020)\n",
+    }
