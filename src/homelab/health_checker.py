@@ -150,12 +150,11 @@ class VMHealthChecker:
         )
 
     def _last_start(self, vm: VmFacts, now: int | None) -> int | None:
-        """When the VM's present or last run began, in the host's Unix time."""
+        """When the VM's present or last run began, in the host's Unix time; None: no start is on record."""
         if vm.status.status == "running":
             return None if now is None else now - vm.status.uptime_s
-        tasks = _or_none(lambda: self._pve.tasks(vm.node, vmid=vm.vmid)) or ()
-        starts = [task.start_time for task in tasks if task.kind == "qmstart" and task.exit_status == "OK"]
-        return max(starts, default=None)
+        tasks = self._pve.tasks(vm.node, vmid=vm.vmid)
+        return max((task.start_time for task in tasks if task.kind == "qmstart" and task.went_well), default=None)
 
     # --- with what k3s says ----------------------------------------------------------------------------------
 
@@ -194,29 +193,38 @@ def why_not_member(vm: VmFacts, k3s: K3sFacts) -> str:
 
 def _ours(node: NodeConfig, inventory: Inventory) -> VmRow | None:
     """The one VM that belongs to this node: by VMID_n (whose name must match), else by name."""
-    found = inventory.named(node.vm_name)
-    if node.vmid is not None and (row := inventory.numbered(node.vmid)):
-        if row.name.lower() != node.vm_name:
-            raise NodeFailed(
-                f"{node.key('VMID')}={node.vmid} is another VM",
-                f"it is named {row.name or '(none)'} on {row.node}, not {node.vm_name}",
-                f"correct {node.key('VMID')}, or set {node.key('VM_NAME')}={row.name}",
-            )
-        found = tuple({row.vmid: row, **{other.vmid: other for other in found}}.values())
-    if node.vmid is not None and any(row.vmid != node.vmid for row in found):
-        raise NodeFailed(*_two_names(node, found))
-    if len(found) > 1:
-        raise NodeFailed(*_two_names(node, found))
-    return found[0] if found else None
+    named = inventory.named(node.vm_name)
+    if node.vmid is not None:
+        return _numbered(node, node.vmid, inventory, named)
+    if len(named) > 1:
+        raise NodeFailed(
+            f"{node.vm_name} is not one VM",
+            f"that name is carried by {_places(named)}",
+            f"rename or remove the wrong one, or set {node.key('VMID')} to the right one",
+        )
+    return named[0] if named else None
 
 
-def _two_names(node: NodeConfig, found: tuple[VmRow, ...]) -> tuple[str, str, str]:
-    where = ", ".join(f"{row.vmid} on {row.node}" for row in found)
-    return (
-        f"{node.vm_name} is not one VM",
-        f"that name is carried by {where}",
-        f"rename or remove the wrong one, or set {node.key('VMID')} to the right one",
-    )
+def _numbered(node: NodeConfig, vmid: int, inventory: Inventory, named: tuple[VmRow, ...]) -> VmRow | None:
+    row = inventory.numbered(vmid)
+    if row is None and named:
+        raise NodeFailed(
+            f"{node.key('VMID')}={vmid} is not there",
+            f"the name {node.vm_name} is carried by {_places(named)}",
+            f"set {node.key('VMID')}={named[0].vmid}, or rename that VM",
+        )
+    if row and (row.is_container or row.name.lower() != node.vm_name):
+        kind = "container" if row.is_container else "VM"
+        raise NodeFailed(
+            f"{node.key('VMID')}={vmid} is another {kind}",
+            f"it is named {row.name or '(none)'} on {row.node}, not {node.vm_name}",
+            f"correct {node.key('VMID')}, or set {node.key('VM_NAME')} to the name of the VM that is meant",
+        )
+    return row
+
+
+def _places(rows: tuple[VmRow, ...]) -> str:
+    return ", ".join(f"{row.vmid} on {row.node}" for row in rows)
 
 
 def _power_verdict(vm: VmFacts) -> tuple[Verdict, str, str]:

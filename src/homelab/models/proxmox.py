@@ -89,16 +89,8 @@ class Drive:
     options: Mapping[str, str]
 
     @property
-    def storage(self) -> str:
-        return self.volume.partition(":")[0]
-
-    @property
     def is_cdrom(self) -> bool:
         return self.options.get("media") == "cdrom"
-
-    @property
-    def is_cloud_init(self) -> bool:
-        return self.is_cdrom and "cloudinit" in self.volume
 
 
 DRIVE_KEY = re.compile(r"(?:scsi|virtio|sata|ide|efidisk|tpmstate|unused)\d+")
@@ -146,11 +138,6 @@ class VmConfig:
     @property
     def starts_on_boot(self) -> bool:
         return self.values.get("onboot", "0") == "1"
-
-    @property
-    def memory_mib(self) -> int:
-        text = property_string(self.values.get("memory", "512"))
-        return int(text.get("current", text.get("", "512")))
 
     @property
     def drives(self) -> tuple[Drive, ...]:
@@ -225,3 +212,8 @@ class TaskRow:
     start_time: int
     end_time: int | None
     exit_status: str
+
+    @property
+    def went_well(self) -> bool:
+        """Ended, and what it was to do is done; Proxmox may have warned."""
+        return self.exit_status == "OK" or self.exit_status.startswith("WARNINGS")
