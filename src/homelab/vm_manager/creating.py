@@ -28,7 +28,7 @@ class VmidPool:
             vmid = pve.next_vmid()
             taken = {row.vmid for row in pve.cluster_vms()} | self._given
             for candidate in range(vmid, vmid + len(taken) + VMID_TRIES):
-                if candidate not in taken and not pve.storage_content(node, disk_storage, vmid=candidate):
+                if candidate not in taken and not _has_leftovers(pve, node, disk_storage, candidate):
                     self._given.add(candidate)
                     return candidate
         raise NodeFailed(
@@ -36,6 +36,11 @@ class VmidPool:
             f"volumes of deleted VMs are left on {disk_storage}, from {vmid} on",
             f"pvesm list {disk_storage} shows them, pvesm free VOLUME removes one",
         )
+
+
+def _has_leftovers(pve: Proxmox, node: str, storage: str, vmid: int) -> bool:
+    """Proxmox' own filter by VMID also lets files through that belong to no VM."""
+    return any(row.vmid == vmid for row in pve.storage_content(node, storage, vmid=vmid))
 
 
 @dataclass(frozen=True, slots=True)
