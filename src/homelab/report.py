@@ -121,7 +121,7 @@ class Report:
         return self.exit_code
 
     def _print_table(self) -> None:
-        rows = [(outcome.node, outcome.status, outcome.what) for outcome in self._outcomes]
+        rows = [(outcome.node, outcome.status, _line_of(outcome)) for outcome in self._outcomes]
         if sys.stdout.isatty():
             self._print_rich(rows)
         else:
@@ -181,6 +181,10 @@ class Report:
         for secret in self.secrets:
             text = text.replace(secret.reveal(), "***")
         return text
+
+
+def _line_of(outcome: Outcome) -> str:
+    return f"{outcome.what}: {outcome.why}" if outcome.why else outcome.what
 
 
 def _planned(node: NodePlan) -> Outcome:
