@@ -67,8 +67,8 @@ class GuestFinder:
     def _trust(self, vm: VmFacts, *, is_new: bool) -> Trust:
         """The host key as the hypervisor's agent reads it; else learned once, from a VM that this run made."""
         try:
-            return PinnedKey((self.pve.agent_file_read(vm.node, vm.vmid, HOST_KEY).strip(),))
-        except HomelabError as error:
+            return PinnedKey((HostKey.parse(self.pve.agent_file_read(vm.node, vm.vmid, HOST_KEY)),))
+        except (HomelabError, ValueError) as error:
             if is_new:
                 return LearnOnce(self._learn)
             raise NodeFailed(
