@@ -8,7 +8,7 @@ import re
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ UPLOAD_PATH = re.compile(r"/nodes/[^/]+/storage/[^/]+/upload")
 UPLOAD_FIELDS = ("content", "checksum-algorithm", "checksum", "filename")
 """The order in which pveproxy reads the parts of an upload."""
 CHUNK_BYTES = 1 << 20
-FOREVER_S = 24 * 3600.0
-IMPLEMENTED_LATER = 501
+HANG_LOOK_S = 0.05
+NOT_IMPLEMENTED = 501
 
 
 class Cut(Exception):
@@ -72,75 +72,83 @@ class NodeApi:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         world = self.world()
-        path = request.path.removeprefix(PREFIX) or "/"
+        exchange = _Exchange(request, request.path.removeprefix(PREFIX) or "/")
         try:
-            params, response = await self._answer(world, request, path)
+            response = await self._answer(world, exchange)
         except Cut:
-            self._cut(request)
-            raise asyncio.CancelledError from None
-        status = response.status
-        world.hooks.record(ApiRequest(self.hostname, request.method, path, params, status))
+            world.hooks.record(exchange.recorded(self.hostname, 0))
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        world.hooks.record(exchange.recorded(self.hostname, response.status))
         response.headers["Date"] = formatdate(world.clock.now() + world.nodes[self.hostname].clock_skew_s, usegmt=True)
         response.headers["Server"] = "pve-api-daemon/3.0"
         return response
 
-    async def _answer(
-        self, world: World, request: web.BaseRequest, path: str
-    ) -> tuple[Mapping[str, str], web.Response]:
-        params: Mapping[str, str] = {}
+    async def _answer(self, world: World, exchange: _Exchange) -> web.Response:
+        request, path = exchange.request, exchange.path
         try:
-            self._check_request(request)
-            who = self._who(world, request, path)
+            _check_request(request)
+            who = _who(world, request, path)
             if UPLOAD_PATH.fullmatch(path) and request.content_type == "multipart/form-data":
-                return await self._upload(world, request, path, who)
-            params = await _params(request)
-            action = world.hooks.intercept(self.hostname, request.method, path, params)
-            await _before(world, action)
-            answer = await Api(world).call(request.method, path, params, who, self.hostname)
-            _after(action)
+                return _success(await self._upload(world, exchange, who))
+            exchange.params = await _params(request)
+            action = world.hooks.intercept(self.hostname, request.method, path, exchange.params)
+            await _before(request, action)
+            answer = await Api(world).call(request.method, path, exchange.params, who, self.hostname)
         except ApiError as error:
-            return params, _failure(error)
-        return params, _success(answer)
+            return _failure(error)
+        _after(action)
+        return _success(answer)
 
-    def _check_request(self, request: web.BaseRequest) -> None:
-        if request.method not in VERBS:
-            raise ApiError(501, f"method '{request.method}' not available", has_body=False)
-        if not request.path.startswith(PREFIX):
-            raise ApiError(IMPLEMENTED_LATER, f"no such file '{request.path}'", has_body=False)
-
-    def _who(self, world: World, request: web.BaseRequest, path: str) -> Who:
-        given = TOKEN_HEADER.match(request.headers.get("Authorization", ""))
-        if given:
-            return _token_owner(world, given[1])
-        if path == "/access/ticket":
-            return Who("")
-        ticket = unquote(request.cookies.get(COOKIE, ""))
-        user = world.tickets.get(ticket)
-        if not ticket:
-            raise ApiError(401, "No ticket", has_body=False)
-        if user is None:
-            raise ApiError(401, "permission denied - invalid PVE ticket", has_body=False)
-        if request.method != "GET" and request.headers.get("CSRFPreventionToken") != csrf_token(ticket):
-            raise ApiError(401, "Permission denied - invalid csrf token", has_body=False)
-        return Who(user)
-
-    async def _upload(
-        self, world: World, request: web.BaseRequest, path: str, who: Who
-    ) -> tuple[Mapping[str, str], web.Response]:
-        params, file = await _read_upload(world, request)
+    async def _upload(self, world: World, exchange: _Exchange, who: Who) -> Answer:
+        exchange.params, file = await _read_upload(world, exchange.request)
         try:
-            action = world.hooks.intercept(self.hostname, "POST", path, params)
-            await _before(world, action)
-            answer = await Api(world).upload(path, params, file, who, self.hostname)
-            _after(action)
-        except ApiError as error:
+            action = world.hooks.intercept(self.hostname, "POST", exchange.path, exchange.params)
+            await _before(exchange.request, action)
+            answer = await Api(world).upload(exchange.path, exchange.params, file, who, self.hostname)
+        except ApiError:
             file.path.unlink(missing_ok=True)
-            return params, _failure(error)
-        return params, _success(answer)
+            raise
+        _after(action)
+        return answer
 
-    def _cut(self, request: web.BaseRequest) -> None:
-        if request.transport is not None:
-            request.transport.abort()
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request being answered; params are filled in once they are read."""
+
+    request: web.BaseRequest
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    def recorded(self, hostname: str, status: int) -> ApiRequest:
+        """What goes into the log of requests."""
+        return ApiRequest(hostname, self.request.method, self.path, self.params, status)
+
+
+def _check_request(request: web.BaseRequest) -> None:
+    if request.method not in VERBS:
+        raise ApiError(NOT_IMPLEMENTED, f"method '{request.method}' not available", has_body=False)
+    if not request.path.startswith(PREFIX):
+        raise ApiError(NOT_IMPLEMENTED, f"no such file '{request.path}'", has_body=False)
+
+
+def _who(world: World, request: web.BaseRequest, path: str) -> Who:
+    given = TOKEN_HEADER.match(request.headers.get("Authorization", ""))
+    if given:
+        return _token_owner(world, given[1])
+    if path == "/access/ticket":
+        return Who("")
+    ticket = unquote(request.cookies.get(COOKIE, ""))
+    user = world.tickets.get(ticket)
+    if not ticket:
+        raise ApiError(401, "No ticket", has_body=False)
+    if user is None:
+        raise ApiError(401, "permission denied - invalid PVE ticket", has_body=False)
+    if request.method != "GET" and request.headers.get("CSRFPreventionToken") != csrf_token(ticket):
+        raise ApiError(401, "Permission denied - invalid csrf token", has_body=False)
+    return Who(user)
 
 
 def _token_owner(world: World, text: str) -> Who:
@@ -201,11 +209,12 @@ async def _spool(folder: Path, part: BodyPartReader) -> Path:
     return Path(file.name)
 
 
-async def _before(world: World, action: Action | None) -> None:
+async def _before(request: web.BaseRequest, action: Action | None) -> None:
     if action is None:
         return
     if action.kind == "hang":
-        await world.clock.sleep(FOREVER_S)
+        while request.transport is not None and not request.transport.is_closing():
+            await asyncio.sleep(HANG_LOOK_S)
         raise Cut
     if action.kind == "reset":
         raise Cut
@@ -226,7 +235,7 @@ def _failure(error: ApiError) -> web.Response:
     reason = error.reason.partition("\n")[0]
     if not error.has_body:
         return web.Response(status=error.status, reason=reason)
-    ending = "" if error.status == IMPLEMENTED_LATER else "\n"
+    ending = "" if error.status == NOT_IMPLEMENTED else "\n"
     body: dict[str, Any] = {"data": None, "message": f"{error.reason}{ending}"}
     if error.errors:
         body["errors"] = error.errors

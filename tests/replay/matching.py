@@ -112,6 +112,6 @@ def _list_differences(expected: list[Any], actual: Any, where: str) -> list[str]
         if hit is not None:
             del left[hit]
         else:
-            missing = [f"{where}: {item!r} is missing"]
-            found += min(reasons, key=len) if reasons else missing
+            closest: list[str] = min(reasons, key=len) if reasons else [f"{where}: {item!r} is missing"]
+            found += closest
     return found + ([] if found else [f"{where}: not in the record: {one!r}" for one in left])

@@ -165,7 +165,9 @@ class Stage:
             target += f"?{urlencode(params)}" if params else ""
         elif params:
             body, headers["Content-Type"] = urlencode(params).encode(), "application/x-www-form-urlencoded"
-        connection = http.client.HTTPSConnection(ADDRESS, self.port, context=self._tls, timeout=20)
+        connection = http.client.HTTPSConnection(
+            ADDRESS, self.port, context=self._tls, timeout=request.get("timeout_s", 20)
+        )
         try:
             connection.request(method, target, body, headers)
             response = connection.getresponse()
@@ -193,7 +195,7 @@ class Stage:
         clock = LabClock(asyncio.get_running_loop(), self.clock)
         pve = FileSystem(self.folder, clock.now)
         world = World(clock, self.folder / "spool", pve, self.guests)
-        world.nodes["pve1"] = _node(self.folder, clock, pve)
+        world.nodes["pve1"] = new_node(self.folder, clock, pve, "pve1")
         storages.write(world, [])
         pve.provide("/storage.cfg", STORAGE_CFG.encode())
         _add_identities(world)
@@ -235,7 +237,8 @@ def _multipart(params: Mapping[str, str], upload: Mapping[str, str]) -> tuple[by
     return b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"
 
 
-def _node(folder: Path, clock: LabClock, pve: FileSystem) -> Node:
+def new_node(folder: Path, clock: LabClock, pve: FileSystem, name: str) -> Node:
+    """A node as the recorded one was."""
     files = FileSystem(folder, clock.now)
     files.make_folder("/etc", parents=True)
     etc = files.entry("/etc")
@@ -246,7 +249,7 @@ def _node(folder: Path, clock: LabClock, pve: FileSystem) -> Node:
     files.provide("/root/k.pub", PUBLIC_KEY)
     files.allocate("/root/disk.raw", RAW_BYTES)
     return Node(
-        hostname="pve1",
+        hostname=name,
         address=ADDRESS,
         clock=clock,
         files=files,

@@ -18,8 +18,10 @@ VM.GuestAgent.FileRead VM.GuestAgent.FileSystemMgmt VM.GuestAgent.FileWrite VM.G
 VM.PowerMgmt VM.Replicate VM.Snapshot VM.Snapshot.Rollback
 """
 ALL = frozenset(_NAMES.split())
-_VM = frozenset(name for name in ALL if name.startswith("VM."))
+ONLY_BEFORE_9 = frozenset({"VM.Monitor"})
+_VM = frozenset(name for name in ALL if name.startswith("VM.")) | ONLY_BEFORE_9
 _VM_USER = frozenset({"VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.PowerMgmt"})
+_ONLY_SINCE_9 = frozenset(name for name in ALL if name.startswith("VM.GuestAgent.")) | {"VM.Replicate"}
 _AUDIT = frozenset(name for name in ALL if name.endswith(".Audit"))
 _DATASTORE = frozenset(name for name in ALL if name.startswith("Datastore."))
 _SYSTEM = frozenset(
@@ -48,11 +50,10 @@ TOP_PATHS = ("/", "/access", "/access/groups", "/access/realm", "/nodes", "/pool
 
 def privileges(world: World, who: Who, path: str) -> frozenset[str]:
     """Every privilege that somebody has on a path."""
-    of_user = ALL if who.user == "root@pam" else _granted(world, who.user, path)
+    of_user = ALL | ONLY_BEFORE_9 if who.user == "root@pam" else _granted(world, who.user, path)
     token = world.tokens.get(who.authid) if who.token else None
-    if token and token.is_separated:
-        return of_user & _granted(world, who.authid, path)
-    return of_user
+    held = of_user & _granted(world, who.authid, path) if token and token.is_separated else of_user
+    return held - (_ONLY_SINCE_9 if world.profile.release.startswith("8.") else ONLY_BEFORE_9)
 
 
 def all_privileges(world: World, who: Who) -> dict[str, dict[str, int]]:
