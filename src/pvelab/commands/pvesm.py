@@ -1,0 +1,109 @@
+"""pvesm: storages and their volumes from a node's shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pvelab.answers import bad_parameter
+from pvelab.commands.tool import Entry, Invocation, Runner, call_api
+from pvelab.formats import VOLUME_ID
+from pvelab.rules import storages, volumes
+
+STORAGES = "/storage"
+CONTENT = "/nodes/{node}/storage/{storage}/content"
+_VOLUME: Mapping[str, Mapping[str, Any]] = {"volume": {"type": "string"}}
+
+
+async def status(run: Invocation) -> int:
+    """pvesm status: a table in KiB."""
+    rows = (await run.call("GET", f"/nodes/{run.node.hostname}/storage", run.params)).data
+    width = max([len(row["storage"]) for row in rows], default=0) + 1
+    titles = ("Type", "Status", "Total (KiB)", "Used (KiB)", "Available (KiB)", "%")
+    run.process.print(f"{'Name':<{width}}" + " {:>10} {:>10} {:>15} {:>15} {:>15} {:>8}".format(*titles))
+    for row in sorted(rows, key=lambda one: str(one["storage"])):
+        total, used, available = (row.get(key, 0) for key in ("total", "used", "avail"))
+        state = "active" if row.get("active") else "inactive"
+        percent = f"{used * 100 / total if total else 0: 7.2f}%"
+        if not row.get("enabled"):
+            state, percent = "disabled", f"{'N/A':>8}"
+        run.process.print(
+            f"{row['storage']:<{width}} {row['type']:>10} {state:>10} "
+            f"{total // 1024:>15} {used // 1024:>15} {available // 1024:>15} {percent}"
+        )
+    return 0
+
+
+async def list_volumes(run: Invocation) -> int:
+    """pvesm list: a table in bytes."""
+    params = {name: value for name, value in run.params.items() if name != "storage"}
+    path = f"/nodes/{run.node.hostname}/storage/{run.params['storage']}/content"
+    rows = sorted((await run.call("GET", path, params)).data, key=lambda one: str(one["volid"]))
+    name_width = max([len(row["volid"]) for row in rows], default=len("Volid"))
+    size_width = max([len(str(row["size"])) for row in rows], default=len("Size"))
+    run.process.print(f"{'Volid':<{name_width}} {'Format':<7} {'Type':<9} {'Size':>{size_width}} VMID")
+    for row in rows:
+        owner = f" {row['vmid']}" if row.get("vmid") else ""
+        run.process.print(
+            f"{row['volid']:<{name_width}} {row['format']:<7} {row['content']:<9} {row['size']:>{size_width}}{owner}"
+        )
+    return 0
+
+
+async def allocate(run: Invocation) -> int:
+    """pvesm alloc."""
+    path = f"/nodes/{run.node.hostname}/storage/{run.params['storage']}/content"
+    params = {name: value for name, value in run.params.items() if name != "storage"}
+    answer = await run.call("POST", path, params)
+    run.process.print(f"successfully created '{answer.data}'")
+    return 0
+
+
+async def free(run: Invocation) -> int:
+    """pvesm free: a volume that is not there is no error."""
+    storage, _, _ = run.params["volume"].partition(":")
+    path = f"/nodes/{run.node.hostname}/storage/{storage}/content/{run.params['volume']}"
+    answer = await run.call("DELETE", path, {})
+    task = await run.follow(answer.data)
+    return 0 if task.exitstatus == "OK" else 255
+
+
+async def path(run: Invocation) -> int:
+    """pvesm path: where a volume is, or would be."""
+    volid = run.params["volume"]
+    if not VOLUME_ID.fullmatch(volid):
+        raise bad_parameter("volume", f"invalid format - unable to parse volume ID '{volid}'\n")
+    storage, name = volumes.split(volid)
+    run.process.print(volumes.path(storages.find(run.api.world, storage), name))
+    return 0
+
+
+def _entry(usage: str, method: str, path: str, arguments: str = "", run: Runner = call_api) -> Entry:
+    return Entry(f"pvesm {usage}", method, path, tuple(arguments.split()), run)
+
+
+GROUPS: tuple[tuple[Entry, ...], ...] = (
+    (
+        _entry("add <type> <storage> [OPTIONS]", "POST", STORAGES, "type storage"),
+        _entry(
+            "alloc <storage> <vmid> <filename> <size> [OPTIONS]",
+            "POST",
+            CONTENT,
+            "storage vmid filename size",
+            allocate,
+        ),
+        Entry("pvesm apiinfo"),
+        Entry("pvesm export <volume> <format> <filename> [OPTIONS]"),
+        Entry("pvesm extractconfig <volume>"),
+        Entry("pvesm free <volume> [OPTIONS]", arguments=("volume",), run=free, own_options=_VOLUME),
+        Entry("pvesm import <volume> <format> <filename> [OPTIONS]"),
+        _entry("list <storage> [OPTIONS]", "GET", CONTENT, "storage", list_volumes),
+        Entry("pvesm path <volume>", arguments=("volume",), run=path, own_options=_VOLUME),
+        Entry("pvesm prune-backups <storage> [OPTIONS]"),
+        _entry("remove <storage>", "DELETE", STORAGES + "/{storage}", "storage"),
+        Entry("pvesm scan"),
+        _entry("set <storage> [OPTIONS]", "PUT", STORAGES + "/{storage}", "storage"),
+        _entry("status  [OPTIONS]", "GET", "/nodes/{node}/storage", "", status),
+    ),
+)
+ALIASES: Mapping[str, str] = {}

@@ -1,0 +1,47 @@
+"""qm disk import, which no API method offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pvelab.answers import refused
+from pvelab.commands.tool import Invocation
+from pvelab.rules import configs, disks, drives, volumes
+
+IMPORT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "source": {"type": "string"},
+    "storage": {"type": "string", "format": "pve-storage-id"},
+    "format": {"type": "string", "enum": ["raw", "qcow2", "vmdk"], "optional": 1},
+    "target-disk": {"type": "string", "optional": 1},
+}
+
+
+async def import_disk(run: Invocation) -> int:
+    """qm disk import: a file of the node becomes an unused disk of the VM, or the one named."""
+    world, node, params = run.api.world, run.node, run.params
+    vm = configs.find(world, int(params["vmid"]), node)
+    source = params["source"]
+    if not source.startswith("/") and not node.files.is_file(run.process.path(source)):
+        raise refused(f"{source}: non-existent or non-regular file")
+    path = run.process.path(source)
+    disks.source_file(node, path)
+    volumes.at(world, node, params["storage"])
+    configs.check_lock(vm)
+    run.process.print(f"importing disk '{source}' to VM {vm.vmid} ...")
+    wanted = {"file": f"{params['storage']}:0", "import-from": path}
+    if "format" in params:
+        wanted["format"] = params["format"]
+    target = params.get("target-disk") or drives.first_unused(vm.config)
+    log: list[str] = []
+    made = disks.DiskMaker(world, node, vm.vmid, log).make({"scsi0": wanted}, {})
+    run.show(log[:-1])
+    volid = drives.volume(drives.parse(world, "scsi0", made["scsi0"]))
+    await run.process.flush()
+    await node.clock.sleep(node.files.content(path).allocated_bytes / world.timings.import_bytes_per_s)
+    if target in vm.config:
+        raise refused(f"cowardly refusing to overwrite existing entry: {target}")
+    vm.config[target] = volid
+    configs.save(world, vm)
+    run.process.print(f"{target}: successfully imported disk '{volid}'")
+    return 0
