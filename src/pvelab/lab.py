@@ -57,7 +57,7 @@ class Lab:
         self._thread.start()
         try:
             self._run(self._site.open())
-            self.reset(seed, None, **options)
+            self.reset(seed, **options)
         except BaseException:
             self.stop()
             raise
@@ -101,13 +101,12 @@ class Lab:
         path.write_text(dotenv_text({name: value for name, value in values.items() if value is not None}))
         return path
 
-    def reset(self, seed: str = "fresh", spec: LabSpec | None = None, **options: object) -> None:
+    def reset(self, seed: str = "fresh", **options: object) -> None:
         """Back to a seed: faults and the request log are cleared, sockets and certificates stay where they can.
 
-        Without a spec the lab has the nodes that the seed is made for, else those it was started with.
-        Raises UnknownChoice.
+        The lab has the nodes that the seed is made for, else those it was started with. Raises UnknownChoice.
         """
-        self._run(self._site.reset(spec or seeds.spec_for(seed) or self._spec, seed, options))
+        self._run(self._site.reset(seeds.spec_for(seed) or self._spec, seed, options))
 
     def fault(self, name: str, **options: object) -> None:
         """Break something. Raises UnknownChoice."""
