@@ -52,10 +52,11 @@ def wait_for(
     what: str,
     cure: str = "",
     pace: Pace | None = None,
+    describe: Callable[[Seen], object] = lambda seen: seen,
 ) -> Seen:
     """Look until it is there; return what was seen.
 
-    Raises TimedOut after timeout_s with the last thing seen. Looks once more at the deadline itself.
+    Raises TimedOut after timeout_s with the last thing seen, as `describe` says it. Looks once more at the deadline.
     """
     pace = pace or Pace()
     deadline = clock.now() + timeout_s
@@ -66,6 +67,6 @@ def wait_for(
         if is_there(seen):
             return seen
         if is_last:
-            raise TimedOut(what, f"not within {timeout_s:.0f} s; last seen: {seen}", cure)
+            raise TimedOut(what, f"not within {timeout_s:.0f} s; last seen: {describe(seen)}", cure)
         clock.sleep(min(delay_s, max(deadline - clock.now(), 0.01)))
         delay_s = pace.after(delay_s)

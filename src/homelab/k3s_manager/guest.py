@@ -47,22 +47,24 @@ class GuestFinder:
         """The address on the interface that has net0's MAC, as the guest agent sees it."""
         mac = vm.config.macs.get("net0", "")
 
-        def look() -> str:
+        def look() -> tuple[str, str]:
             try:
-                return address_of(self.pve.agent_interfaces(vm.node, vm.vmid), mac)
+                return address_of(self.pve.agent_interfaces(vm.node, vm.vmid), mac), f"no address on {mac} yet"
             except HomelabError as error:
-                return f"!{error}"
+                return "", error.why
 
         try:
-            return wait_for(
+            address, _ = wait_for(
                 look,
-                lambda seen: bool(seen) and not seen.startswith("!"),
+                lambda seen: bool(seen[0]),
                 clock=self.clock,
                 timeout_s=timeout_s,
-                what="the guest agent",
+                what="the guest agent gives no address",
+                describe=lambda seen: seen[1],
             )
         except TimedOut as error:
-            raise _not_responding(vm, error.why) from error
+            raise _not_responding(vm, f"{error.what}, {error.why}") from error
+        return address
 
     def _trust(self, vm: VmFacts, *, is_new: bool) -> Trust:
         """The host key as the hypervisor's agent reads it; else learned once, from a VM that this run made."""
@@ -92,9 +94,9 @@ class GuestFinder:
                 return str(error)
 
         try:
-            wait_for(look, lambda seen: not seen, clock=self.clock, timeout_s=timeout_s, what="SSH")
+            wait_for(look, lambda seen: not seen, clock=self.clock, timeout_s=timeout_s, what="SSH does not answer")
         except TimedOut as error:
-            raise _not_responding(vm, error.why) from error
+            raise _not_responding(vm, f"{error.what}, {error.why}") from error
 
     def wait_for_cloud_init(self, vm: VmFacts, shell: Shell) -> Problem | None:
         """Wait until the first boot is over; returns what cloud-init could not do, if it went on all the same.

@@ -17,6 +17,7 @@ from homelab.models import (
     Status,
     Verdict,
     VmFacts,
+    VmSpec,
 )
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
@@ -77,7 +78,7 @@ class VmManager:
             case Action.KEEP | Action.NOTHING:
                 return _kept(node)
             case Action.CREATE:
-                return self._create(node, "created")
+                return self._make(node, specify(self.pve, self.config, node), self.image(node.config), "created")
             case Action.REPLACE:
                 return self._replace(node)
             case Action.START:
@@ -85,9 +86,7 @@ class VmManager:
             case Action.FINISH:
                 return self._finish(node)
 
-    def _create(self, node: NodePlan, what: str) -> Result:
-        spec = specify(self.pve, self.config, node)
-        image = self.image(node.config)
+    def _make(self, node: NodePlan, spec: VmSpec, image: ImageOnNode, what: str) -> Result:
         with self.slots:
             made = create_vm(
                 self.pve,
@@ -97,18 +96,18 @@ class VmManager:
                 image,
                 new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),
             )
-        return _made(node, made, f"{what}: {spec.cores} cores, {spec.memory_mib} MiB")
+        return _made(node, made, f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB")
 
     def _replace(self, node: NodePlan) -> Result:
         """Delete and create anew, once everything that the new VM needs is known to be there."""
         vm = node.facts.found
         self.members.check_replaceable(vm.config.name.lower())
-        specify(self.pve, self.config, node)
-        self.image(node.config)
+        spec = specify(self.pve, self.config, node)
+        image = self.image(node.config)
         with self.deletions:
             refuse_if_guarded(vm, self.guards(vm, node.config.vm_name))
             delete_vm(self.pve, vm, self.members)
-        return self._create(node, f"deleted ({node.reason}) and recreated")
+        return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
 
     def _start(self, node: NodePlan) -> Result:
         vm = node.facts.found

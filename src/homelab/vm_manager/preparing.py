@@ -35,7 +35,7 @@ def check_room(pve: Proxmox, config: Config, plan: Plan) -> Plan:
 def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
     """The VM to be made on this node, sized by what the host has now. `vmid` is 0 where one has yet to be found.
 
-    Raises NodeFailed (key, pair of SSH keys, storage, memory) or what the reads raise.
+    Raises NodeFailed (SSH key, storage, cores, memory) or what the reads raise.
     """
     wanted = node.config
     if not config.guest.public_keys:
@@ -55,7 +55,7 @@ def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
             wanted,
             host,
             reserve_mib=config.policy.host_reserve_mib,
-            reclaimed_bytes=old.status.memory_bytes if old else 0,
+            reclaimed_bytes=old.status.memory_bytes if old and old.status.status == "running" else 0,
         ),
         cpu_type=config.guest.cpu_type,
         bridges=wanted.bridges,
