@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pvelab.api import Api
 from pvelab.commands import pvesm, qm
+from pvelab.commands.dispatch import tool_command
 from pvelab.commands.nodetools import Neighbour, Neighbours, node_tools, proc_files
 from pvelab.commands.pvesh import pvesh
-from pvelab.commands.tool import tool_command
 from pvelab.shell.coreutils import COMMANDS
 from pvelab.state import Node, World
 

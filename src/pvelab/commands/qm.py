@@ -17,12 +17,15 @@ _VMID: Mapping[str, Mapping[str, Any]] = {
         "format": "pve-vmid",
         "minimum": 100,
         "maximum": 999_999_999,
+        "typetext": "<integer> (100 - 999999999)",
         "description": "The (unique) ID of the VM.",
     }
 }
 _VERBOSE: Mapping[str, Mapping[str, Any]] = {
     "verbose": {"type": "boolean", "optional": 1, "description": "Verbose output format"}
 }
+_OPTIONAL_VMID = {"vmid": {**_VMID["vmid"], "optional": 1}}
+_DRY_RUN: Mapping[str, Mapping[str, Any]] = {"dryrun": {"type": "boolean", "optional": 1}}
 _TIMEOUT: Mapping[str, Mapping[str, Any]] = {
     "timeout": {"type": "integer", "minimum": 1, "optional": 1, "description": "Timeout in seconds."}
 }
@@ -34,9 +37,10 @@ def _calls(usage: str, method: str, path: str, run: Runner = call_api) -> Entry:
     return Entry(f"qm {usage}", method, path, _arguments(usage), run, asked_later=_PASSWORD)
 
 
-def _own(usage: str, run: Runner, options: Mapping[str, Mapping[str, Any]]) -> Entry:
+def _own(usage: str, run: Runner, options: Mapping[str, Mapping[str, Any]], description: str = "") -> Entry:
     """A command with options of its own, beside the VM's id."""
-    return Entry(f"qm {usage}", arguments=_arguments(usage), run=run, own_options={**_VMID, **options})
+    own = {**_VMID, **options}
+    return Entry(f"qm {usage}", arguments=_arguments(usage), run=run, own_options=own, description=description)
 
 
 def _unknown(usage: str) -> Entry:
@@ -67,7 +71,7 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
         _calls("disk resize <vmid> <disk> <size> [OPTIONS]", "PUT", f"{VM}/resize", tells_no_failure),
         _calls("disk unlink <vmid> --idlist <string> [OPTIONS]", "PUT", f"{VM}/unlink"),
         _own("disk import <vmid> <source> <storage> [OPTIONS]", qm_disk.import_disk, qm_disk.IMPORT_OPTIONS),
-        _unknown("disk rescan  [OPTIONS]"),
+        Entry("qm disk rescan  [OPTIONS]", run=qm_disk.rescan, own_options={**_OPTIONAL_VMID, **_DRY_RUN}),
     ),
     (
         _calls("guest cmd <vmid> <command>", "POST", f"{VM}/agent", qm_guest.command),
@@ -111,7 +115,7 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
             " --target-storage <string> [OPTIONS]"
         ),
         _unknown("showcmd <vmid> [OPTIONS]"),
-        _own("status <vmid> [OPTIONS]", qm_config.status, _VERBOSE),
+        _own("status <vmid> [OPTIONS]", qm_config.status, _VERBOSE, "Show VM status."),
         _unknown("terminal <vmid> [OPTIONS]"),
         _own("unlock <vmid>", qm_power.unlock, {}),
         _unknown("vncproxy <vmid>"),

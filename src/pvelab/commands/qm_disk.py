@@ -1,4 +1,4 @@
-"""qm disk import, which no API method offers."""
+"""qm disk import and rescan, which no API method offers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from pvelab.answers import refused
 from pvelab.commands.tool import Invocation
-from pvelab.rules import configs, disks, drives, volumes
+from pvelab.rules import configs, disks, drives, storages, volumes
+from pvelab.state import Vm
 
 IMPORT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "source": {"type": "string"},
@@ -45,3 +46,38 @@ async def import_disk(run: Invocation) -> int:
     configs.save(world, vm)
     run.process.print(f"{target}: successfully imported disk '{volid}'")
     return 0
+
+
+async def rescan(run: Invocation) -> int:
+    """qm disk rescan: disks that no configuration names become unused disks of the VM whose id they bear."""
+    is_dry, world = run.params.get("dryrun") == "1", run.api.world
+    run.process.print(
+        "NOTE: running in dry-run mode, won't write changes out!\nrescan volumes..." if is_dry else "rescan volumes..."
+    )
+    for vm in list(world.vms.values()):
+        if vm.node == run.node.hostname and run.params.get("vmid", str(vm.vmid)) == str(vm.vmid):
+            config = dict(vm.config)
+            for volid in _unnamed_volumes(run, vm):
+                option = drives.first_unused(config)
+                config[option] = volid
+                run.process.print(f"VM {vm.vmid} add unreferenced volume '{volid}' as '{option}' to config")
+            if not is_dry and config != vm.config:
+                vm.config = config
+                configs.save(world, vm)
+    return 0
+
+
+def _unnamed_volumes(run: Invocation, vm: Vm) -> list[str]:
+    world, node = run.api.world, run.node
+    named = {text.partition(",")[0] for text in vm.config.values()}
+    places = [
+        volumes.Place(world, node, storage)
+        for storage in storages.all_storages(world).values()
+        if storages.is_on(storage, node) and "images" in storage.content and not storage.is_disabled
+    ]
+    return [
+        one.volid
+        for place in places
+        for one in volumes.listing(place, vm.vmid)
+        if one.content == "images" and one.volid not in named and "cloudinit" not in one.volid
+    ]

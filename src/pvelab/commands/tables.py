@@ -47,8 +47,7 @@ def _drawn(names: list[str], rows: list[list[str]], is_number: list[bool], forma
     if with_border:
         yield rule("┌", "─", "┬", "┐")
     if with_header:
-        header = [name.ljust(width) for name, width in zip(names, widths, strict=True)]
-        yield line(header)
+        yield line(names)
         if with_border:
             yield rule("╞", "═", "╪", "╡")
     for position, row in enumerate(rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,13 @@ from pvelab import schema
 from pvelab.answers import ROOT_SSH, Answer, ApiError
 from pvelab.api import Api
 from pvelab.commands.options import Properties, UsageRefused, Words, place_arguments, read_options
-from pvelab.machine import Command, Process
+from pvelab.machine import Process
 from pvelab.state import Node, Task
 
 FAILED = 255
 POLL_S = 0.5
+WIDE_CHARACTER = "Wide character in die at /usr/share/perl5/PVE/RESTHandler.pm line 1131."
+"""Perl's own warning before an error text with characters beyond Latin 1."""
 _EXIT_CODES = (
     (re.compile(r"Configuration file '.*' does not exist"), 2),
     (re.compile(r"VM \d+ is running - destroy failed"), 25),
@@ -100,6 +102,7 @@ class Entry:
     run: Runner = field(default_factory=lambda: not_known)
     own_options: Properties = field(default_factory=dict)
     asked_later: frozenset[str] = frozenset()
+    description: str = ""
 
     def properties(self, release: str) -> Properties:
         """The options: the API method's parameters, and the command's own."""
@@ -167,6 +170,8 @@ def complain(process: Process, refusal: ApiError, usage: str) -> int:
             process.complain(f"{name}: {text}")
         process.complain(usage)
         return FAILED
+    if not refusal.reason.isascii() and max(refusal.reason) > "\xff":
+        process.complain(WIDE_CHARACTER)
     process.complain(refusal.reason)
     return exit_code(refusal.reason)
 
@@ -194,42 +199,3 @@ def _verify_own(entry: Entry, params: Mapping[str, str]) -> None:
     errors = schema.verify(entry.own_options, params)
     if errors:
         raise ApiError(400, "Parameter verification failed.", errors)
-
-
-def tool_command(
-    name: str, groups: Sequence[Sequence[Entry]], aliases: Mapping[str, str], api: Api, node: Node
-) -> Command:
-    """A tool with its commands, as a command of the node."""
-    entries = {_command_words(entry): entry for group in groups for entry in group}
-
-    async def run(process: Process) -> int:
-        if process.user != "root":
-            process.complain("please run as root")
-            return FAILED
-        words = process.argv[1:]
-        if not words:
-            return _usage(process, name, groups, "no command specified")
-        for length in (2, 1):
-            word = " ".join(words[:length])
-            entry = entries.get(aliases.get(word, word))
-            if entry and len(words) >= length:
-                return await run_entry(Invocation(api, node, process, entry), words[length:])
-        return _usage(process, name, groups, f"unknown command '{name} {words[0]}'")
-
-    return run
-
-
-def _command_words(entry: Entry) -> str:
-    words = [word for word in entry.usage.split()[1:3] if word.strip("<>[]-") == word]
-    return " ".join(words)
-
-
-def _usage(process: Process, name: str, groups: Sequence[Sequence[Entry]], problem: str) -> int:
-    process.complain(f"ERROR: {problem}")
-    process.complain(f"USAGE: {name} <COMMAND> [ARGS] [OPTIONS]")
-    for group in groups:
-        process.complain("")
-        for entry in group:
-            process.complain(f"       {entry.usage}")
-    process.complain(f"\n       {name} help [<extra-args>] [OPTIONS]")
-    return FAILED
