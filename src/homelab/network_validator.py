@@ -19,10 +19,12 @@ def check(pve: Proxmox, plan: Plan) -> Plan:
 
 
 def _check_node(pve: Proxmox, node: NodePlan) -> NodePlan:
-    if not node.makes_vm:
+    if not (node.makes_vm or node.may_replace):
         return node
     problem = problem_on(pve, node.config)
-    return node.dropped(problem) if problem else node
+    if problem is None:
+        return node
+    return node.dropped(problem) if node.makes_vm else replace(node, may_replace=False)
 
 
 def problem_on(pve: Proxmox, node: NodeConfig) -> Problem | None:

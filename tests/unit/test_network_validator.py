@@ -82,6 +82,16 @@ def test_a_vm_that_cannot_be_replaced_for_want_of_a_bridge_is_started_instead() 
     assert dropped.action is Action.START
 
 
+def test_a_vm_that_may_be_replaced_if_it_will_not_start_is_only_started_for_want_of_a_bridge() -> None:
+    may_be = node_plan(Action.START, stopped(), may_replace=True)
+
+    (started,) = checked({"pve1": ()}, may_be)
+    (unchanged,) = checked({"pve1": (UP,)}, may_be)
+
+    assert (started.action, started.may_replace, started.problem) == (Action.START, False, None)
+    assert unchanged == may_be
+
+
 def test_bridges_that_cannot_be_read_are_a_problem_not_a_yes() -> None:
     (dropped,) = checked({}, node_plan(Action.CREATE))
 
