@@ -14,7 +14,7 @@ from homelab.shell import Shell
 SCRIPT = "/var/lib/homelab/install-k3s.sh"
 CONFIG = "/etc/rancher/k3s/config.yaml"
 INSTALL_TIMEOUT_S = 600
-TOKEN_LIKE = re.compile(r"K10[0-9a-f]{64}::\S+|\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
+TOKEN_LIKE = re.compile(r"K10[0-9a-f]{64}::\S+|\b[a-z0-9]{6}\.[a-z0-9]{16}\b|(?<=-token[ =])\S+")
 
 
 @dataclass(frozen=True, slots=True)

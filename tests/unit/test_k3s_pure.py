@@ -1,0 +1,298 @@
+"""The pure part of joining: roles, what a failing join's log says, what kubectl prints, what a member is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from homelab.errors import Misunderstood
+from homelab.k3s_manager.answers import parse_members, parse_nodes, parse_version
+from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, is_final
+from homelab.k3s_manager.installing import JoinOrder, config_text, masked
+from homelab.k3s_manager.roles import assign
+from homelab.models import Action, K3sNode, NodePlan, Verdict
+from homelab.settings import Role, Secret
+from unit.builders import agent_node, k3s_node, node_config, node_facts, node_plan, vm
+
+# --- roles -------------------------------------------------------------------------------------------------------
+
+
+def new(number: int, role: Role = Role.AUTO) -> NodePlan:
+    """A node that is to get its VM."""
+    return node_plan(Action.CREATE, node_facts(Verdict.ABSENT, number=number, config=node_config(number, role=role)))
+
+
+def tagged(number: int, tag: str) -> NodePlan:
+    """A node whose VM bears this tag."""
+    found = vm({"tags": f"homelab;{tag}"}, node=f"pve{number}")
+    return node_plan(Action.KEEP, node_facts(Verdict.JOINING, found, number=number))
+
+
+FIRST = k3s_node("first")
+SECOND = k3s_node("second")
+THIRD = k3s_node("third")
+SQLITE = k3s_node("first", is_etcd=False, is_etcd_voter=False)
+SERVER, AGENT = Role.SERVER, Role.AGENT
+
+
+@pytest.mark.parametrize(
+    ("cluster", "count", "expected"),
+    [
+        ([FIRST], 3, [SERVER, SERVER, AGENT]),
+        ([FIRST], 2, [SERVER, SERVER]),
+        ([FIRST], 1, [AGENT]),
+        ([FIRST, SECOND], 2, [SERVER, AGENT]),
+        ([FIRST, SECOND, THIRD], 2, [AGENT, AGENT]),
+        ([FIRST, SECOND, THIRD, k3s_node("fourth")], 1, [AGENT]),
+        ([SQLITE], 3, [AGENT, AGENT, AGENT]),
+        ([FIRST, agent_node("worker")], 2, [SERVER, SERVER]),
+    ],
+    ids=["one-server", "just-enough", "too-few", "two-servers", "three", "four", "sqlite", "agents-do-not-count"],
+)
+def test_new_vms_become_servers_only_where_that_makes_exactly_three_voters(
+    cluster: list[K3sNode], count: int, expected: list[Role]
+) -> None:
+    roles = assign([new(number + 1) for number in range(count)], cluster)
+
+    assert list(roles.items()) == [(f"pve{number + 1}", role) for number, role in enumerate(expected)]
+
+
+@pytest.mark.parametrize("role", [SERVER, AGENT])
+def test_a_configured_role_wins_over_what_the_vm_was(role: Role) -> None:
+    was = {SERVER: agent_node("k3s-vm-pve1"), AGENT: k3s_node("k3s-vm-pve1")}[role]
+
+    assert assign([new(1, role)], [FIRST, was])["pve1"] is role
+
+
+def test_the_node_s_label_wins_over_the_tag() -> None:
+    assert assign([tagged(1, "homelab-server")], [FIRST, agent_node("k3s-vm-pve1")])["pve1"] is AGENT
+    assert assign([tagged(1, "homelab-agent")], [FIRST, k3s_node("k3s-vm-pve1")])["pve1"] is SERVER
+
+
+def test_without_a_node_the_tag_says_what_a_vm_was() -> None:
+    roles = assign([tagged(1, "homelab-agent"), tagged(2, "homelab-server"), new(3)], [FIRST])
+
+    assert roles == {"pve1": AGENT, "pve2": SERVER, "pve3": SERVER}
+
+
+def test_configured_servers_count_among_the_three() -> None:
+    roles = assign([new(1), new(2, SERVER), new(3)], [FIRST])
+
+    assert roles == {"pve1": SERVER, "pve2": SERVER, "pve3": AGENT}
+
+
+def test_a_server_whose_vm_is_not_part_of_this_run_counts_too() -> None:
+    assert assign([new(2)], [FIRST, k3s_node("k3s-vm-pve1")])["pve2"] is SERVER
+
+
+# --- what the log says -------------------------------------------------------------------------------------------
+
+PASSWORD_REJECTED = (
+    "Waiting to retrieve agent configuration; server is not ready: Node password rejected, duplicate hostname or "
+    "contents of '/etc/rancher/node/password' may not match server node-passwd entry"
+)
+CANNOT_REACH = "failed to get CA certs: Get https://192.0.2.10:6443/cacerts: context deadline exceeded"
+
+
+@pytest.mark.parametrize(
+    ("line", "cause", "cure", "final"),
+    [
+        (PASSWORD_REJECTED, "password of an earlier machine", "delete secret k3s-vm-a.node-password.k3s", True),
+        ("etcd cluster join failed: duplicate node name found, please use", "etcd", "delete node k3s-vm-a", True),
+        (
+            "token CA hash does not match the Cluster CA certificate hash: A != B",
+            "different",
+            "K3S_EXISTING_NODE_IP",
+            True,
+        ),
+        ("https://192.0.2.10:6443/v1-k3s/config: 401 Unauthorized", "refuses the token", "node-token", True),
+        ("failed to validate token: not authorized", "refuses the token", "node-token", True),
+        ("critical configuration value mismatch between servers", "differ", "/etc/rancher/k3s/config.yaml", True),
+        ("https://192.0.2.10:6443/v1-k3s/server-bootstrap: 400 Bad Request", "SQLite", "K3S_ROLE_n=agent", True),
+        ("bootstrap data already found and encrypted with different token", "token", "server token", True),
+        ('no default routes found in "/proc/net/route"', "no default route", "CLOUD_IP_CONFIG_n", True),
+        ("x509: certificate has expired or is not yet valid: current time is before", "clocks", "time", True),
+        ("etcdserver: too many learner members in cluster", "still joining", "wait five minutes", False),
+        (CANNOT_REACH, "port 6443", "NETWORK_IFACES_n", False),
+    ],
+)
+def test_a_known_line_of_the_log_gives_its_cause_and_cure(line: str, cause: str, cure: str, final: bool) -> None:
+    journal = f"Starting k3s agent\n{line}\nsomething else\n"
+
+    problem = diagnose("k3s-vm-a", journal)
+
+    assert problem is not None
+    assert problem.what == "k3s-vm-a does not join"
+    assert cause in problem.why
+    assert cure in problem.cure
+    assert is_final(journal) is final
+
+
+def test_the_newest_trouble_counts() -> None:
+    problem = diagnose("k3s-vm-a", f"{PASSWORD_REJECTED}\n{CANNOT_REACH}\n")
+
+    assert problem is not None
+    assert "6443" in problem.why
+    assert not is_final(f"{PASSWORD_REJECTED}\n{CANNOT_REACH}\n")
+    assert is_final(f"{CANNOT_REACH}\n{PASSWORD_REJECTED}\n")
+
+
+@pytest.mark.parametrize("journal", ["", "Running load balancer k3s-agent-load-balancer\nall is well\n"])
+def test_a_log_without_known_trouble_gives_no_diagnosis(journal: str) -> None:
+    assert diagnose("k3s-vm-a", journal) is None
+    assert not is_final(journal)
+
+
+def test_every_trouble_has_a_cause_and_a_cure() -> None:
+    assert all(trouble.cause and trouble.cure for trouble in TROUBLES)
+
+
+# --- what kubectl and k3s print ----------------------------------------------------------------------------------
+
+
+def item(**changes: Any) -> dict[str, Any]:
+    """A Node as kubectl prints it; `changes` go into metadata and status by their key."""
+    metadata = {
+        "name": "k3s-vm-pve1",
+        "labels": {"node-role.kubernetes.io/control-plane": "true", "node-role.kubernetes.io/etcd": "true"},
+    }
+    status = {
+        "conditions": [{"type": "Ready", "status": "True"}, {"type": "EtcdIsVoter", "status": "True"}],
+        "addresses": [{"type": "InternalIP", "address": "192.0.2.5"}, {"type": "Hostname", "address": "k3s-vm-pve1"}],
+        "nodeInfo": {"systemUUID": "0F9F7A3E-1C1D-4F0E-9A68-9F2B8A6D1107", "kubeletVersion": "v1.33.4+k3s1"},
+    }
+    return {"metadata": {**metadata, **changes.get("metadata", {})}, "status": {**status, **changes.get("status", {})}}
+
+
+def parsed(**changes: Any) -> K3sNode:
+    (node,) = parse_nodes(json.dumps({"items": [item(**changes)]}), "192.0.2.10")
+    return node
+
+
+def test_a_ready_server_is_read_in_full_with_its_uuid_in_lower_case() -> None:
+    assert parsed() == k3s_node("k3s-vm-pve1", addresses=("192.0.2.5", "k3s-vm-pve1"))
+
+
+def test_a_node_without_role_labels_is_an_agent() -> None:
+    node = parsed(metadata={"labels": {}}, status={"conditions": [{"type": "Ready", "status": "True"}]})
+
+    assert (node.is_ready, node.is_server, node.is_etcd, node.is_etcd_voter) == (True, False, False, False)
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [[], [{"type": "Ready", "status": "Unknown"}], [{"type": "Ready", "status": "False"}]],
+    ids=["none-yet", "kubelet-gone", "not-ready"],
+)
+def test_only_the_condition_ready_with_the_status_true_makes_a_node_ready(conditions: list[dict[str, str]]) -> None:
+    assert not parsed(status={"conditions": conditions}).is_ready
+
+
+def test_the_order_of_the_conditions_does_not_matter() -> None:
+    conditions = [{"type": "EtcdIsVoter", "status": "False"}, {"type": "Ready", "status": "True"}]
+
+    assert (
+        parsed(status={"conditions": conditions}).is_ready,
+        parsed(status={"conditions": conditions[::-1]}).is_ready,
+    ) == (True, True)
+
+
+def test_a_node_that_is_being_deleted_is_not_ready() -> None:
+    assert not parsed(metadata={"deletionTimestamp": "2025-11-22T08:00:00Z"}).is_ready
+
+
+def test_a_cluster_without_nodes_is_an_empty_list() -> None:
+    assert parse_nodes('{"items": []}', "192.0.2.10") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "error: You must be logged in to the server",
+        "[]",
+        "{}",
+        '{"items": null}',
+        '{"items": ["k3s-vm-pve1"]}',
+        '{"items": [{"metadata": {"name": "a"}, "status": {}}]}',
+        '{"items": [{"metadata": {"name": "a"}, "status": {"nodeInfo": {"systemUUID": null}}}]}',
+    ],
+)
+def test_an_answer_that_is_no_list_of_nodes_is_never_an_empty_cluster(text: str) -> None:
+    with pytest.raises(Misunderstood, match=r"192\.0\.2\.10"):
+        parse_nodes(text, "192.0.2.10")
+
+
+def test_etcd_members_are_read_by_name() -> None:
+    text = json.dumps({"members": [{"ID": 1, "name": "srv1-ab12cd34"}, {"ID": 2, "name": "srv2-12345678"}]})
+
+    assert parse_members(text, "192.0.2.10") == ("srv1-ab12cd34", "srv2-12345678")
+
+
+@pytest.mark.parametrize("text", ["", "failed to get etcd MemberList", "{}", "[]", '{"members": [1]}'])
+def test_an_answer_that_is_no_list_of_members_is_never_an_empty_one(text: str) -> None:
+    with pytest.raises(Misunderstood, match="etcd members"):
+        parse_members(text, "192.0.2.10")
+
+
+def test_versions_are_in_their_order() -> None:
+    in_order = ["v1.9.12+k3s1", "v1.32.9+k3s1", "v1.33.4+k3s1", "v1.33.4+k3s2", "v1.33.10+k3s1", "v1.34.0-rc1+k3s1"]
+
+    assert sorted(in_order[::-1], key=parse_version) == in_order
+
+
+@pytest.mark.parametrize("text", ["", "latest", "v1.33.x+k3s1", "v1.33.4+k3sx"])
+def test_a_version_that_is_none_is_not_guessed(text: str) -> None:
+    with pytest.raises(Misunderstood, match="version"):
+        parse_version(text)
+
+
+# --- what a member is told ---------------------------------------------------------------------------------------
+
+TOKEN = "K10" + "ab" * 32 + "::server:0123456789abcdef"
+
+
+def order(role: Role) -> JoinOrder:
+    shared: dict[str, object] = {"disable": ["servicelb"], "tls-san": ["192.0.2.100"]}
+    return JoinOrder("k3s-vm-a", role, "192.0.2.10", Secret(TOKEN), "v1.33.4+k3s1", "#!/bin/sh\n", shared)
+
+
+def test_a_server_joins_with_token_name_and_the_settings_that_servers_share() -> None:
+    assert yaml.safe_load(config_text(order(SERVER))) == {
+        "server": "https://192.0.2.10:6443",
+        "token": TOKEN,
+        "node-name": "k3s-vm-a",
+        "disable": ["servicelb"],
+        "tls-san": ["192.0.2.100"],
+    }
+
+
+def test_an_agent_is_not_told_what_only_servers_understand() -> None:
+    assert set(yaml.safe_load(config_text(order(AGENT)))) == {"server", "token", "node-name"}
+
+
+def test_each_role_has_its_own_service() -> None:
+    assert (order(SERVER).unit, order(AGENT).unit) == ("k3s", "k3s-agent")
+
+
+def test_an_order_does_not_show_its_token() -> None:
+    assert TOKEN not in repr(order(SERVER))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"k3s agent --token {TOKEN} failed", "k3s agent --token *** failed"),
+        (f"token: {TOKEN}", "token: ***"),
+        ("bootstrap token abcdef.0123456789abcdef expired", "bootstrap token *** expired"),
+        ("k3s agent --token hunter2 --server x", "k3s agent --token *** --server x"),
+        ("k3s agent --token=hunter2 --server x", "k3s agent --token=*** --server x"),
+        ("k3s server --agent-token hunter2", "k3s server --agent-token ***"),
+        ("failed to get CA certs from 192.0.2.10", "failed to get CA certs from 192.0.2.10"),
+    ],
+)
+def test_whatever_looks_like_a_token_is_not_shown(text: str, shown: str) -> None:
+    assert masked(text) == shown
