@@ -70,11 +70,12 @@ class Ssh:
         A UPID comes back only from pvesh, whose exit code says nothing about the task.
         """
         values = dict(params or {})
-        what = f"{method} {path} on {self._node} by SSH"
+        what = f"{method} {path} at {self._shell.where}"
         if method == "GET":
             return self._read(what, command_for(method, path, values), timeout_s)
         password = values.pop("cipassword", None)
-        answer = self._write_with_keys(what, method, path, values, timeout_s) if values else None
+        is_password_only = password is not None and not values
+        answer = None if is_password_only else self._write_with_keys(what, method, path, values, timeout_s)
         if password is not None:
             vmid = str(values.get("vmid") or path.split("/")[4])
             typed = f"{password}\n{password}\n".encode()
@@ -92,7 +93,7 @@ class Ssh:
     def path_of(self, volume: str) -> str:
         result = self.run(["pvesm", "path", volume])
         if result.exit_code != 0:
-            raise _refused(f"pvesm path {volume} on {self._node}", result)
+            raise _refused(f"pvesm path {volume} at {self._shell.where}", result)
         return result.stdout.strip()
 
     def _read(self, what: str, command: Command, timeout_s: float) -> Any:
