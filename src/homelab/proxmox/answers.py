@@ -139,7 +139,7 @@ def vm_status(data: Any) -> VmStatus:
         lock=text(row, "lock"),
         uptime_s=number(row, "uptime", 0),
         is_ha_managed=flag(table(row.get("ha", {}), "VM status, ha"), "managed"),
-        memory_bytes=number(row, "maxmem", 0),
+        memory_bytes=number(row, "mem", 0),
     )
 
 
