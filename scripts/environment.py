@@ -79,6 +79,9 @@ def main() -> int:
         say(getattr(error, "cure", "Make that path writable, or set HOME to a folder that is, then run this again."))
         say(f"scripts/setup: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("scripts/setup: interrupted; the next call begins where this one stopped")
+        return 130
     hint_at_path(places, os.environ)
     return 0
 
