@@ -22,10 +22,10 @@ import paramiko
 from pvelab import certs
 from pvelab.api import ROOT_SSH, Api
 from pvelab.clock import LabClock
+from pvelab.commands.node import equip
 from pvelab.http_api import ApiListener, serve_api
 from pvelab.machine import Account
 from pvelab.rules import permissions, storages
-from pvelab.shell.coreutils import COMMANDS
 from pvelab.shell.entries import Folder
 from pvelab.shell.files import FileSystem
 from pvelab.sshd import SshHooks, SshServer
@@ -200,6 +200,7 @@ class Stage:
         pve.provide("/storage.cfg", STORAGE_CFG.encode())
         _add_identities(world)
         _add_history(world)
+        equip(world)
         return world
 
 
@@ -256,7 +257,6 @@ def new_node(folder: Path, clock: LabClock, pve: FileSystem, name: str) -> Node:
         cpus=2,
         booted_at=clock.now() - 86_400,
         fingerprint=":".join(["AB"] * 32),
-        commands=COMMANDS,
         accounts={"root": Account("root", 0, "/root", [PERSON.public_line])},
         interfaces={
             "eth0": Interface("eth0", "eth"),

@@ -145,7 +145,7 @@ def switch_on(world: World, node: Node, vm: Vm, log: list[str]) -> None:
         cloudinit.generate(world, node, vm, log)
     _check_host(world, node, vm, log)
     vm.qmp = "prelaunch" if vm.config.get("freeze") == "1" else "running"
-    vm.pid = world.random.randrange(1000, 4_000_000)
+    vm.pid = world.random.randrange(10_000, 100_000)
     vm.started_at = world.clock.now()
     if vm.qmp == "running":
         world.guests.power_on(vm)
