@@ -39,8 +39,8 @@ async def list_volumes(run: Invocation) -> int:
     params = {name: value for name, value in run.params.items() if name != "storage"}
     path = f"/nodes/{run.node.hostname}/storage/{run.params['storage']}/content"
     rows = sorted((await run.call("GET", path, params)).data, key=lambda one: str(one["volid"]))
-    name_width = max([len(row["volid"]) for row in rows], default=len("Volid"))
-    size_width = max([len(str(row["size"])) for row in rows], default=len("Size"))
+    name_width = max(len(text) for text in ("Volid", *(row["volid"] for row in rows)))
+    size_width = max(len(text) for text in ("Size", *(str(row["size"]) for row in rows)))
     run.process.print(f"{'Volid':<{name_width}} {'Format':<7} {'Type':<9} {'Size':>{size_width}} VMID")
     for row in rows:
         owner = f" {row['vmid']}" if row.get("vmid") else ""
