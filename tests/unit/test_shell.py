@@ -24,7 +24,7 @@ from homelab.shell import (
     Shells,
     UnknownHostKey,
 )
-from wires.ssh_server import SshServer, ssh_server
+from support.ssh_server import SshServer, ssh_server
 
 BIG = 2_500_000
 

@@ -45,8 +45,13 @@ class ApiAddress:
     trust: TlsTrust
     number: int
 
+    @property
+    def url_host(self) -> str:
+        """The host as URLs want it: an IPv6 address stands in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     def __str__(self) -> str:
-        return f"https://{self.host}:{self.port}"
+        return f"https://{self.url_host}:{self.port}"
 
 
 class Api:
@@ -213,9 +218,8 @@ def _session(address: ApiAddress, token: ApiToken) -> tuple[str, Session]:
 
     from homelab.proxmox.tls import TrustAdapter
 
-    host = f"[{address.host}]" if ":" in address.host else address.host
     backend = Backend(
-        host,
+        address.url_host,
         port=address.port,
         user=token.user,
         token_name=token.token_id,

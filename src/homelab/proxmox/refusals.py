@@ -35,6 +35,12 @@ CURES: tuple[tuple[str, str], ...] = (
     (r"no quorum|not ready - no quorum", "bring the other nodes up until `pvecm status` says Quorate: Yes"),
     (r"ipcc_send_rec|Connection refused.*pve-cluster|unable to load access control", "systemctl restart pve-cluster"),
     (r"Only root can pass arbitrary filesystem paths", "needs SSH as root to the node: set SSH_USER and SSH_KEY_PATH"),
+    (
+        r"volume '([^']+)' does not exist",
+        "bring {0} back, or take it out of the VM; qm config VMID shows where it stands",
+    ),
+    (r"is running - destroy failed", "qm stop VMID on the node first"),
+    (r"VM (\d+) already exists", "VMID {0} is taken: set VMID_n to a free one, or leave it out"),
     (r"hostname lookup '([^']+)' failed", "use the node's own name from `pvecm nodes` in NODE_n"),
     (r"checksum mismatch \(file change by other user\?\)", "somebody else changed the VM meanwhile: run again"),
     (
@@ -47,6 +53,9 @@ CURES: tuple[tuple[str, str], ...] = (
     (r"No QEMU guest agent configured", "qm set VMID --agent 1, then stop and start the VM"),
     (r"QEMU guest agent is not running", "in the guest: apt install qemu-guest-agent"),
 )
+
+
+LOOK_THERE = "the node's own log may say more: journalctl -n 50 on the node"
 
 
 def cure_for(text: str) -> str:
@@ -64,10 +73,10 @@ def refusal(what: str, text: str, status: int, *, errors: Mapping[str, str] | No
     details = "; ".join(f"{name}: {words}" for name, words in by_name.items())
     why = f"{text.strip()} {details}".strip()
     if any(NOT_THERE.search(words) for words in (text.strip(), *by_name.values())):
-        return NotThere(what, why, status=status, errors=by_name)
+        return NotThere(what, why, "look where it is now: qm list on each node", status=status, errors=by_name)
     denied = PERMISSION.search(text)
     cure = _grant(denied, token) if denied else cure_for(why)
-    return Refused(what, why, cure or f"Proxmox answered {status}; see the words above", status=status, errors=by_name)
+    return Refused(what, why, cure or LOOK_THERE, status=status, errors=by_name)
 
 
 def _grant(denied: re.Match[str], token: str) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BytesIO
 
 from homelab.errors import HomelabError, Refused, TimedOut, Undecided
-from homelab.proxmox.refusals import cure_for
+from homelab.proxmox.refusals import LOOK_THERE, cure_for
 from homelab.proxmox.transport import Root, Upload
 from homelab.shell import Readable, Result
 
@@ -96,7 +96,7 @@ def _stream(root: Root, path: str, source: Readable, timeout_s: float) -> None:
 def _checked(result: Result, what: str, good: tuple[int, ...] = (0,)) -> Result:
     if result.exit_code not in good:
         why = result.stderr.strip() or f"exit code {result.exit_code}"
-        raise Refused(what, why, cure_for(why) or "see the words above", status=result.exit_code)
+        raise Refused(what, why, cure_for(why) or LOOK_THERE, status=result.exit_code)
     return result
 
 

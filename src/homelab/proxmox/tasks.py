@@ -61,7 +61,8 @@ def _parts(upid: str) -> tuple[str, str, str]:
     parts = upid.split(":")
     if parts[0] != "UPID" or len(parts) < 8:
         raise Misunderstood("a task of Proxmox'", f"{upid!r} is no task id", "report this with the Proxmox version")
-    return parts[1], parts[5], f"of {parts[6]} " if parts[6] else ""
+    subject = f"VM {parts[6]}" if parts[6].isdigit() else parts[6]
+    return parts[1], parts[5], f"of {subject} " if subject else ""
 
 
 def _look(wire: Link | Transport, path: str, what: str) -> TaskState:
