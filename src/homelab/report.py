@@ -97,6 +97,7 @@ class Report:
             self.warn(warning)
         if self.is_dry_run:
             self.add(_planned(node) for node in plan.nodes)
+            self._running |= {node.name for node in plan.nodes if node.facts.vm and node.facts.vm.is_running}
         elif any(node.is_write for node in plan.nodes):
             for node in plan.nodes:
                 self.progress(f"{node.name}: {node.action.value}: {node.reason}")
@@ -178,8 +179,9 @@ class Report:
         print(self._masked(text), file=sys.stderr, flush=True)
 
     def _masked(self, text: str) -> str:
-        for secret in self.secrets:
-            text = text.replace(secret.reveal(), "***")
+        """Without the secrets, also as JSON writes them; a longer one first, since it may contain another."""
+        for secret in sorted((secret.reveal() for secret in self.secrets), key=len, reverse=True):
+            text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
         return text
 
 

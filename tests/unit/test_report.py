@@ -1,0 +1,330 @@
+"""What a person, a pipe and a program are told, and what the exit code says."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from homelab.errors import ConfigError, NodeFailed, Problem
+from homelab.models import Action, Outcome, Plan, Status, Verdict
+from homelab.report import Report
+from homelab.settings import DroppedNode, Secret
+from unit.builders import config, facts, node_facts, node_plan, stopped, vm
+
+FULL = Problem("storage tank is full", "1 GiB is free", "free some space on tank")
+HEALTHY = node_plan(Action.KEEP, node_facts(Verdict.HEALTHY, vm()))
+ABSENT = node_plan(Action.CREATE, node_facts(Verdict.ABSENT, number=2))
+UNREACHABLE = node_plan(
+    Action.NOTHING,
+    node_facts(Verdict.UNREACHABLE, number=3),
+    problem=Problem("pve3: nothing done", "no answer", "look"),
+)
+OK = Outcome("pve1", Status.OK, "VM k3s-vm-pve1 (vmid=107) is healthy, skipping.")
+CHANGED = Outcome("pve2", Status.CHANGED, "VM k3s-vm-pve2 (vmid=108) created, running")
+FAILED = Outcome.failed("pve3", FULL)
+
+
+def plan(*nodes: Any, **changes: Any) -> Plan:
+    return replace(Plan(nodes, facts().k3s), **changes)
+
+
+Captured = pytest.CaptureFixture[str]
+
+# --- while it runs -----------------------------------------------------------------------------------------------
+
+
+def test_progress_warnings_and_the_fallback_are_no_part_of_the_answer(capsys: Captured) -> None:
+    report = Report()
+    report.progress("pve1: creating")
+    report.warn("NODE_3 is missing")
+    report.fallback("pve1", "certificate verify failed")
+    report.say("the answer")
+
+    out, err = capsys.readouterr()
+    assert out == "the answer\n"
+    assert err.splitlines() == [
+        "pve1: creating",
+        "warning: NODE_3 is missing",
+        "pve1: using CLI fallback (certificate verify failed)",
+    ]
+
+
+def test_quiet_leaves_only_what_needs_attention(capsys: Captured) -> None:
+    report = Report(is_quiet=True)
+    report.progress("pve1: creating")
+    report.warn("NODE_3 is missing")
+    report.fallback("pve1", "connection refused")
+
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: NODE_3 is missing",
+        "pve1: using CLI fallback (connection refused)",
+    ]
+
+
+@pytest.mark.parametrize(("is_verbose", "shown"), [(True, "GET /version\n"), (False, "")])
+def test_details_are_for_those_who_ask_for_them(capsys: Captured, is_verbose: bool, shown: str) -> None:
+    Report(is_verbose=is_verbose).detail("GET /version")
+
+    assert capsys.readouterr().err == shown
+
+
+def test_what_has_changed_is_said_at_once_and_what_has_not_is_not(capsys: Captured) -> None:
+    Report().add([OK, CHANGED, FAILED])
+
+    assert capsys.readouterr() == ("", f"pve2: {CHANGED.what}\n")
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+
+def test_the_cure_stands_just_before_the_error(capsys: Captured) -> None:
+    Report().problem(FULL)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "  try: free some space on tank",
+        "error: storage tank is full: 1 GiB is free",
+    ]
+
+
+def test_an_error_without_a_cure_promises_none(capsys: Captured) -> None:
+    Report().problem(Problem("no route", "", ""))
+
+    assert capsys.readouterr().err == "error: no route\n"
+
+
+def test_a_bad_configuration_is_refused_with_every_problem(capsys: Captured) -> None:
+    code = Report().refuse(ConfigError([Problem("A", "is empty", "set A"), Problem("B", "is no number", "set B")]))
+
+    err = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert err == [
+        "  try: set A",
+        "error: A: is empty",
+        "  try: set B",
+        "error: B: is no number",
+        "2 problem(s) in the configuration; nothing was contacted",
+    ]
+
+
+def test_a_run_that_cannot_go_on_ends_in_1(capsys: Captured) -> None:
+    assert Report().abort(NodeFailed("no node answers", "timed out", "is the network up?")) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: no node answers: timed out"
+
+
+# --- the exit code -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "running", "code"),
+    [
+        ([OK], ["pve1"], 0),
+        ([OK, CHANGED], ["pve1", "pve2"], 0),
+        ([Outcome("pve1", Status.SKIPPED, "kept")], [], 0),
+        ([OK, FAILED], ["pve1"], 3),
+        ([FAILED], [], 1),
+        ([], [], 0),
+    ],
+    ids=["healthy", "changed", "kept-by-choice", "one-of-two-failed", "no-vm-runs", "nothing"],
+)
+def test_the_exit_code_tells_wanted_partly_and_failed(outcomes: list[Outcome], running: list[str], code: int) -> None:
+    report = Report()
+    report.add(outcomes)
+    for node in running:
+        report.runs(node)
+
+    assert report.exit_code == code
+
+
+def test_a_node_dropped_for_its_own_keys_fails_while_the_others_go_on(capsys: Captured) -> None:
+    report = Report()
+    problem = Problem("CPU_RATIO_2=3", "more than 1", "set CPU_RATIO_2 to 1 or less")
+    report.dropped(replace(config(), dropped=(DroppedNode(2, "pve2", (problem,)),)))
+    report.add([OK])
+    report.runs("pve1")
+
+    assert report.finish() == 3
+    assert "error: CPU_RATIO_2=3: more than 1" in capsys.readouterr().err
+
+
+# --- the report --------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_gets_plain_lines_in_the_order_of_n_with_errors_apart(capsys: Captured) -> None:
+    report = Report()
+    report.show_plan(plan(HEALTHY, ABSENT, UNREACHABLE))
+    report.add([Outcome("k3s", Status.SKIPPED, "K3S_EXISTING_NODE_IP not set, skipping k3s join")])
+    report.add([FAILED, CHANGED, OK, FAILED])
+    report.runs("pve1")
+    capsys.readouterr()
+
+    assert report.finish() == 3
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "pve1  ok       VM k3s-vm-pve1 (vmid=107) is healthy, skipping.",
+        "pve2  changed  VM k3s-vm-pve2 (vmid=108) created, running",
+        "pve3  FAILED   storage tank is full: 1 GiB is free",
+        "pve3  FAILED   storage tank is full: 1 GiB is free",
+        "k3s   skipped  K3S_EXISTING_NODE_IP not set, skipping k3s join",
+        "3 nodes, 1 with their VM running; 1 changed, 2 failed",
+    ]
+    assert err.splitlines() == ["  try: free some space on tank", "error: storage tank is full: 1 GiB is free"]
+
+
+def test_a_run_that_found_nothing_says_so(capsys: Captured) -> None:
+    assert Report().finish() == 0
+    assert capsys.readouterr().out == "0 nodes, 0 with their VM running; 0 changed, 0 failed\n"
+
+
+def test_the_plan_is_told_before_it_is_carried_out(capsys: Captured) -> None:
+    Report().show_plan(plan(HEALTHY, ABSENT, warnings=("NODE_3 is missing",)))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: NODE_3 is missing",
+        f"pve1: keep: {HEALTHY.reason}",
+        f"pve2: create: {ABSENT.reason}",
+    ]
+
+
+def test_a_plan_that_writes_nothing_is_not_told(capsys: Captured) -> None:
+    Report().show_plan(plan(HEALTHY, UNREACHABLE))
+
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("outcome", "is_shown"), [(OK, False), (FAILED, True)])
+def test_quiet_prints_the_report_only_when_something_failed(capsys: Captured, outcome: Outcome, is_shown: bool) -> None:
+    report = Report(is_quiet=True)
+    report.add([outcome])
+    report.finish()
+
+    assert bool(capsys.readouterr().out) is is_shown
+
+
+def everything_on(terminal: int) -> str:
+    os.set_blocking(terminal, False)
+    chunks: list[bytes] = []
+    with suppress(BlockingIOError):
+        while True:
+            chunks.append(os.read(terminal, 65536))
+    return b"".join(chunks).decode()
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    ours, theirs = pty.openpty()
+    report = Report(secrets=(Secret("hunter2"),))
+    report.add([OK, replace(FAILED, what="password hunter2 refused")])
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", terminal)
+        report.finish()
+        shown = os.read(ours, 65536).decode()
+    os.close(ours)
+
+    assert "is healthy, skipping." in shown
+    assert "\x1b[1;31mFAILED" in shown
+    assert "hunter2" not in shown
+    assert "0 nodes" in shown
+
+
+# --- dry run -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_reports_the_plan_and_that_nothing_was_changed(capsys: Captured) -> None:
+    report = Report(is_dry_run=True)
+    kept = node_plan(Action.NOTHING, node_facts(Verdict.ABSENT, number=4), reason="NODE_ENABLED_4=0")
+    report.show_plan(plan(HEALTHY, ABSENT, UNREACHABLE, kept))
+    report.finish()
+
+    assert capsys.readouterr().out.splitlines() == [
+        "pve1  ok       VM k3s-vm-pve1 (vmid=107): keep: VM is healthy",
+        "pve2  changed  VM k3s-vm-pve2: create: VM is absent",
+        "pve3  FAILED   pve3: nothing done: no answer",
+        "pve4  skipped  VM k3s-vm-pve4: nothing: NODE_ENABLED_4=0",
+        "4 nodes; 1 to change, 1 with a problem; nothing was changed (--dry-run)",
+    ]
+
+
+def test_a_dry_run_with_a_problem_ends_in_3_while_some_vm_runs_and_in_1_while_none_does() -> None:
+    some, none = Report(is_dry_run=True), Report(is_dry_run=True)
+    some.show_plan(plan(HEALTHY, UNREACHABLE))
+    none.show_plan(plan(node_plan(Action.START, stopped()), UNREACHABLE))
+
+    assert (some.exit_code, none.exit_code) == (3, 1)
+
+
+# --- JSON --------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_the_whole_answer_on_stdout(capsys: Captured) -> None:
+    report = Report(is_json=True)
+    report.show_plan(plan(HEALTHY, ABSENT, warnings=("NODE_3 is missing",)))
+    report.add([OK, FAILED])
+    report.runs("pve1")
+    code = report.finish()
+
+    assert json.loads(capsys.readouterr().out) == {
+        "exit_code": code,
+        "dry_run": False,
+        "nodes": [
+            {
+                "node": "pve1",
+                "verdict": "healthy",
+                "action": "keep",
+                "reason": "VM is healthy",
+                "vmid": 107,
+                "running": True,
+            },
+            {
+                "node": "pve2",
+                "verdict": "absent",
+                "action": "create",
+                "reason": "VM is absent",
+                "vmid": None,
+                "running": False,
+            },
+        ],
+        "outcomes": [
+            {"node": "pve1", "status": "ok", "what": OK.what, "why": "", "cure": ""},
+            {"node": "pve3", "status": "failed", "what": FULL.what, "why": FULL.why, "cure": FULL.cure},
+        ],
+        "warnings": ["NODE_3 is missing"],
+    }
+
+
+def test_json_without_a_plan_is_still_json(capsys: Captured) -> None:
+    Report(is_json=True).finish()
+
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["nodes"], answer["outcomes"], answer["warnings"]) == ([], [], [])
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", ["hunter2", 'quo"te\\d', "pässwört"])
+def test_a_secret_is_never_shown(capsys: Captured, secret: str) -> None:
+    for is_json in (False, True):
+        report = Report(is_json=is_json, secrets=(Secret(secret),))
+        report.progress(f"password {secret}")
+        report.add([Outcome.failed("pve1", Problem(f"{secret} refused", secret, f"change {secret}"))])
+        report.finish()
+
+    shown = "".join(capsys.readouterr())
+    assert "***" in shown
+    assert secret not in shown
+    assert json.dumps(secret)[1:-1] not in shown
+
+
+def test_a_secret_that_contains_another_is_masked_whole(capsys: Captured) -> None:
+    Report(secrets=(Secret("abc"), Secret("abc-123"))).say("token abc-123")
+
+    assert capsys.readouterr().out == "token ***\n"
