@@ -1,4 +1,4 @@
-"""A new world as the spec describes it: nodes with their files, storages, bridges and accounts, and one API token."""
+"""A new world as the spec describes it: nodes with their files, storages, bridges, accounts; one API token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pvelab.identity import TOKEN_NAME, TOKEN_USER, Identity
 from pvelab.machine import Account, GuestSide
 from pvelab.network import Network
 from pvelab.rules import storages
-from pvelab.shell.coreutils import COMMANDS
 from pvelab.shell.entries import Folder
 from pvelab.shell.files import FileSystem, Mounted
 from pvelab.spec import GIB, LabSpec, NodeSpec, StorageSpec
@@ -85,7 +84,6 @@ def _node(blueprint: Blueprint, number: int, spec: NodeSpec) -> Node:
         booted_at=blueprint.clock.now() - blueprint.spec.host_uptime_s,
         fingerprint=identity.certificates[spec.name].fingerprint,
         accounts={"root": root},
-        commands=COMMANDS,
         interfaces=_interfaces(spec, address),
     )
 

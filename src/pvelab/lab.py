@@ -131,7 +131,9 @@ class Lab:
         return self.look(lambda world: snapshot(world, self._site.guests.clusters.by_hash.values()))
 
     def look(self, question: Callable[[World], T]) -> T:
-        """Run a function on the lab's thread, where the world may be read and changed."""
+        """Run a function on the lab's thread, where the world may be read and changed, and where it may look again."""
+        if threading.current_thread() is self._thread:
+            return question(self._site.world)
 
         async def ask() -> T:
             return question(self._site.world)

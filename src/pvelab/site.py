@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from pvelab import faults, seeds
 from pvelab.admin import Admin
 from pvelab.assembly import Blueprint, new_world
 from pvelab.clock import LabClock, SharedClock
+from pvelab.commands.node import equip
+from pvelab.commands.nodetools import Neighbour
 from pvelab.environment import Papers, environment
 from pvelab.guest.guests import ExistingServer, Guests
 from pvelab.guest.install_script import INSTALL_SCRIPT
@@ -21,10 +23,11 @@ from pvelab.network import SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
 from pvelab.qcow2 import qcow2_image
 from pvelab.requestlog import RequestLog
+from pvelab.rules import drives
 from pvelab.sources import INSTALLER_PATH, Sources
 from pvelab.spec import GIB, K3S_RELEASES, LabSpec
 from pvelab.sshd import SshHooks
-from pvelab.state import Hooks, World
+from pvelab.state import Hooks, Node, World
 
 Repair = Callable[[], object]
 IMAGE_BYTES = 7 * GIB // 2
@@ -159,6 +162,16 @@ class Site:
         self.world = new_world(blueprint, self.guests)
         self.world.hooks = Hooks(record=self.log.add_api)
         self.guests.world = self.world
+        equip(self.world, lambda node: list(self._neighbours(node)))
+
+    def _neighbours(self, node: Node) -> Iterator[Neighbour]:
+        """The guests that are on the network, as every node hears them on its bridge of the same name."""
+        for vm in self.world.vms.values():
+            nics = self.guests.machine_in(vm).hardware.nics if vm.is_running else ()
+            for number, nic in enumerate(nics):
+                bridge = drives.parse_net(self.world, vm.config.get(f"net{number}", "")).get("bridge", "")
+                if nic.address and bridge in node.interfaces:
+                    yield Neighbour(nic.address, bridge, nic.mac)
 
 
 async def _finished(result: object) -> None:

@@ -125,6 +125,10 @@ def test_waiting_lets_the_labs_time_pass(lab: Lab) -> None:
         lab.wait_until(lambda _: False, timeout_s=2)
 
 
+def test_what_is_waited_for_may_look_into_the_lab(lab: Lab) -> None:
+    lab.wait_until(lambda _: lab.snapshot()["vms"] == {}, timeout_s=1)
+
+
 def test_waiting_also_works_in_real_time() -> None:
     with Lab(pace=0.01) as lab:
         api(lab).nodes("pve1").qemu.post(vmid=100, name="made")
