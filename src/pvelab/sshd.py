@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from errno import EPIPE
 
 import asyncssh
 
@@ -114,6 +116,8 @@ class SshServer:
             if not work.done():
                 work.cancel()
                 await asyncio.wait((work,))
+        if not work.cancelled():
+            work.result()
         if command.is_cut:
             stdout.get_extra_info("connection").abort()
         elif isinstance(channel, asyncssh.SSHServerChannel) and not channel.is_closing():
@@ -149,6 +153,8 @@ class _Command:
             elif action.kind == "hang":
                 await asyncio.Event().wait()
             self.is_cut = action is not None and action.kind in ("reset", "reset-after")
+        except BrokenPipeError:
+            learned = None
         finally:
             executed = tuple(shell.environment.executed)
             self._hooks.record(SshRequest(self._machine, self._user, self._text, executed, learned))
@@ -194,8 +200,11 @@ class _FromClient(Input):
         self._reader = reader
 
     async def chunk(self) -> bytes:
-        """The next piece."""
-        return await self._reader.read(_READ_BYTES)
+        """The next piece. Raises BrokenPipeError when the client is gone."""
+        try:
+            return await self._reader.read(_READ_BYTES)
+        except asyncssh.Error as lost:
+            raise BrokenPipeError(EPIPE, os.strerror(EPIPE)) from lost
 
     async def rest(self) -> bytes:
         """Everything up to the end."""
@@ -210,8 +219,11 @@ class _ToClient:
 
     async def write(self, data: bytes) -> None:
         """Send data. Raises BrokenPipeError when the client is gone."""
-        self._writer.write(data)
-        await self._writer.drain()
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except asyncssh.Error as lost:
+            raise BrokenPipeError(EPIPE, os.strerror(EPIPE)) from lost
 
     async def close(self) -> None:
         """The channel is closed by the exit status."""

@@ -52,7 +52,7 @@ def test_sudo_works_only_for_those_who_have_it(tmp_path: Path) -> None:
 def test_user_without_rights_cannot_read_or_write_what_is_roots(tmp_path: Path) -> None:
     result = run_on_plain_machine(tmp_path, "ls /root; echo x > /etc/f; mkdir /etc/d; id -u", "ubuntu")
     assert result.err.decode().splitlines() == [
-        "ls: cannot access '/root': Permission denied",
+        "ls: cannot open directory '/root': Permission denied",
         "sh: 1: cannot create /etc/f: Permission denied",
         "mkdir: cannot create directory '/etc/d': Permission denied",
     ]

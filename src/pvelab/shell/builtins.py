@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pvelab.machine import Process
-from pvelab.shell.interpreter import Builtin, Exit, LoopControl, Return, Shell
+from pvelab.shell.control import Exit, LoopControl, Return
+from pvelab.shell.interpreter import Builtin, Shell
 from pvelab.shell.parser import parse
 from pvelab.shell.starters import STARTERS
 from pvelab.shell.streams import Prefixed

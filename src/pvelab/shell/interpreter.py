@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pvelab.machine import Command as Program
 from pvelab.machine import Process
 from pvelab.shell.arithmetic import ArithmeticRefused
+from pvelab.shell.control import Exit, LoopControl, Return
 from pvelab.shell.environment import Environment, Executed
 from pvelab.shell.expand import Expander, ExpansionFailed, matches
 from pvelab.shell.parser import parse
@@ -35,27 +36,6 @@ PROGRAM_FOLDERS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "
 NOT_FOUND, NOT_EXECUTABLE, BROKEN_PIPE = 127, 126, 141
 Builtin = Callable[["Shell", Process], Awaitable[int]]
 _background: set[asyncio.Task[int]] = set()
-
-
-class Exit(Exception):
-    """The shell ends."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Return(Exception):
-    """A function, or a script read by `.`, ends."""
-
-
-class LoopControl(Exception):
-    """break or continue, out of `levels` loops."""
-
-    def __init__(self, levels: int, *, continues: bool) -> None:
-        super().__init__(levels)
-        self.levels = levels
-        self.continues = continues
 
 
 @dataclass(slots=True)

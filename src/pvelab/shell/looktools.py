@@ -18,23 +18,35 @@ from pvelab.shell.streams import DEVICES
 async def ls(process: Process) -> int:
     """ls [-1aAdl] [NAME...]"""
     options = Options(process, "1aAdlhn", ("all",))
-    files, code = process.machine.files, 0
-    names = options.words or ["."]
+    names, code = options.words or ["."], 0
+    folders: list[str] = []
     for name in sorted(names):
-        path = process.path(name)
         try:
-            if "-d" in options or not isinstance(files.entry(path, process.user), Folder):
-                _list_one(process, path, name, options)
-                continue
-            if len(names) > 1:
-                process.print(f"{name}:")
-            for inner in files.names(path, process.user):
-                if not inner.startswith(".") or "-a|-A|--all" in options:
-                    _list_one(process, posixpath.join(path, inner), inner, options)
+            if "-d" in options or not isinstance(process.machine.files.entry(process.path(name), process.user), Folder):
+                _list_one(process, process.path(name), name, options)
+            else:
+                folders.append(name)
         except OSError as failed:
             complain_about(process, failed, name, "cannot access")
             code = 2
+    for name in folders:
+        if len(names) > 1:
+            process.print(f"\n{name}:" if process.out else f"{name}:")
+        code = max(code, _list_folder(process, name, options))
     return code
+
+
+def _list_folder(process: Process, name: str, options: Options) -> int:
+    path = process.path(name)
+    try:
+        names = process.machine.files.names(path, process.user)
+    except OSError as failed:
+        complain_about(process, failed, name, "cannot open directory")
+        return 2
+    for inner in names:
+        if not inner.startswith(".") or "-a|-A|--all" in options:
+            _list_one(process, posixpath.join(path, inner), inner, options)
+    return 0
 
 
 def _list_one(process: Process, path: str, name: str, options: Options) -> None:
@@ -107,9 +119,13 @@ async def df(process: Process) -> int:
     if not found or "-h" in options:
         process.complain("df: only block sizes in bytes, K, M or G are known here")
         return 1
-    block_bytes = int(found[1] or 1) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
     fields = options.value("--output", "source,size,used,avail,pcent,target").split(",")
-    rows = [[_DF_TITLES.get(field, field) for field in fields]]
+    if not set(fields) <= set(_DF):
+        process.complain(f"df: option --output: field '{next(iter(set(fields) - set(_DF)))}' unknown")
+        return 1
+    block_bytes = int(found[1] or 1) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
+    titles = {**_DF_TITLES, "avail": "Avail"} if "--output" in options else _DF_TITLES
+    rows = [[titles.get(field, field) for field in fields]]
     files, code = process.machine.files, 0
     for name in options.words or [one.point for one in files.mounted]:
         path = process.path(name)
@@ -117,16 +133,17 @@ async def df(process: Process) -> int:
             process.complain(f"df: {name}: No such file or directory")
             code = 1
         else:
-            rows.append([_DF[field](files.usage(path), block_bytes) for field in fields if field in _DF])
+            rows.append([_DF[field](files.usage(path), block_bytes) for field in fields])
     if len(rows) > 1:
-        _print_table(process, rows)
+        _print_table(process, rows, [field in ("source", "fstype", "target") for field in fields])
     return code
 
 
-def _print_table(process: Process, rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=False)]
+def _print_table(process: Process, rows: list[list[str]], is_text: list[bool]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        process.print(" ".join(text.rjust(width) for text, width in zip(row, widths, strict=False)).rstrip())
+        cells = zip(row, widths, is_text, strict=True)
+        process.print(" ".join(one.ljust(width) if left else one.rjust(width) for one, width, left in cells).rstrip())
 
 
 def _percent(usage: Usage, _block_bytes: int) -> str:
@@ -138,7 +155,7 @@ _DF_TITLES = {
     "fstype": "Type",
     "size": "1K-blocks",
     "used": "Used",
-    "avail": "Avail",
+    "avail": "Available",
     "pcent": "Use%",
     "target": "Mounted on",
 }

@@ -79,7 +79,7 @@ def _grep_one(process: Process, text: list[str], name: str, pattern: re.Pattern[
         process.print(f"{prefix}{len(hits)}")
     else:
         for n, line in hits:
-            shown = [found[0] for found in pattern.finditer(line)] if "-o" in options else [line]
+            shown = [found[0] for found in pattern.finditer(line) if found[0]] if "-o" in options else [line]
             for one in shown:
                 process.print(f"{prefix}{f'{n}:' if '-n' in options else ''}{one}")
     return bool(hits)

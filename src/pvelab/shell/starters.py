@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pvelab.machine import Process
+from pvelab.shell.control import Exit
 from pvelab.shell.environment import PATH
-from pvelab.shell.interpreter import NOT_FOUND, Builtin, Exit, Shell
+from pvelab.shell.interpreter import NOT_FOUND, Builtin, Shell
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")

@@ -296,14 +296,15 @@ def _number(line: str) -> float:
 async def basename(process: Process) -> int:
     """basename NAME [SUFFIX]"""
     name, *suffix = Options(process).words or [""]
-    process.print(posixpath.basename(name.rstrip("/")).removesuffix(suffix[0] if suffix else ""))
+    own = posixpath.basename(name.rstrip("/")) or name[:1]
+    process.print(own.removesuffix(suffix[0] if suffix else ""))
     return 0
 
 
 async def dirname(process: Process) -> int:
     """dirname NAME"""
     for name in Options(process).words:
-        process.print(posixpath.dirname(name.rstrip("/")) or ".")
+        process.print("/" if name.strip("/") == "" and name else posixpath.dirname(name.rstrip("/")) or ".")
     return 0
 
 
