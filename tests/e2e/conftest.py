@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.clock import SteppingClock
 
 from homelab import main as tool
 from homelab.commands import delete_vm
 from pvelab.lab import Lab
+from support.clock import SteppingClock
 
 WIRES = ("api", "ssh")
 TOKEN_CANARY_KEYS = ("API_TOKEN",)

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from e2e.conftest import Homelab
-
+from e2e.world import ALL_MEMBERS, nodes_with_running_vm, ready_members
 from pvelab.lab import Lab
-
-
-def ready_members(lab: Lab) -> set[str]:
-    return {name for name, node in lab.snapshot()["k3s"]["nodes"].items() if node["ready"]}
-
-
-def nodes_with_vm(lab: Lab) -> list[str]:
-    return sorted(vm["node"] for vm in lab.snapshot()["vms"].values() if vm["status"] == "running")
-
-
-ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
 
 
 @pytest.mark.parametrize("fault", ["bad-certificate", "api-down"])
@@ -30,7 +20,7 @@ def test_api_that_cannot_be_used_ends_in_cli_fallback_and_the_same_state(
 
     assert run.exit_code == 0, run.text
     assert run.err.count("using CLI fallback") == 3
-    assert nodes_with_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert ready_members(lab) == ALL_MEMBERS
 
 
@@ -46,15 +36,18 @@ def test_certificate_of_one_node_concerns_only_that_node(lab: Lab, homelab: Home
     assert "certificate" in run.err
 
 
-def test_via_api_never_falls_back(lab: Lab, homelab: Homelab) -> None:
+def test_via_api_never_falls_back_and_names_the_settings_that_help(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
-    lab.fault("bad-certificate", node="pve2")
+    lab.fault("bad-certificate")
 
     run = homelab("--via", "api")
 
-    assert run.exit_code == 3
+    assert run.exit_code == 1
     assert "using CLI fallback" not in run.text
-    assert "PROXMOX_FINGERPRINT_2" in run.text or "PROXMOX_CA_BUNDLE" in run.text
+    assert "certificate verify failed" in run.text
+    assert "PROXMOX_FINGERPRINT_1" in run.text
+    assert "PROXMOX_CA_BUNDLE" in run.text
+    assert lab.writes == []
 
 
 def test_unreadable_token_leaves_vms_made_and_the_next_run_joins(lab: Lab, homelab: Homelab, via: str) -> None:
@@ -63,7 +56,7 @@ def test_unreadable_token_leaves_vms_made_and_the_next_run_joins(lab: Lab, homel
     run = homelab("--via", via)
 
     assert run.exit_code == 3, run.text
-    assert nodes_with_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert ready_members(lab) == {"k3s-server"}
     assert "token cannot be read" in run.err
     assert "K3S_EXISTING_NODE_IP" in run.err
@@ -79,7 +72,7 @@ def test_wrong_existing_node_ip_leaves_vms_made_and_the_next_run_joins(lab: Lab,
     run = homelab("--via", via, K3S_EXISTING_NODE_IP=wrong)
 
     assert run.exit_code == 3, run.text
-    assert nodes_with_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert wrong in run.err
     assert homelab("--via", via).exit_code == 0
     assert ready_members(lab) == ALL_MEMBERS
@@ -91,7 +84,7 @@ def test_missing_bridge_stops_that_node_only(lab: Lab, homelab: Homelab, via: st
     run = homelab("--via", via)
 
     assert run.exit_code == 3, run.text
-    assert nodes_with_vm(lab) == ["pve1", "pve3"]
+    assert nodes_with_running_vm(lab) == ["pve1", "pve3"]
     assert "bridge vmbr0 is missing" in run.err
     assert "NETWORK_IFACES_2" in run.err
     assert not [request for request in lab.writes if request.node == "pve2"]
@@ -104,7 +97,7 @@ def test_node_that_is_down_stops_that_node_only(lab: Lab, homelab: Homelab, via:
     run = homelab("--via", via)
 
     assert run.exit_code == 3, run.text
-    assert nodes_with_vm(lab) == ["pve1", "pve3"]
+    assert nodes_with_running_vm(lab) == ["pve1", "pve3"]
     assert "pve2" in run.err
     assert ready_members(lab) == ALL_MEMBERS - {"k3s-vm-pve2"}
 
@@ -115,6 +108,6 @@ def test_join_that_fails_on_one_node_leaves_the_others_joined(lab: Lab, homelab:
     run = homelab("--via", via)
 
     assert run.exit_code == 3, run.text
-    assert nodes_with_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert ready_members(lab) == ALL_MEMBERS - {"k3s-vm-pve3"}
     assert "k3s-vm-pve3 is not joined" in run.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from e2e.conftest import Homelab
-
+from e2e.world import ALL_MEMBERS, ready_members, servers, voters
 from pvelab.lab import Lab
 
 
@@ -16,18 +16,9 @@ def test_fresh_cluster_gets_a_joined_vm_on_every_node(lab: Lab, homelab: Homelab
     for vm in vms.values():
         assert vm["status"] == "running"
         assert_made_as_promised(vm["config"])
-    ready = lab.snapshot()["k3s"]["nodes"]
-    assert {name for name, node in ready.items() if node["ready"]} == {
-        "k3s-server",
-        "k3s-vm-pve1",
-        "k3s-vm-pve2",
-        "k3s-vm-pve3",
-    }
-    assert [name for name, node in sorted(ready.items()) if node["server"]] == [
-        "k3s-server",
-        "k3s-vm-pve1",
-        "k3s-vm-pve2",
-    ]
+    assert ready_members(lab) == ALL_MEMBERS
+    assert servers(lab) == {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"}
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"]
 
 
 def assert_made_as_promised(config: dict[str, str]) -> None:
@@ -106,7 +97,8 @@ def test_new_node_of_four_lines_gets_a_joined_vm_and_the_others_are_untouched(
     made = {vmid: vm for vmid, vm in after["vms"].items() if vmid not in before["vms"]}
     assert [vm["node"] for vm in made.values()] == ["pve3"]
     assert {vmid: after["vms"][vmid] for vmid in before["vms"]} == before["vms"]
-    assert after["k3s"]["nodes"]["k3s-vm-pve3"]["ready"]
+    assert ready_members(lab) == ALL_MEMBERS
+    assert servers(lab) == {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"}
 
 
 def test_without_existing_node_ip_vms_are_made_and_the_join_is_skipped(lab: Lab, homelab: Homelab, via: str) -> None:

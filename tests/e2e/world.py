@@ -1,0 +1,48 @@
+"""Questions to the lab about what a run left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pvelab.lab import Lab
+
+ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
+
+
+def k3s(lab: Lab) -> dict[str, Any]:
+    """The one cluster there is: nodes, secrets, members. A second cluster would be a grave mistake."""
+    (cluster,) = lab.snapshot()["k3s"]
+    return dict(cluster)
+
+
+def ready_members(lab: Lab) -> set[str]:
+    return {name for name, node in k3s(lab)["nodes"].items() if node["ready"]}
+
+
+def servers(lab: Lab) -> set[str]:
+    nodes = k3s(lab)["nodes"]
+    return {name for name, node in nodes.items() if "node-role.kubernetes.io/control-plane" in node["labels"]}
+
+
+def voters(lab: Lab) -> list[str]:
+    """Node names of the voting etcd members."""
+    return sorted(name.rpartition("-")[0] for name, kind in k3s(lab)["members"].items() if kind == "voter")
+
+
+def vm_on(lab: Lab, node: str) -> tuple[int, dict[str, Any]]:
+    """VMID and data of the one VM on a node."""
+    ((vmid, vm),) = ((vmid, vm) for vmid, vm in lab.snapshot()["vms"].items() if vm["node"] == node)
+    return int(vmid), dict(vm)
+
+
+def uuid_of(vm: dict[str, Any]) -> str:
+    return str(vm["config"]["smbios1"]).removeprefix("uuid=")
+
+
+def uuids(lab: Lab) -> dict[int, str]:
+    """The identity of every VM: it survives a start and not a replacement."""
+    return {vmid: uuid_of(vm) for vmid, vm in lab.snapshot()["vms"].items()}
+
+
+def nodes_with_running_vm(lab: Lab) -> list[str]:
+    return sorted(vm["node"] for vm in lab.snapshot()["vms"].values() if vm["status"] == "running")
