@@ -236,9 +236,10 @@ class _Search:
         is_offline = any(member.name == name and not member.is_online for member in self._members())
         said = "; the cluster says that it is offline" if is_offline else ""
         ports = f"{node.key('NODE_HOST')}, PROXMOX_PORT or {node.key('SSH_PORT')}"
-        return Unreachable(
-            f"node {name} is not reached", "; ".join(tried) + said, f"switch the node on, or correct {ports}"
-        )
+        cures = [f"switch the node on, or correct {ports}"]
+        cures += [error.cure for error in self.mute.values() if error.cure]
+        tried += [f"{host}: {error.why}" for host, error in self.mute.items()]
+        return Unreachable(f"node {name} is not reached", "; ".join(tried) + said, "; ".join(dict.fromkeys(cures)))
 
 
 def _own_hosts(node: NodeConfig, domain: str) -> list[str]:
