@@ -109,6 +109,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_whole(path: Path, sha256: str) -> bool:
+    """Is there a file that can be read and has this sha256?"""
+    try:
+        return sha256_of(path) == sha256.lower()
+    except OSError:
+        return False
+
+
 def _save(source: Source, part: Path, on_progress: Callable[[int, int], None] | None) -> tuple[int, str]:
     """Write what comes to a file, surely on the disk; its bytes and sha256."""
     digest = hashlib.sha256()

@@ -155,7 +155,7 @@ class ImageManager:
 
     def _fetch(self, sha256: str | None) -> Path:
         target = self.cache / (f"{sha256[:12]}-{self.image.name}" if sha256 else self.image.name)
-        if sha256 is None or not target.exists() or download.sha256_of(target) != sha256:
+        if sha256 is None or not download.is_whole(target, sha256):
             download.fetch(self.image.url, target, sha256=sha256, clock=self.clock)
             self.on_fetched(f"downloaded {self.image.url}")
         self._local = target
