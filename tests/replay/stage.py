@@ -100,6 +100,7 @@ class Stage:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.guests = StandIn()
+        self._lab_clock: LabClock | None = None
         self.world = self.run(self._new_world())
         self._tls = ssl._create_unverified_context()
         self.port = 0
@@ -192,7 +193,8 @@ class Stage:
         return listener
 
     async def _new_world(self) -> World:
-        clock = LabClock(asyncio.get_running_loop(), self.clock)
+        clock = self._lab_clock = self._lab_clock or LabClock(asyncio.get_running_loop(), self.clock)
+        clock.forget()
         pve = FileSystem(self.folder, clock.now)
         world = World(clock, self.folder / "spool", pve, self.guests)
         world.nodes["pve1"] = new_node(self.folder, clock, pve, "pve1")
