@@ -15,7 +15,6 @@ from pvelab.lab import Lab
 from support.clock import SteppingClock
 
 WIRES = ("api", "ssh")
-TOKEN_CANARY_KEYS = ("API_TOKEN",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +36,39 @@ class Homelab:
     def __init__(self, lab: Lab, clock: SteppingClock, home: Path, capture: pytest.CaptureFixture[str]) -> None:
         self._lab = lab
         self._clock = clock
-        self._home = home
+        self.home = home
         self._capture = capture
-        self.settings: dict[str, str | None] = {}
 
     def __call__(self, *arguments: str, **settings: str | None) -> Run:
         """`python -m homelab.main ARGUMENTS` with the lab's .env; a setting of None leaves the key out."""
-        return self._run(lambda words: tool.main(words, clock=self._clock), arguments, settings)
+        return self.with_file(self._env_file(settings), {}, *arguments)
+
+    def with_file(self, env_file: Path, environment: Mapping[str, str], *arguments: str) -> Run:
+        """`python -m homelab.main --env FILE ARGUMENTS` with these variables in the environment."""
+        words = ["--env", str(env_file), *arguments]
+        return self._run(lambda: tool.main(words, clock=self._clock), environment)
 
     def delete(self, *arguments: str, answer: str | None = None, **settings: str | None) -> Run:
         """`scripts/delete_vm.py ARGUMENTS`; `answer` is what the person types."""
+        words = ["--env", str(self._env_file(settings)), *arguments]
         ask = None if answer is None else lambda _: str(answer)
-        return self._run(lambda words: delete_vm.main(words, clock=self._clock, ask=ask), arguments, settings)
+        return self._run(lambda: delete_vm.main(words, clock=self._clock, ask=ask), {})
 
-    def _run(
-        self, command: Callable[[list[str]], int], arguments: tuple[str, ...], settings: Mapping[str, str | None]
-    ) -> Run:
-        env_file = self._lab.write_env(self._home / "lab.env", **{**self.settings, **settings})
+    def _env_file(self, settings: Mapping[str, str | None]) -> Path:
+        return self._lab.write_env(self.home / "lab.env", **settings)
+
+    def _run(self, command: Callable[[], int], environment: Mapping[str, str]) -> Run:
         with pytest.MonkeyPatch.context() as patch:
             for name in list(os.environ):
                 patch.delenv(name)
-            patch.setenv("HOME", str(self._home))
+            patch.setenv("HOME", str(self.home))
             patch.setenv("PATH", "/usr/bin:/bin")
-            patch.setenv("XDG_STATE_HOME", str(self._home / "state"))
-            patch.chdir(self._home)
+            patch.setenv("XDG_STATE_HOME", str(self.home / "state"))
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.chdir(self.home)
             self._capture.readouterr()
-            exit_code = command(["--env", str(env_file), *arguments])
+            exit_code = command()
         said = self._capture.readouterr()
         return Run(exit_code, said.out, said.err)
 
