@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from homelab.errors import ConfigError, HomelabError, Problem
-from homelab.models import Outcome, Status, VmConfig, property_string
+from homelab.models import K3sFacts, Outcome, Status, VmConfig, property_string
 from unit.builders import k3s_cluster, k3s_node, vm
 
 
@@ -63,6 +63,12 @@ def test_a_voter_is_healthy_only_while_its_node_is_ready() -> None:
 
     assert [node.name for node in cluster.voters] == ["a", "b"]
     assert [node.name for node in cluster.healthy_voters] == ["a"]
+
+
+def test_a_cluster_is_known_only_when_it_was_asked_for_and_answered() -> None:
+    assert k3s_cluster().is_known
+    assert not K3sFacts(is_wanted=True, problem=Problem("k3s cannot be asked", "no route", "look")).is_known
+    assert not K3sFacts(is_wanted=False).is_known
 
 
 def test_a_failure_in_the_report_says_what_why_and_what_to_do() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -67,10 +67,6 @@ class Plan:
     nodes: tuple[NodePlan, ...]
     k3s: K3sFacts
     warnings: tuple[str, ...] = ()
-
-    def mapped(self, change: Callable[[NodePlan], NodePlan]) -> Plan:
-        """The same plan with every node's part passed through `change`."""
-        return replace(self, nodes=tuple(change(node) for node in self.nodes))
 
 
 @dataclass(frozen=True, slots=True)
