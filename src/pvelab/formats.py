@@ -17,6 +17,19 @@ CONTENT_TYPES = ("images", "rootdir", "vztmpl", "iso", "backup", "snippets", "no
 DNS_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
 VOLUME_ID = re.compile(r"([A-Za-z][A-Za-z0-9\-_.]*[A-Za-z0-9]):(.+)", re.S)
 MAC = re.compile(r"[0-9a-f][02468ace](?::[0-9a-f]{2}){5}", re.I)
+_CPU_NAMES = """
+486 athlon Broadwell Broadwell-IBRS Broadwell-noTSX Broadwell-noTSX-IBRS Cascadelake-Server Cascadelake-Server-noTSX
+Cascadelake-Server-v2 Cascadelake-Server-v4 Cascadelake-Server-v5 ClearwaterForest Conroe Cooperlake Cooperlake-v2
+core2duo coreduo EPYC EPYC-Genoa EPYC-Genoa-v2 EPYC-IBPB EPYC-Milan EPYC-Milan-v2 EPYC-Milan-v3 EPYC-Rome EPYC-Rome-v2
+EPYC-Rome-v3 EPYC-Rome-v4 EPYC-Rome-v5 EPYC-Turin EPYC-v3 EPYC-v4 EPYC-v5 GraniteRapids Haswell Haswell-IBRS Haswell-
+noTSX Haswell-noTSX-IBRS host Icelake-Client Icelake-Client-noTSX Icelake-Server Icelake-Server-noTSX Icelake-
+Server-v3 Icelake-Server-v4 Icelake-Server-v5 Icelake-Server-v6 IvyBridge IvyBridge-IBRS KnightsMill kvm32 kvm64 max
+Nehalem Nehalem-IBRS Opteron_G1 Opteron_G2 Opteron_G3 Opteron_G4 Opteron_G5 Penryn pentium pentium2 pentium3 phenom
+qemu32 qemu64 SandyBridge SandyBridge-IBRS SapphireRapids SapphireRapids-v2 SierraForest Skylake-Client Skylake-
+Client-IBRS Skylake-Client-noTSX-IBRS Skylake-Client-v4 Skylake-Server Skylake-Server-IBRS Skylake-Server-noTSX-IBRS
+Skylake-Server-v4 Skylake-Server-v5 Westmere Westmere-IBRS x86-64-v1 x86-64-v2 x86-64-v2-AES x86-64-v3 x86-64-v4
+"""
+CPU_MODELS = frozenset(_CPU_NAMES.split())
 TRUE_WORDS = ("1", "on", "yes", "true")
 FALSE_WORDS = ("0", "off", "no", "false")
 
@@ -156,6 +169,21 @@ def _volume_or_path(words: tuple[str, ...]) -> Callable[[str], None]:
     return check
 
 
+def _address(value: str) -> None:
+    if not re.fullmatch(PATTERNS["dns-name"][0], value):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise FormatError(f"value does not look like a valid address: {value}\n") from None
+
+
+def _processor(value: str) -> None:
+    fields = split_property_string(PROPERTY_FORMATS["pve-vm-cpu-conf"], value)
+    model = fields.get("cputype", "kvm64")
+    if model not in CPU_MODELS and not model.startswith("custom-"):
+        raise FormatError(f"Built-in cputype '{model}' is not defined (missing 'custom-' prefix?)\n")
+
+
 def _boot(value: str) -> None:
     if not value.strip() or re.fullmatch(r"(legacy=)?[acdn]{1,4}", value):
         return
@@ -186,6 +214,11 @@ PATTERNS: dict[str, tuple[str, str]] = {
     ),
     "urlencoded": (r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: VALUE"),
     "disk-size": (r"\d+(\.\d+)?[KMGT]?", "value does not look like a valid disk size: VALUE"),
+    "pve-qm-bootdisk": (r"(ide|sata|scsi|virtio)\d+", "invalid boot disk 'VALUE'"),
+    "pve-hotplug-features": (
+        r"[01]|(network|disk|cpu|memory|usb|cloudinit)([,;\s]+(network|disk|cpu|memory|usb|cloudinit))*",
+        "unable to parse hotplug option",
+    ),
     "pve-startup-order": (
         r"(\d+|order=\d+|up=\d+|down=\d+)?(,(order=\d+|up=\d+|down=\d+))*",
         "unable to parse startup options",
@@ -197,13 +230,14 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "ipv4": _parsed(ipaddress.IPv4Address, "value does not look like a valid IPv4 address"),
     "ipv6": _parsed(ipaddress.IPv6Address, "value does not look like a valid IPv6 address"),
     "ip": _parsed(ipaddress.ip_address, "value does not look like a valid IP address"),
-    "address": _parsed(ipaddress.ip_address, "value does not look like a valid IP address"),
+    "address": _address,
     "CIDR": _parsed(ipaddress.ip_interface, "value does not look like a valid CIDR network"),
     "pve-ipv4-config": _network_configuration(4, ("dhcp",)),
     "pve-ipv6-config": _network_configuration(6, ("dhcp", "auto")),
     "pve-volume-id-or-qm-path": _volume_or_path(("none", "cdrom")),
     "pve-volume-id-or-absolute-path": _volume_or_path(()),
     "pve-qm-boot": _boot,
+    "pve-vm-cpu-conf": _processor,
 }
 
 _CUSTOM_FILE = {"type": "string", "optional": 1, "format": "pve-volume-id"}
@@ -221,6 +255,14 @@ PROPERTY_FORMATS: dict[str, Properties] = {
         **{
             name: {"type": "string", "optional": 1}
             for name in ("version", "serial", "manufacturer", "product", "sku", "family")
+        },
+    },
+    "pve-qm-watchdog": {
+        "model": {"type": "string", "optional": 1, "default_key": 1, "enum": ["i6300esb", "ib700"]},
+        "action": {
+            "type": "string",
+            "optional": 1,
+            "enum": ["reset", "shutdown", "poweroff", "pause", "debug", "none"],
         },
     },
     "pve-vm-cpu-conf": {

@@ -29,6 +29,7 @@ COUNTS = {
 
 _USERID = {"type": "string", "maxLength": 64}
 BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
+    "/": {"GET": {}},
     "/access/users": {"GET": {"parameters": {"properties": {"enabled": {"type": "boolean", "optional": 1}}}}},
     "/access/users/{userid}/token": {"GET": {"parameters": {"properties": {"userid": _USERID}}}},
     "/access/password": {
@@ -176,6 +177,8 @@ def _check_format(schema: Mapping[str, Any], value: str, path: str) -> None:
     check_properties(properties, split_property_string(properties, value), path, _check, errors)
     if errors:
         raise FormatError("format error\n", errors)
+    if isinstance(schema["format"], str):
+        check_format(schema["format"], value)
 
 
 def _restriction(schema: Mapping[str, Any], value: str) -> str:

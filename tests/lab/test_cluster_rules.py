@@ -335,3 +335,18 @@ def test_earlier_release_knows_its_own_privileges_and_options(stage: Stage) -> N
     assert stage.ask("POST", "/nodes/pve1/qemu/100/agent/ping").reason == "QEMU guest agent is not running"
     reply = stage.ask("PUT", "/nodes/pve1/qemu/100/config", params={"allow-ksm": "1"})
     assert list(reply.json["errors"]) == ["allow-ksm"]
+
+
+def test_parameters_are_judged_by_their_formats(stage: Stage) -> None:
+    wrong = {
+        "name": "a_b",
+        "cpu": "nosuch",
+        "nameserver": "192.0.2.300 x!",
+        "hotplug": "wheels",
+        "watchdog": "none",
+        "startup": "first",
+    }
+    errors = stage.ask("POST", "/nodes/pve1/qemu", params={"vmid": "100", **wrong}).json["errors"]
+    assert errors["name"] == "invalid format - value does not look like a valid DNS name\n"
+    assert errors["cpu"] == "invalid format - Built-in cputype 'nosuch' is not defined (missing 'custom-' prefix?)\n"
+    assert errors.keys() == wrong.keys()

@@ -1,4 +1,4 @@
-"""/access and /version."""
+"""/, /access and /version."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ CAPABILITIES = {
     "storage": ("/storage", ("Datastore.", "Permissions.Modify")),
     "vms": ("/vms", ("VM.", "Permissions.Modify")),
 }
+
+
+@route("GET", "/")
+def index(_call: Call) -> list[dict[str, str]]:
+    return [{"subdir": name} for name in ("version", "cluster", "nodes", "storage", "access", "pools")]
 
 
 @route("GET", "/version")

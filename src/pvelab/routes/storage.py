@@ -83,12 +83,16 @@ def create(call: Call) -> dict[str, str]:
 
 @route("PUT", "/storage/{storage}")
 def update(call: Call) -> dict[str, str]:
-    storage = storages.find(call.world, call.params["storage"])
+    known = storages.all_storages(call.world)
+    storage = known.get(call.params["storage"])
+    if storage is None:
+        raise refused(f"update storage failed: storage '{call.params['storage']}' does not exist")
+    if call.params.get("digest", _digest(call)) != _digest(call):
+        raise refused("update storage failed: detected modified configuration - file changed by other user? Try again.")
     configs.require_quorum(call.world)
     options = {**storage.options, **{key: value for key, value in call.params.items() if key not in CONTROL}}
     for option in split_list(call.params.get("delete", "")):
         options.pop(option, None)
-    known = storages.all_storages(call.world)
     known[storage.name] = storages.from_options(storage.name, storage.type, options)
     storages.write(call.world, known.values())
     return {"storage": storage.name, "type": storage.type}
@@ -135,7 +139,6 @@ def _status(call: Call, storage: Storage) -> dict[str, Any]:
 
 
 def _configured(call: Call, storage: Storage) -> dict[str, Any]:
-    text = call.world.pve.read(storages.CONFIG)
     numbers = {
         key: int(value) if value.isdigit() and key in storages.FLAGS else value
         for key, value in storage.options.items()
@@ -143,10 +146,14 @@ def _configured(call: Call, storage: Storage) -> dict[str, Any]:
     return {
         **numbers,
         "content": ",".join(storage.content),
-        "digest": hashlib.sha1(text).hexdigest(),
+        "digest": _digest(call),
         "storage": storage.name,
         "type": storage.type,
     }
+
+
+def _digest(call: Call) -> str:
+    return hashlib.sha1(call.world.pve.read(storages.CONFIG)).hexdigest()
 
 
 def _make_folder(call: Call, storage: Storage) -> None:

@@ -17,7 +17,7 @@ import aiohttp
 from pvelab import progress
 from pvelab.answers import UploadedFile, bad_parameter, refused
 from pvelab.routes.call import Call, route
-from pvelab.rules import volumes
+from pvelab.rules import storages, volumes
 from pvelab.rules.images import inspect
 from pvelab.rules.volumes import Place
 from pvelab.shell.contents import Content
@@ -57,7 +57,7 @@ def upload_without_file(_call: Call) -> None:
 
 async def upload(call: Call, file: UploadedFile) -> str:
     """Take a file that has arrived at the node. Returns the UPID. Raises ApiError."""
-    target = _target(call)
+    target = _target_of_upload(call)
     token = f"{call.world.random.getrandbits(128):032x}"
     arrived = f"/var/tmp/pveupload-{token}"
     call.node.files.make_folder("/var/tmp", parents=True)
@@ -78,7 +78,7 @@ async def upload(call: Call, file: UploadedFile) -> str:
 
 @route("POST", f"{STORAGE}/download-url")
 async def download(call: Call) -> str:
-    target = _target(call)
+    target = _target_of_download(call)
     url = call.params["url"]
 
     async def work(task: Task) -> progress.Steps:
@@ -115,17 +115,33 @@ def _metadata(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
     return shown
 
 
-def _target(call: Call) -> Target:
+def _target_of_upload(call: Call) -> Target:
+    place = volumes.at(call.world, call.node, call.params["storage"])
+    if not storages.in_folder(place.storage):
+        raise refused(f"can't upload to storage type '{place.storage.type}'")
+    target = _target(call, place)
+    if target.content not in place.storage.content:
+        raise refused(f"storage '{place.storage.name}' does not support '{target.content}' content")
+    return target
+
+
+def _target_of_download(call: Call) -> Target:
+    place = volumes.at(call.world, call.node, call.params["storage"])
+    if not storages.in_folder(place.storage):
+        raise refused(f"can't upload to storage type '{place.storage.type}', not a file based storage!")
+    if call.params["content"] not in place.storage.content:
+        name, content = place.storage.name, call.params["content"]
+        raise refused(f"storage '{name}' is not configured for content-type '{content}'")
+    return _target(call, place)
+
+
+def _target(call: Call, place: Place) -> Target:
     content = call.params["content"]
     name = re.sub(r"[^a-zA-Z0-9+=_.\-]", "_", re.split(r"[/\\]", call.params["filename"])[-1])
     pattern, text = ENDINGS[content]
     if not pattern.fullmatch(name):
         raise bad_parameter("filename", text)
-    place = volumes.at(call.world, call.node, call.params["storage"])
-    if content not in place.storage.content:
-        raise refused(f"storage '{place.storage.name}' does not support '{content}' content")
-    checksum, algorithm = call.params.get("checksum", ""), call.params.get("checksum-algorithm", "")
-    return Target(place, content, name, checksum, algorithm)
+    return Target(place, content, name, call.params.get("checksum", ""), call.params.get("checksum-algorithm", ""))
 
 
 async def _check_arrived(node: Node, target: Target, path: str, task: Task) -> None:

@@ -86,7 +86,7 @@ def _custom_file(world: World, node: Node, volid: str) -> str:
 
 def _network_card(world: World, vm: Vm, number: int) -> list[str]:
     mac = drives.parse_net(world, vm.config[f"net{number}"])["macaddr"].lower()
-    fields = schema.parse_properties(IPCONFIG, vm.config.get(f"ipconfig{number}", "ip=dhcp" if number == 0 else ""))
+    fields = schema.parse_properties(IPCONFIG, vm.config.get(f"ipconfig{number}", "ip=dhcp"))
     head = ["    - type: physical", f"      name: eth{number}", f"      mac_address: '{mac}'", "      subnets:"]
     return head + _subnets_v4(fields) + _subnets_v6(fields)
 

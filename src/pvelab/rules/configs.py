@@ -153,4 +153,4 @@ def _section(values: dict[str, str]) -> str:
     return notes + "".join(f"{name}: {values[name]}\n" for name in sorted(values) if name != "description")
 
 
-_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != ":")

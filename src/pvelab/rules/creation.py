@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import progress
-from pvelab.answers import ApiError, Who, refused
+from pvelab.answers import ApiError, Who, forbidden, refused
 from pvelab.rules import configs, disks, drives, power, volumes
 from pvelab.rules.access import ConfigAccess
 from pvelab.rules.drives import Drive
@@ -63,6 +63,8 @@ def normalised(world: World, options: Mapping[str, str]) -> dict[str, str]:
         elif name == "sshkeys":
             configs.check_sshkeys(value)
             done[name] = value
+        elif name == "description":
+            done[name] = value.rstrip()
         elif name == "cipassword":
             done[name] = value if value.startswith(PLAIN_CRYPT) else _crypt(world, value)
         elif drives.NET.fullmatch(name):
@@ -74,6 +76,8 @@ def normalised(world: World, options: Mapping[str, str]) -> dict[str, str]:
 
 def _order(world: World, node: Node, params: Mapping[str, str], who: Who) -> Order:
     vmid = int(params["vmid"])
+    if "pool" in params and params["pool"] not in world.pools:
+        raise forbidden(f"pool '{params['pool']}' does not exist")
     access = ConfigAccess(world, who, vmid, params.get("pool", ""))
     access.check_allocate()
     if "archive" in params:
@@ -86,8 +90,6 @@ def _order(world: World, node: Node, params: Mapping[str, str], who: Who) -> Ord
     wanted = access.check_drives(options)
     access.check_bridges(options)
     plain = {name: value for name, value in options.items() if not drives.is_drive(name)}
-    if params.get("pool", "") not in ("", *world.pools):
-        raise refused(f"no such pool '{params['pool']}'")
     return Order(vmid, normalised(world, plain), wanted, params.get("pool", ""), params.get("start") == "1")
 
 

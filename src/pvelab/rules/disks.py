@@ -87,6 +87,8 @@ class DiskMaker:
         else:
             form = wanted or "raw"
             volume = self._allocate_next(place, form, _size_bytes(option, drive, size_gib))
+            if option == "efidisk0":
+                self.log.extend(transfer_lines(volume.size_bytes))
         drive["file"] = volume.volid
         drive["size"] = format_size(volume.size_bytes)
         return self._result(option, drive)
@@ -97,7 +99,7 @@ class DiskMaker:
         volume = self._allocate_next(place, form, source.facts.size_bytes, source.content)
         if source.intro:
             self.log.append(f"allocated target volume '{volume.volid}'")
-        self.log += transfer_lines(volume.size_bytes)
+        self.log.extend(transfer_lines(volume.size_bytes))
         return volume
 
     def _source(self, text: str) -> Source | None:

@@ -33,6 +33,8 @@ IMAGE_NAME = re.compile(r"[^/\s]+\.(raw|qcow2|vmdk|subvol)")
 BLOCK_NAME = re.compile(r"(?:vm|base)-(\d+)-\S+")
 LISTED_WITHOUT_OWNER = ("import", "snippets")
 METADATA_BYTES = 65_536
+SIZE_UNITS = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20}
+"""Block storages give out whole extents."""
 FORMATS = {"dir": ("raw", "qcow2", "vmdk"), "nfs": ("raw", "qcow2", "vmdk"), "cifs": ("raw", "qcow2", "vmdk")}
 
 Log = list[str]
@@ -176,6 +178,8 @@ def default_format(storage: Storage, wanted: str = "") -> str:
 def allocate(place: Place, vmid: int, name: str, size_bytes: int, log: Log, origin: Content | None = None) -> Volume:
     """Make a disk image of that name. Raises ApiError: name taken, format not possible, no space."""
     form = parse_name(place.storage, name).format
+    unit = SIZE_UNITS.get(place.storage.type, 1)
+    size_bytes = -(-size_bytes // unit) * unit
     volume = Volume(place.storage.name, name, form, size_bytes, vmid, place.world.clock.now(), origin=origin)
     volume.used_bytes = _used_bytes(volume)
     where = path(place.storage, name)
