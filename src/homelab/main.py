@@ -5,20 +5,28 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from homelab import assembly, cli, config, network_validator, vm_manager
+from homelab import cli
 from homelab.errors import ConfigError, ExitCode, HomelabError
-from homelab.models import NodePlan
-from homelab.report import Report
-from homelab.runtime import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from homelab.assembly import Homelab
+    from homelab.models import NodePlan
+    from homelab.report import Report
+    from homelab.runtime import Clock
 
 
 def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
-    """Run once; returns the exit code (see errors.ExitCode)."""
+    """Run once; returns the exit code (see errors.ExitCode). What only a run needs is imported here, not for --help."""
     try:
         options = cli.parse_arguments(argv)
     except SystemExit as usage:
         return int(usage.code or 0)
+    from homelab import assembly, config
+    from homelab.report import Report
+    from homelab.runtime import SystemClock
+
     report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run)
     try:
         settings = config.load(options.env_file, options.via)
@@ -33,8 +41,10 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         return ExitCode.INTERRUPTED
 
 
-def run(homelab: assembly.Homelab, report: Report, *, is_dry_run: bool) -> int:
+def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     """Observe, plan, check, then bring every node to its wanted state, one node's failure never stopping the others."""
+    from homelab import network_validator, vm_manager
+
     facts = homelab.health.observe(homelab.k3s.observe)
     plan = vm_manager.plan(homelab.config, facts)
     plan = network_validator.check(homelab.pve, plan)
