@@ -1,0 +1,159 @@
+"""The manual override: scripts/delete_vm.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.conftest import Homelab
+from e2e.world import k3s, ready_members, uuids, vm_on
+from pvelab.lab import Lab
+
+
+@pytest.fixture(autouse=True)
+def healthy(lab: Lab) -> None:
+    lab.reset("healthy")
+
+
+def set_config(lab: Lab, vmid: int, **values: str) -> None:
+    lab.look(lambda world: world.vms[vmid].config.update(values))
+
+
+def test_a_person_is_shown_the_vm_and_asked_for_its_name(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+
+    run = homelab.delete("pve3", str(vmid), "--via", via, answer="k3s-vm-pve3")
+
+    assert run.exit_code == 0, run.text
+    assert f"VM k3s-vm-pve3  vmid={vmid}  node=pve3" in run.out
+    assert "scsi0=local:" in run.out
+    assert vmid not in lab.snapshot()["vms"]
+    assert "k3s-vm-pve3" not in k3s(lab)["nodes"]
+    assert "k3s-vm-pve3.node-password.k3s" not in k3s(lab)["secrets"]
+
+
+def test_another_answer_than_the_name_deletes_nothing(lab: Lab, homelab: Homelab, via: str) -> None:
+    before = uuids(lab)
+    vmid, _ = vm_on(lab, "pve3")
+
+    run = homelab.delete("pve3", str(vmid), "--via", via, answer="y")
+
+    assert run.exit_code == 1
+    assert "nothing was deleted" in run.text
+    assert uuids(lab) == before
+    assert lab.writes == []
+
+
+def test_without_a_terminal_yes_is_needed(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+
+    run = homelab.delete("pve3", str(vmid), "--via", via)
+
+    assert run.exit_code == 1
+    assert "--yes" in run.err
+    assert lab.writes == []
+
+
+def test_vm_on_another_node_is_refused_naming_it(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve2")
+
+    run = homelab.delete("pve3", str(vmid), "--yes", "--force", "--via", via)
+
+    assert run.exit_code == 1
+    assert "on pve2, not on pve3" in run.err
+    assert f"scripts/delete_vm.py pve2 {vmid}" in run.err
+    assert lab.writes == []
+
+
+def test_vmid_that_is_nowhere_is_exit_code_3(lab: Lab, homelab: Homelab, via: str) -> None:
+    run = homelab.delete("pve3", "999", "--yes", "--via", via)
+
+    assert run.exit_code == 3
+    assert "not there" in run.text
+    assert lab.writes == []
+
+
+def test_node_that_is_not_configured_is_refused(homelab: Homelab) -> None:
+    run = homelab.delete("pve9", "100", "--yes")
+
+    assert run.exit_code == 1
+    assert "NODE_n names pve1, pve2, pve3" in run.err
+
+
+def test_vm_not_made_by_homelab_needs_force(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    set_config(lab, vmid, tags="web")
+
+    refused = homelab.delete("pve3", str(vmid), "--yes", "--via", via)
+    assert refused.exit_code == 1
+    assert "--force" in refused.err
+    assert lab.writes == []
+
+    assert homelab.delete("pve3", str(vmid), "--yes", "--force", "--via", via).exit_code == 0
+    assert vmid not in lab.snapshot()["vms"]
+
+
+@pytest.mark.parametrize(("key", "value", "word"), [("protection", "1", "protection"), ("lock", "backup", "locked")])
+def test_force_lifts_neither_protection_nor_locks(
+    lab: Lab, homelab: Homelab, via: str, key: str, value: str, word: str
+) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    set_config(lab, vmid, **{key: value})
+
+    run = homelab.delete("pve3", str(vmid), "--yes", "--force", "--via", via)
+
+    assert run.exit_code == 1
+    assert word in run.err
+    assert lab.writes == []
+
+
+def test_data_disk_forbids_deleting_until_forced(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    set_config(lab, vmid, scsi1="local:999/vm-999-disk-7.raw,size=18T")
+
+    run = homelab.delete("pve3", str(vmid), "--yes", "--via", via)
+
+    assert run.exit_code == 1
+    assert "data disk scsi1" in run.err
+    assert lab.writes == []
+
+
+def test_server_among_three_voters_is_taken_out_of_etcd_before_it_is_deleted(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    vmid, _ = vm_on(lab, "pve2")
+
+    run = homelab.delete("pve2", str(vmid), "--yes", "--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert sorted(k3s(lab)["members"].values()) == ["voter", "voter"]
+    assert ready_members(lab) == {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve3"}
+
+
+def test_cluster_that_cannot_be_asked_forbids_deleting_unless_forced(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    lab.fault("join-fails", how="server-down")
+
+    refused = homelab.delete("pve3", str(vmid), "--yes", "--via", via)
+    assert refused.exit_code == 1
+    assert "k3s cannot be asked" in refused.err
+    assert lab.writes == []
+
+    forced = homelab.delete("pve3", str(vmid), "--yes", "--force", "--via", via)
+    assert forced.exit_code == 0, forced.text
+    assert "kubectl delete node k3s-vm-pve3" in forced.err
+
+
+def test_unreachable_node_is_an_error_not_an_absent_vm(lab: Lab, homelab: Homelab, via: str) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    lab.fault("node-down", node="pve3")
+
+    run = homelab.delete("pve3", str(vmid), "--yes", "--via", via)
+
+    assert run.exit_code == 1
+    assert "pve3" in run.err
+    assert lab.writes == []
+
+
+@pytest.mark.parametrize("words", [[], ["pve3"], ["pve3", "abc"], ["pve3", "100", "--nonsense"]])
+def test_wrong_usage_is_exit_code_2(homelab: Homelab, words: list[str]) -> None:
+    assert homelab.delete(*words).exit_code == 2
