@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from pvelab.clock import LabClock, SharedClock
 from pvelab.commands.node import equip
 from pvelab.commands.nodetools import Neighbour
 from pvelab.environment import Papers, environment
-from pvelab.guest.guests import ExistingServer, Guests
+from pvelab.guest.guests import ExistingServer, Guests, NotRunning
 from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_release import k3s_binary, release_files
+from pvelab.guest.machine import Nic
 from pvelab.identity import Identity, new_identity, node_addresses, write_papers
 from pvelab.network import SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
@@ -27,7 +29,7 @@ from pvelab.rules import drives
 from pvelab.sources import INSTALLER_PATH, Sources
 from pvelab.spec import GIB, K3S_RELEASES, LabSpec
 from pvelab.sshd import SshHooks
-from pvelab.state import Hooks, Node, World
+from pvelab.state import Hooks, Node, Vm, World
 
 Repair = Callable[[], object]
 IMAGE_BYTES = 7 * GIB // 2
@@ -62,24 +64,29 @@ class Site:
     guests: Guests = field(init=False)
     world: World = field(init=False)
     _hooks: SshHooks = field(init=False)
+    _exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def open(self) -> None:
-        """Claim a network, make keys and certificates, open the nodes' doors. Raises NoNetworkFree, OSError."""
+        """Claim a network and serve the downloads; the nodes' doors open with the first reset.
+
+        Raises NoNetworkFree, OSError; `close` is due in any case.
+        """
         self.network = claim_network()
+        self._exits.callback(self.network.release)
         self.clock = LabClock(asyncio.get_running_loop(), self.setting.shared, self.setting.pace)
         self.sources = Sources(self.setting.folder / "www", self.log.add)
         await self.sources.start(self.network.sources, SOURCES_PORT)
+        self._exits.push_async_callback(self.sources.stop)
         self._hooks = SshHooks(record=self.log.add_ssh)
-        self.guests = Guests(self.clock, self.network, self.setting.folder / "spool", self._hooks)
         self._move_to(self.setting.spec)
+        self._exits.push_async_callback(self._close_doors)
+        self.guests = Guests(self.clock, self.network, self.setting.folder / "spool", self._hooks)
+        self._exits.push_async_callback(self.guests.close)
+        self._exits.callback(self.clock.forget)
 
     async def close(self) -> None:
         """Close every socket and give the network back."""
-        self.clock.forget()
-        await self.guests.close()
-        await self.doors.close()
-        await self.sources.stop()
-        self.network.release()
+        await self._exits.aclose()
 
     async def reset(self, spec: LabSpec, seed: str, options: Mapping[str, object]) -> None:
         """Begin again from a seed. Raises UnknownChoice, SeedFailed."""
@@ -137,6 +144,9 @@ class Site:
         """Unix time outside the seed's past."""
         return self.clock.now() + self.clock.behind_s
 
+    async def _close_doors(self) -> None:
+        await self.doors.close()
+
     async def _clear(self) -> None:
         self.clock.forget()
         self.repairs.clear()
@@ -167,11 +177,16 @@ class Site:
     def _neighbours(self, node: Node) -> Iterator[Neighbour]:
         """The guests that are on the network, as every node hears them on its bridge of the same name."""
         for vm in self.world.vms.values():
-            nics = self.guests.machine_in(vm).hardware.nics if vm.is_running else ()
-            for number, nic in enumerate(nics):
+            for number, nic in enumerate(self._nics(vm)):
                 bridge = drives.parse_net(self.world, vm.config.get(f"net{number}", "")).get("bridge", "")
                 if nic.address and bridge in node.interfaces:
                     yield Neighbour(nic.address, bridge, nic.mac)
+
+    def _nics(self, vm: Vm) -> Sequence[Nic]:
+        try:
+            return self.guests.machine_in(vm).hardware.nics
+        except NotRunning:
+            return ()
 
 
 async def _finished(result: object) -> None:

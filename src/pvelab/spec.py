@@ -12,8 +12,6 @@ PACE_DEMO = 0.12
 
 GIB = 1 << 30
 DAY_S = 86_400
-SUBNET = "192.0.2"
-"""The network (TEST-NET-1) that the nodes' bridges say they are in."""
 
 IMAGE_NAME = "noble-server-cloudimg-amd64.img"
 K3S_VERSION = "v1.33.5+k3s1"

@@ -9,6 +9,7 @@ import dotenv
 import pytest
 
 from lab.lab_clients import api, ssh, version
+from pvelab import network
 from pvelab.catalogue import UnknownChoice
 from pvelab.lab import Lab, NotSettled
 from pvelab.spec import LabSpec, nodes_called
@@ -149,3 +150,24 @@ def test_an_unknown_seed_is_refused_and_nothing_is_left_running(lab: Lab) -> Non
     with pytest.raises(UnknownChoice):
         other.start("nonsense")
     assert not other.folder.exists()
+
+
+def test_a_lab_that_finds_no_network_says_so_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_LAST_OCTET", 0)
+    lab = Lab()
+    with pytest.raises(network.NoNetworkFree):
+        lab.start()
+    assert not lab.folder.exists()
+
+
+def test_the_release_of_proxmox_and_the_datastore_of_k3s_can_be_chosen() -> None:
+    with Lab(LabSpec(pve_version="8.4", datastore="sqlite")) as lab:
+        assert version(lab).json()["data"]["release"] == "8.4"
+        assert lab.snapshot()["k3s"][0]["members"] == {}
+
+
+def test_guests_are_neighbours_of_the_nodes_and_forgotten_when_they_are_off(lab: Lab) -> None:
+    lab.reset("stopped")
+    heard = ssh(lab, f"root@{lab.network.node(1)}", "ip neigh").stdout
+    macs = [vm["config"]["net0"].split(",")[0].split("=")[1].lower() for vm in lab.snapshot()["vms"].values()]
+    assert [mac in heard for mac in macs] == [True, True, False]
