@@ -28,9 +28,27 @@ COUNTS = {
 """How many numbered options of each kind there are: scsi0 to scsi30."""
 
 _USERID = {"type": "string", "maxLength": 64}
+_OPTIONAL_TEXT = {"type": "string", "optional": 1}
+_OPTIONAL_FLAG = {"type": "boolean", "optional": 1}
 BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
     "/": {"GET": {}},
-    "/access/users": {"GET": {"parameters": {"properties": {"enabled": {"type": "boolean", "optional": 1}}}}},
+    "/access/acl": {
+        "GET": {},
+        "PUT": {
+            "parameters": {
+                "properties": {
+                    "path": {"type": "string"},
+                    "roles": {"type": "string"},
+                    "users": _OPTIONAL_TEXT,
+                    "tokens": _OPTIONAL_TEXT,
+                    "propagate": _OPTIONAL_FLAG,
+                    "delete": _OPTIONAL_FLAG,
+                }
+            }
+        },
+    },
+    "/cluster/replication": {"GET": {}},
+    "/access/users": {"GET": {"parameters": {"properties": {"enabled": _OPTIONAL_FLAG}}}},
     "/access/users/{userid}/token": {"GET": {"parameters": {"properties": {"userid": _USERID}}}},
     "/access/password": {
         "PUT": {"parameters": {"properties": {"userid": _USERID, "password": {"type": "string", "minLength": 5}}}}

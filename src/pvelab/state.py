@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pvelab.clock import LabClock
     from pvelab.machine import Account, Command, GuestSide
     from pvelab.shell.contents import Content
+    from pvelab.shell.entries import Folder
     from pvelab.shell.files import FileSystem
 
 MIB = 1024**2
@@ -159,6 +160,7 @@ class Vm:
     pid: int = 0
     started_at: float = 0.0
     cloudinit_seed: dict[str, str] = field(default_factory=dict)
+    firewall_rules: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def is_running(self) -> bool:
@@ -298,6 +300,8 @@ class World:
     tickets: dict[str, str] = field(default_factory=dict)
     ha: dict[str, dict[str, str]] = field(default_factory=dict)
     backup_jobs: dict[str, dict[str, str]] = field(default_factory=dict)
+    replications: dict[str, dict[str, str]] = field(default_factory=dict)
+    shares: dict[str, Folder] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
 
     @property

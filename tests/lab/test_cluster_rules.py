@@ -350,3 +350,42 @@ def test_parameters_are_judged_by_their_formats(stage: Stage) -> None:
     assert errors["name"] == "invalid format - value does not look like a valid DNS name\n"
     assert errors["cpu"] == "invalid format - Built-in cputype 'nosuch' is not defined (missing 'custom-' prefix?)\n"
     assert errors.keys() == wrong.keys()
+
+
+def test_shared_storage_holds_the_same_files_for_every_node(stage: Stage) -> None:
+    upload = {"filename": "a.iso", "data": "iso"}
+    path = "/nodes/pve1/storage/share/upload"
+    reply = stage.ask("POST", path, params={"content": "iso", "filename": "@a.iso"}, upload=upload)
+    assert stage.wait_for(reply.json["data"]).exitstatus == "OK"
+    create(stage, scsi0="share:1,format=qcow2")
+    seen = [stage.ask("GET", f"/nodes/{node}/storage/share/content").json["data"] for node in ("pve1", "pve2")]
+    assert seen[0] == seen[1]
+    assert {item["volid"] for item in seen[0]} == {"share:iso/a.iso", "share:100/vm-100-disk-0.qcow2"}
+
+
+def test_snapshot_is_listed_until_it_is_removed(stage: Stage) -> None:
+    create(stage, scsi0="local-lvm:1")
+    base = "/nodes/pve1/qemu/100/snapshot"
+    stage.as_root("POST", base, {"snapname": "before"})
+    assert [item["name"] for item in stage.ask("GET", base).json["data"]] == ["before", "current"]
+    assert config(stage)["parent"] == "before"
+    stage.as_root("DELETE", f"{base}/before", {})
+    assert [item["name"] for item in stage.ask("GET", base).json["data"]] == ["current"]
+    assert "parent" not in config(stage)
+
+
+def test_raw_disk_in_a_folder_takes_no_snapshot(stage: Stage) -> None:
+    create(stage, scsi0="local:1")
+    upid = stage.ask("POST", "/nodes/pve1/qemu/100/snapshot", params={"snapname": "before"}).json["data"]
+    assert stage.wait_for(upid).exitstatus == "snapshot feature is not available"
+
+
+def test_acls_are_listed_changed_and_obeyed(stage: Stage) -> None:
+    change = {"path": "/nodes", "roles": "PVEAuditor", "users": "svc@pve", "tokens": "svc@pve!test"}
+    assert stage.ask("GET", "/nodes/pve1/status", "svc-token").status == 403
+    assert stage.ask("PUT", "/access/acl", params=change).status == 200
+    assert stage.ask("GET", "/nodes/pve1/status", "svc-token").status == 200
+    paths = {(item["path"], item["ugid"]) for item in stage.ask("GET", "/access/acl").json["data"]}
+    assert ("/nodes", "svc@pve!test") in paths
+    assert stage.ask("PUT", "/access/acl", params={**change, "delete": "1"}).status == 200
+    assert stage.ask("GET", "/nodes/pve1/status", "svc-token").status == 403

@@ -294,7 +294,9 @@ def _free_port() -> int:
 
 
 def _server_context(folder: Path) -> ssl.SSLContext:
-    issued = certs.node_certificate(certs.cluster_authority(), "pve1", "test", ADDRESS)
+    authority = certs.cluster_authority()
+    issued = certs.node_certificate(authority, "pve1", "test", ADDRESS)
+    (folder / "throwaway-ca.pem").write_bytes(authority.certificate_pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*issued.write(folder, "throwaway"))
     return context

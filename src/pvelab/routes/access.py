@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pvelab.answers import ApiError, Who
+from pvelab.formats import split_list
 from pvelab.routes.call import Call, route
 from pvelab.rules import permissions
 
@@ -66,6 +67,33 @@ def list_permissions(call: Call) -> dict[str, dict[str, int]]:
         path = call.params["path"]
         return {path: permissions.as_flags(permissions.privileges(call.world, who, path))}
     return permissions.all_privileges(call.world, who)
+
+
+@route("GET", "/access/acl")
+def list_acls(call: Call) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": acl.path,
+            "propagate": int(acl.propagates),
+            "roleid": acl.role,
+            "type": "token" if "!" in acl.identity else "user",
+            "ugid": acl.identity,
+        }
+        for acl in sorted(call.world.acls, key=lambda acl: (acl.path, acl.identity, acl.role))
+        if call.may("/access", "Sys.Audit", "Permissions.Modify") or call.may(acl.path, "Permissions.Modify")
+    ]
+
+
+@route("PUT", "/access/acl")
+def update_acl(call: Call) -> None:
+    path = call.params["path"]
+    permissions.require(call.world, call.who, path, "Permissions.Modify")
+    change = permissions.revoke if call.flag("delete") else permissions.grant
+    identities = [name for key in ("users", "tokens") for name in split_list(call.params.get(key, ""))]
+    for role in split_list(call.params["roles"]):
+        if role not in permissions.ROLES:
+            raise ApiError(500, f"role '{role}' does not exist")
+        change(call.world, path, identities, role)
 
 
 @route("GET", "/access/users")

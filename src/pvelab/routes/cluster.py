@@ -90,6 +90,15 @@ def remove_ha(call: Call) -> None:
         raise refused(f"cannot delete service '{sid}', not HA managed!")
 
 
+@route("GET", "/cluster/replication")
+def list_replications(call: Call) -> list[dict[str, Any]]:
+    return [
+        {"id": name, "type": "local", **job}
+        for name, job in call.world.replications.items()
+        if call.may(f"/vms/{job['guest']}", "VM.Audit")
+    ]
+
+
 @route("GET", "/cluster/backup")
 def list_backup_jobs(call: Call) -> list[dict[str, Any]]:
     return [{"id": name, "type": "vzdump", **job} for name, job in call.world.backup_jobs.items()]

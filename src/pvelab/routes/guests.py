@@ -6,7 +6,7 @@ from typing import Any
 
 from pvelab.answers import Answer, ApiError, refused
 from pvelab.routes.call import Call, route
-from pvelab.rules import cloudinit, configs, creation, power, removal, reshaping, status, updates
+from pvelab.rules import cloudinit, configs, creation, power, removal, reshaping, snapshots, status, updates
 from pvelab.rules.configs import CLOUDINIT_OPTIONS
 
 QEMU = "/nodes/{node}/qemu"
@@ -47,7 +47,7 @@ async def destroy(call: Call) -> str:
 def read_config(call: Call) -> dict[str, Any]:
     vm = configs.find(call.world, call.vmid, call.node)
     if "snapshot" in call.params:
-        raise refused(f"snapshot '{call.params['snapshot']}' does not exist")
+        return snapshots.config(call.world, vm, call.params["snapshot"])
     shown = configs.shown(call.world, vm, current=call.flag("current"))
     return {**shown, "cipassword": MASKED} if "cipassword" in shown else shown
 
@@ -121,13 +121,30 @@ def dump_cloudinit(call: Call) -> str:
 
 @route("GET", f"{VM}/snapshot")
 def list_snapshots(call: Call) -> list[dict[str, Any]]:
+    return snapshots.listed(configs.find(call.world, call.vmid, call.node))
+
+
+@route("POST", f"{VM}/snapshot")
+async def take_snapshot(call: Call) -> str:
+    return await snapshots.take(call.world, call.node, call.params, call.who)
+
+
+@route("DELETE", f"{VM}/snapshot/{{snapname}}")
+async def remove_snapshot(call: Call) -> str:
+    return await snapshots.remove(call.world, call.node, call.params, call.who)
+
+
+@route("GET", f"{VM}/firewall/rules")
+def list_firewall_rules(call: Call) -> list[dict[str, Any]]:
     vm = configs.find(call.world, call.vmid, call.node)
-    current = {"name": "current", "description": "You are here!", "digest": configs.digest(vm)}
-    found = [
-        {"name": one.name, "description": one.description, "snaptime": int(one.created_at), "vmstate": 0}
-        for one in vm.snapshots.values()
-    ]
-    return [*found, {**current, "running": int(vm.is_running)}]
+    return [{"pos": position, **rule} for position, rule in enumerate(vm.firewall_rules)]
+
+
+@route("POST", f"{VM}/firewall/rules")
+def add_firewall_rule(call: Call) -> None:
+    vm = configs.find(call.world, call.vmid, call.node)
+    rule = {name: value for name, value in call.params.items() if name not in ("digest", "node", "pos", "vmid")}
+    vm.firewall_rules.insert(0, rule)
 
 
 @route("GET", f"{VM}/status")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pvelab.answers import refused
+from pvelab.shell.entries import Folder
+from pvelab.shell.files import Mounted
 from pvelab.state import Capacity, Node, Storage, World
 
 CONFIG = "/storage.cfg"
@@ -51,7 +54,7 @@ def from_options(name: str, kind: str, options: dict[str, str]) -> Storage:
     return Storage(
         name=name,
         type=kind,
-        path=options.get("path", ""),
+        path=options.get("path", f"/mnt/pve/{name}" if kind in SHARED_TYPES else ""),
         content=tuple(filter(None, options.get("content", "images,rootdir").split(","))),
         nodes=frozenset(filter(None, options.get("nodes", "").split(","))),
         is_disabled=options.get("disable", "0") != "0",
@@ -80,6 +83,7 @@ def usable(world: World, name: str, node: Node) -> Storage:
         raise refused(f"storage '{name}' is disabled")
     if not is_on(storage, node):
         raise refused(f"storage '{name}' is not available on node '{node.hostname}'")
+    _mount_share(world, storage, node)
     return storage
 
 
@@ -101,6 +105,7 @@ def key(storage: Storage, node: Node) -> tuple[str, str]:
 def room(world: World, storage: Storage, node: Node) -> Room:
     """How full it is on that node."""
     if in_folder(storage):
+        _mount_share(world, storage, node)
         usage = node.files.usage(storage.path)
         return Room(usage.total_bytes, usage.used_bytes)
     capacity = world.capacities.setdefault(key(storage, node), Capacity())
@@ -112,6 +117,23 @@ def room(world: World, storage: Storage, node: Node) -> Room:
 def is_thick(storage: Storage) -> bool:
     """Does a new volume take its whole size at once?"""
     return storage.type == "lvm" or (storage.type == "zfspool" and storage.options.get("sparse", "0") == "0")
+
+
+def _mount_share(world: World, storage: Storage, node: Node) -> None:
+    """Every node sees the same files of a shared storage, on a file system of its own."""
+    if not (storage.is_shared and in_folder(storage)):
+        return
+    if storage.name not in world.shares:
+        world.shares[storage.name] = Folder("root", 0o755, world.clock.now())
+    share = world.shares[storage.name]
+    if any(one.point == storage.path for one in node.files.mounted):
+        return
+    node.files.make_folder(storage.path, parents=True)
+    above = node.files.entry(posixpath.dirname(storage.path))
+    if isinstance(above, Folder):
+        above.children[posixpath.basename(storage.path)] = share
+    device = f"{storage.options.get('server', '')}:{storage.options.get('export', '')}"
+    node.files.mounted.append(Mounted(device, storage.type, storage.path, Capacity().total_bytes))
 
 
 def _option(line: str) -> tuple[str, str]:
