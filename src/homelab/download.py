@@ -71,14 +71,15 @@ def fetch(
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            size, found = _save(source, part, on_progress)
-            if sha256 is not None and found != sha256.lower():
-                raise source.failed(f"its sha256 is {found}, wanted {sha256}")
-            part.replace(target)
+            try:
+                size, found = _save(source, part, on_progress)
+                if sha256 is not None and found != sha256.lower():
+                    raise source.failed(f"its sha256 is {found}, wanted {sha256}")
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
         except OSError as error:
             raise NotFetched(f"file {target}", error.strerror or str(error), "free space there, or allow it") from error
-        finally:
-            part.unlink(missing_ok=True)
         return size
 
     return _again(once, clock)
@@ -162,7 +163,7 @@ def _opened(source: Source) -> Iterator[Response]:
 
 
 def _chunks(source: Source, response: Response) -> Iterator[bytes]:
-    """The body piece by piece; raises when it is a web page, or ends before its announced length."""
+    """The body piece by piece; raises when it is a web page, or (urllib3 sees to that) not as long as announced."""
     import requests
 
     done = 0
@@ -174,9 +175,6 @@ def _chunks(source: Source, response: Response) -> Iterator[bytes]:
             yield chunk
     except requests.RequestException as error:
         raise source.interrupted(f"cut off after {done} bytes: {_short(error)}") from error
-    total = _length(response)
-    if total and done != total:
-        raise source.interrupted(f"cut off after {done} of {total} bytes")
 
 
 def _length(response: Response) -> int:

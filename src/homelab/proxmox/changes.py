@@ -75,7 +75,7 @@ class Changes(Reads):
                 what=str(change),
             )
         except TimedOut as error:
-            why = f"Proxmox reported it as done, but it is not: {error.why}"
+            why = "Proxmox reported it as done, but reading it back shows otherwise"
             raise TaskFailed(
                 str(change), why, f"qm config {change.vmid} and qm status {change.vmid} show it"
             ) from error

@@ -1,0 +1,354 @@
+"""Writing to Proxmox: sent once, verified, and decided by looking where the answer was lost."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homelab.errors import Misunderstood, NotThere, Refused, TaskFailed, TimedOut, Undecided, Unreachable
+from homelab.proxmox import sizes
+from homelab.proxmox.client import Proxmox
+from homelab.proxmox.transport import Link, Upload
+from homelab.settings import Secret, Via
+from homelab.shell import Result
+from support.clock import SteppingClock
+from support.fake_shell import done
+from support.fake_transport import Answers, FakeTransport, Turns
+
+VM = "/nodes/pve1/qemu/100"
+CONFIG = f"GET {VM}/config"
+STATUS = f"GET {VM}/status/current"
+TASKS = "GET /nodes/pve1/tasks"
+CONTENT = "GET /nodes/pve1/storage/local/content"
+UPID = "UPID:pve1:00000001:00000002:00000003:qmcreate:100:root@pam!home:"
+TASK_OK = {f"GET /nodes/pve1/tasks/{UPID}/status": {"status": "stopped", "exitstatus": "OK"}}
+LOST = Undecided("POST", "the connection was cut off", "look")
+GONE = NotThere("GET", "Configuration file does not exist", status=500)
+MADE = {"name": "vm", "scsi0": "local:100/d.raw,size=3584M", "digest": "d"}
+PARAMS = {"vmid": "100", "name": "vm", "scsi0": "local:0,discard=on"}
+RUNNING = {"status": "running", "qmpstatus": "running", "uptime": 50}
+STOPPED = {"status": "stopped", "qmpstatus": "stopped"}
+ACTIVE = {"upid": UPID, "type": "qmstart", "id": "100", "user": "root@pam", "starttime": 1}
+
+
+def proxmox(answers: Answers) -> tuple[Proxmox, FakeTransport]:
+    wire = FakeTransport(answers)
+    return Proxmox({"pve1": Link("pve1", wire, wire, Via.API, lambda *_: None)}, SteppingClock()), wire
+
+
+def writes(wire: FakeTransport) -> list[str]:
+    return [key for key, _ in wire.calls if not key.startswith("GET")]
+
+
+# --- create ----------------------------------------------------------------------------------------------------------
+
+
+def test_created_vm_comes_back_as_its_config() -> None:
+    pve, wire = proxmox({"POST /nodes/pve1/qemu": UPID, CONFIG: MADE, **TASK_OK})
+    assert pve.create_vm("pve1", PARAMS).digest == "d"
+    assert wire.calls[0] == ("POST /nodes/pve1/qemu", PARAMS)
+
+
+def test_image_path_is_imported_by_root() -> None:
+    pve, wire = proxmox({"POST /nodes/pve1/qemu": None, CONFIG: MADE})
+    pve.create_vm("pve1", PARAMS, import_path="/var/lib/vz/x.img")
+    assert wire.calls[0][1]["scsi0"] == "local:0,discard=on,import-from=/var/lib/vz/x.img"
+
+
+def test_taken_vmid_stays_refused_while_other_failures_are_failed_tasks() -> None:
+    taken = Refused("POST", "unable to create VM 100 - VM 100 already exists on node 'pve1'", status=500)
+    with pytest.raises(Refused):
+        proxmox({"POST /nodes/pve1/qemu": taken})[0].create_vm("pve1", PARAMS)
+    for_lack = Refused("POST", "storage 'x' does not exist", "choose", status=500)
+    with pytest.raises(TaskFailed, match="storage 'x'") as failed:
+        proxmox({"POST /nodes/pve1/qemu": for_lack})[0].create_vm("pve1", PARAMS)
+    assert failed.value.cure == "choose"
+    bad = Refused("POST", "Parameter verification failed.", status=400)
+    with pytest.raises(Refused):
+        proxmox({"POST /nodes/pve1/qemu": bad})[0].create_vm("pve1", PARAMS)
+
+
+@pytest.mark.parametrize("shown", [{"name": "vm"}, {**MADE, "lock": "create"}, {**MADE, "name": "other"}])
+def test_vm_that_is_not_as_it_was_to_be_made_is_a_failure(shown: dict[str, str]) -> None:
+    pve, _ = proxmox({"POST /nodes/pve1/qemu": None, CONFIG: shown})
+    with pytest.raises(TaskFailed, match="reading it back shows otherwise"):
+        pve.create_vm("pve1", PARAMS)
+
+
+def test_create_whose_answer_was_lost_is_decided_by_looking_once_its_task_is_over() -> None:
+    pve, wire = proxmox({"POST /nodes/pve1/qemu": LOST, TASKS: Turns([ACTIVE], [ACTIVE], []), CONFIG: MADE})
+    assert pve.create_vm("pve1", PARAMS).name == "vm"
+    assert writes(wire) == ["POST /nodes/pve1/qemu"]
+
+
+@pytest.mark.parametrize("config", [GONE, {"name": "other"}])
+def test_create_that_looking_does_not_show_stays_undecided(config: Any) -> None:
+    pve, wire = proxmox({"POST /nodes/pve1/qemu": LOST, TASKS: [], CONFIG: config})
+    with pytest.raises(Undecided, match="cut off"):
+        pve.create_vm("pve1", PARAMS)
+    assert writes(wire) == ["POST /nodes/pve1/qemu"]
+
+
+def test_doubt_stays_when_nobody_can_look() -> None:
+    pve, _ = proxmox({"POST /nodes/pve1/qemu": LOST, TASKS: Unreachable("GET", "down")})
+    with pytest.raises(Undecided):
+        pve.create_vm("pve1", PARAMS)
+
+
+def test_answer_that_cannot_be_read_is_a_doubt_too() -> None:
+    pve, _ = proxmox({"POST /nodes/pve1/qemu": Misunderstood("POST", "html"), TASKS: [], CONFIG: MADE})
+    assert pve.create_vm("pve1", PARAMS).name == "vm"
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_sent_with_deletions_and_digest_and_seen_afterwards() -> None:
+    after = {"tags": "b;a", "description": "x\n", "net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0", "sshkeys": "k%0A"}
+    pve, wire = proxmox({f"PUT {VM}/config": None, CONFIG: after})
+    values = {"tags": "a;b", "description": "x", "net0": "virtio,bridge=vmbr0", "sshkeys": "k"}
+    pve.set_vm("pve1", 100, values, delete=("cicustom", "lock"), digest="abc")
+    assert wire.calls[0][1] == {**values, "delete": "cicustom,lock", "digest": "abc"}
+
+
+@pytest.mark.parametrize(
+    ("values", "delete", "after"),
+    [({"onboot": "1"}, (), {"onboot": "0"}), ({}, ("cicustom",), {"cicustom": "x"}), ({"net0": "x"}, (), {})],
+)
+def test_setting_that_did_not_take_is_a_failure(
+    values: dict[str, str], delete: tuple[str, ...], after: dict[str, str]
+) -> None:
+    pve, _ = proxmox({f"PUT {VM}/config": None, CONFIG: after})
+    with pytest.raises(TaskFailed, match=r"setting (onboot|cicustom|net0) of VM 100 on pve1"):
+        pve.set_vm("pve1", 100, values, delete=delete)
+
+
+def test_refused_setting_stays_refused() -> None:
+    stale = Refused("PUT", "checksum mismatch (file change by other user?)", status=500)
+    with pytest.raises(Refused, match="checksum"):
+        proxmox({f"PUT {VM}/config": stale})[0].set_vm("pve1", 100, {"onboot": "1"}, digest="0")
+
+
+def test_password_is_set_and_shows_nowhere() -> None:
+    pve, wire = proxmox({f"PUT {VM}/config": None, CONFIG: {"cipassword": "**********"}})
+    pve.set_password("pve1", 100, Secret("canary"))
+    assert wire.calls[0][1] == {"cipassword": "canary"}
+    pve, _ = proxmox({f"PUT {VM}/config": None, CONFIG: {}})
+    with pytest.raises(TaskFailed) as failed:
+        pve.set_password("pve1", 100, Secret("canary"))
+    assert "canary" not in str(failed.value)
+
+
+# --- disks -----------------------------------------------------------------------------------------------------------
+
+
+def disk(size: str) -> dict[str, str]:
+    return {"scsi0": f"local:100/d.raw,size={size}"}
+
+
+def test_disk_is_grown_and_seen_to_be_large() -> None:
+    pve, wire = proxmox({f"PUT {VM}/resize": UPID, CONFIG: Turns(disk("3584M"), disk("20G")), **TASK_OK})
+    pve.resize_disk("pve1", 100, "scsi0", 20 << 30)
+    assert wire.calls[1] == (f"PUT {VM}/resize", {"disk": "scsi0", "size": "20G"})
+
+
+def test_disk_that_is_large_enough_is_left_alone() -> None:
+    pve, wire = proxmox({CONFIG: disk("32G")})
+    pve.resize_disk("pve1", 100, "scsi0", 20 << 30)
+    assert writes(wire) == []
+
+
+def test_growing_that_failed_silently_is_a_failure() -> None:
+    pve, _ = proxmox({f"PUT {VM}/resize": None, CONFIG: disk("3584M")})
+    with pytest.raises(TaskFailed, match="growing scsi0"):
+        pve.resize_disk("pve1", 100, "scsi0", 20 << 30)
+    refused = Refused("PUT", "disk 'scsi5' does not exist", status=500)
+    pve, _ = proxmox({f"PUT {VM}/resize": refused, CONFIG: disk("3584M")})
+    with pytest.raises(TaskFailed, match="scsi5"):
+        pve.resize_disk("pve1", 100, "scsi5", 20 << 30)
+
+
+@pytest.mark.parametrize(("text", "size"), [("512", 512), ("4K", 4096), ("1.5G", 3 << 29), ("2T", 2 << 40)])
+def test_sizes_as_proxmox_writes_them(text: str, size: int) -> None:
+    assert sizes.parse(text) == size
+    assert sizes.parse(sizes.show(size)) == size
+    with pytest.raises(Misunderstood):
+        sizes.parse("big")
+
+
+# --- power -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after"),
+    [
+        ("start", STOPPED, RUNNING),
+        ("stop", RUNNING, STOPPED),
+        ("shutdown", RUNNING, STOPPED),
+        ("resume", {**RUNNING, "qmpstatus": "paused"}, RUNNING),
+        ("reboot", RUNNING, {**RUNNING, "uptime": 1}),
+    ],
+)
+def test_power_action_is_over_when_the_status_shows_it(action: str, before: Any, after: Any) -> None:
+    pve, wire = proxmox({f"POST {VM}/status/{action}": UPID, STATUS: Turns(before, before, after), **TASK_OK})
+    status = getattr(pve, f"{action}_vm")("pve1", 100, timeout_s=60)
+    assert status.status == after["status"]
+    sent = next(params for key, params in wire.calls if key.startswith("POST"))
+    assert sent == ({"timeout": 60} if action in ("shutdown", "reboot") else {})
+
+
+def test_action_that_never_shows_is_a_failure() -> None:
+    pve, _ = proxmox({f"POST {VM}/status/start": None, STATUS: STOPPED})
+    with pytest.raises(TaskFailed, match="start of VM 100 on pve1"):
+        pve.start_vm("pve1", 100)
+
+
+@pytest.mark.parametrize(
+    "answer", [Refused("POST", "VM 100 already running", status=500), TaskFailed("start", "running")]
+)
+def test_vm_that_is_so_already_is_as_wanted(answer: Exception) -> None:
+    pve, _ = proxmox({f"POST {VM}/status/start": answer, STATUS: RUNNING})
+    assert pve.start_vm("pve1", 100).status == "running"
+
+
+def test_start_that_failed_says_why_on_both_wires() -> None:
+    for refused in (Refused("POST", "bridge 'vmbr9' does not exist", status=500), TaskFailed("POST", "bridge 'vmbr9'")):
+        pve, _ = proxmox({f"POST {VM}/status/start": refused, STATUS: STOPPED})
+        with pytest.raises(TaskFailed, match="bridge 'vmbr9'"):
+            pve.start_vm("pve1", 100)
+
+
+def test_start_whose_answer_was_lost_counts_when_the_vm_runs() -> None:
+    pve, wire = proxmox({f"POST {VM}/status/start": LOST, TASKS: [], STATUS: RUNNING})
+    assert pve.start_vm("pve1", 100).status == "running"
+    pve, wire = proxmox({f"POST {VM}/status/start": LOST, TASKS: [], STATUS: STOPPED})
+    with pytest.raises(Undecided):
+        pve.start_vm("pve1", 100)
+    assert len(writes(wire)) == 1
+
+
+# --- delete ----------------------------------------------------------------------------------------------------------
+
+
+def test_delete_keeps_jobs_and_other_disks_and_waits_until_the_config_is_gone() -> None:
+    pve, wire = proxmox({f"DELETE {VM}": UPID, CONFIG: Turns(MADE, MADE, GONE), **TASK_OK})
+    pve.delete_vm("pve1", 100)
+    assert wire.calls[0][1] == {"purge": 0, "destroy-unreferenced-disks": 0}
+
+
+def test_delete_of_a_vm_that_is_gone_is_as_wanted() -> None:
+    proxmox({f"DELETE {VM}": GONE})[0].delete_vm("pve1", 100)
+
+
+def test_vm_that_stays_after_its_delete_is_a_time_out() -> None:
+    pve, _ = proxmox({f"DELETE {VM}": None, CONFIG: MADE})
+    with pytest.raises(TimedOut, match="removal of VM 100"):
+        pve.delete_vm("pve1", 100)
+
+
+def test_delete_whose_answer_was_lost_is_decided_by_looking() -> None:
+    pve, _ = proxmox({f"DELETE {VM}": LOST, TASKS: [], CONFIG: GONE})
+    pve.delete_vm("pve1", 100)
+    pve, wire = proxmox({f"DELETE {VM}": LOST, TASKS: [], CONFIG: MADE})
+    with pytest.raises(Undecided):
+        pve.delete_vm("pve1", 100)
+    assert len(writes(wire)) == 1
+
+
+def test_trouble_with_reading_is_never_taken_for_gone() -> None:
+    pve, _ = proxmox({f"DELETE {VM}": None, CONFIG: Misunderstood("GET", "html")})
+    with pytest.raises(Misunderstood):
+        pve.delete_vm("pve1", 100)
+
+
+def test_unlock_is_done_by_root_and_seen() -> None:
+    pve, wire = proxmox({CONFIG: {"name": "vm"}})
+    pve.unlock_vm("pve1", 100)
+    assert wire.commands == ["qm unlock 100"]
+    pve, _ = proxmox({CONFIG: {"lock": "create"}})
+    with pytest.raises(TaskFailed, match="unlocking"):
+        pve.unlock_vm("pve1", 100)
+
+
+# --- storages --------------------------------------------------------------------------------------------------------
+
+VOLUME = "local:import/x.qcow2"
+LISTED = [{"volid": VOLUME, "content": "import", "size": 5}]
+
+
+def upload(tmp_path: Path) -> Upload:
+    source = tmp_path / "x"
+    source.write_bytes(b"12345")
+    return Upload(source, "pve1", "local", "import", "x.qcow2", hashlib.sha256(b"12345").hexdigest())
+
+
+def test_upload_is_seen_in_the_storage(tmp_path: Path) -> None:
+    assert proxmox({CONTENT: LISTED})[0].upload(upload(tmp_path)) == VOLUME
+    with pytest.raises(TaskFailed, match="it has 4 bytes, not 5"):
+        proxmox({CONTENT: [{**LISTED[0], "size": 4}]})[0].upload(upload(tmp_path))
+
+
+def test_upload_whose_answer_was_lost_is_decided_by_size(tmp_path: Path) -> None:
+    assert proxmox({"put_file": LOST, CONTENT: LISTED})[0].upload(upload(tmp_path)) == VOLUME
+    with pytest.raises(Undecided):
+        proxmox({"put_file": LOST, CONTENT: []})[0].upload(upload(tmp_path))
+
+
+def fetch(pve: Proxmox) -> str:
+    return pve.download_url("pve1", "local", "http://x/y", "x.qcow2", content="import", sha256="00")
+
+
+def test_download_by_the_node_is_checked_and_seen() -> None:
+    post = "POST /nodes/pve1/storage/local/download-url"
+    pve, wire = proxmox({post: UPID, CONTENT: LISTED, **TASK_OK})
+    assert fetch(pve) == VOLUME
+    assert (wire.calls[0][1]["checksum"], wire.calls[0][1]["checksum-algorithm"]) == ("00", "sha256")
+    assert fetch(proxmox({post: LOST, CONTENT: LISTED})[0]) == VOLUME
+    with pytest.raises(Undecided):
+        fetch(proxmox({post: LOST, CONTENT: []})[0])
+    with pytest.raises(TaskFailed, match="is not there"):
+        fetch(proxmox({post: None, CONTENT: []})[0])
+
+
+def test_volume_is_removed_and_seen_to_be_gone() -> None:
+    delete = f"DELETE /nodes/pve1/storage/local/content/{VOLUME}"
+    proxmox({delete: UPID, CONTENT: [], **TASK_OK})[0].delete_volume("pve1", VOLUME)
+    proxmox({delete: LOST, CONTENT: []})[0].delete_volume("pve1", VOLUME)
+    with pytest.raises(Undecided):
+        proxmox({delete: LOST, CONTENT: LISTED})[0].delete_volume("pve1", VOLUME)
+    with pytest.raises(TaskFailed, match="still there"):
+        proxmox({delete: None, CONTENT: LISTED})[0].delete_volume("pve1", VOLUME)
+
+
+def test_snippet_comes_and_goes_by_root() -> None:
+    pve, wire = proxmox({})
+    assert pve.put_snippet("pve1", "local", "v.yaml", "#cloud-config\n") == "local:snippets/v.yaml"
+    pve.remove_snippet("pve1", "local:snippets/v.yaml")
+    path = "/store/local:snippets/v.yaml"
+    assert wire.commands == [f"write {path} #cloud-config\n", f"rm -f {path}"]
+
+
+def test_path_and_checksum_are_asked_of_root() -> None:
+    pve, wire = proxmox({})
+    wire.respond = lambda _: done("00ff  /x\n")
+    assert pve.image_path("pve1", VOLUME) == f"/store/{VOLUME}"
+    assert pve.file_sha256("pve1", "/x") == "00ff"
+
+
+def test_virtual_size_comes_from_proxmox_or_from_the_header() -> None:
+    pve, wire = proxmox({f"GET /nodes/pve1/storage/local/content/{VOLUME}": {"size": 99, "used": 5}})
+    assert pve.disk_virtual_size("pve1", VOLUME) == 99
+    header = b"QFI\xfb" + bytes(20) + (7 << 30).to_bytes(8, "big")
+    wire.respond = lambda _: done_raw(header)
+    assert pve.disk_virtual_size("pve1", "/x.img") == 7 << 30
+    assert pve.disk_virtual_size("pve1", "local:iso/x.img") == 7 << 30
+    assert wire.commands[-1] == "head -c 32 /store/local:iso/x.img"
+    wire.respond = lambda line: done_raw(b"raw") if line.startswith("head") else done("1234\n")
+    assert pve.disk_virtual_size("pve1", "/x.raw") == 1234
+
+
+def done_raw(data: bytes) -> Result:
+    return Result(0, "", "", data)
