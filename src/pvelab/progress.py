@@ -58,6 +58,16 @@ async def wait(world: World, upid: str) -> Task:
     return task
 
 
+async def until_free(world: World, vmid: int) -> None:
+    """Wait until no task holds a VM's configuration. Raises ApiError after 10 s."""
+    waited_s = 0.0
+    while vmid in world.held:
+        if waited_s >= LOCK_TIMEOUT_S:
+            raise ApiError(500, _not_free(vmid))
+        await world.clock.sleep(POLL_S)
+        waited_s += POLL_S
+
+
 def interrupt(task: Task) -> None:
     """Stop a running task; it ends at its next step."""
     task.interrupted = task.is_running
@@ -67,6 +77,10 @@ def upid_fields(upid: str) -> dict[str, str] | None:
     """The parts of a UPID, or None if it is not one."""
     match = UPID.fullmatch(upid)
     return match.groupdict() if match else None
+
+
+def _not_free(vmid: int) -> str:
+    return f"can't lock file '/var/lock/qemu-server/lock-{vmid}.conf' - got timeout"
 
 
 def _new_task(world: World, job: Job) -> Task:
@@ -103,7 +117,7 @@ class _Run:
     async def start(self) -> None:
         """Begin as soon as nobody else holds the VM's lock."""
         if self.vmid in self.world.held and self.waited_s >= LOCK_TIMEOUT_S:
-            self._finish(f"can't lock file '/var/lock/qemu-server/lock-{self.vmid}.conf' - got timeout")
+            self._finish(_not_free(self.vmid))
         elif self.vmid in self.world.held:
             self.waited_s += POLL_S
             self.world.clock.after(POLL_S, self.start)

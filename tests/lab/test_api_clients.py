@@ -12,7 +12,7 @@ from proxmoxer import ProxmoxAPI, ResourceException
 
 from replay.stage import ADDRESS, SECRETS, Stage
 
-UPLOAD_BYTES = 24 << 20
+UPLOAD_BYTES = 4 << 20
 
 
 @pytest.fixture(scope="module")

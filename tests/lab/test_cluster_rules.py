@@ -389,3 +389,16 @@ def test_acls_are_listed_changed_and_obeyed(stage: Stage) -> None:
     assert ("/nodes", "svc@pve!test") in paths
     assert stage.ask("PUT", "/access/acl", params={**change, "delete": "1"}).status == 200
     assert stage.ask("GET", "/nodes/pve1/status", "svc-token").status == 403
+
+
+def test_change_waits_for_the_task_that_holds_the_vm(stage: Stage) -> None:
+    stage.ask("POST", "/nodes/pve1/qemu", params={"vmid": "100"})
+    assert stage.ask("PUT", "/nodes/pve1/qemu/100/config", params={"name": "late"}).status == 200
+    assert config(stage)["name"] == "late"
+
+
+def test_change_gives_up_on_a_vm_that_is_held_too_long(stage: Stage) -> None:
+    create(stage, start="1")
+    stage.ask("POST", "/nodes/pve1/qemu/100/status/shutdown", params={"timeout": "60"})
+    reply = stage.ask("PUT", "/nodes/pve1/qemu/100/config", params={"name": "late"})
+    assert reply.reason == "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout"

@@ -37,7 +37,8 @@ class Change:
 
 
 async def update(world: World, node: Node, params: Mapping[str, str], who: Who) -> Log:
-    """PUT config: carried out before the answer. Returns what was printed. Raises ApiError."""
+    """PUT config: carried out before the answer, once no task holds the VM. Returns the output. Raises ApiError."""
+    await progress.until_free(world, int(params["vmid"]))
     change = _check(world, node, params, who)
     log: Log = []
     try:
@@ -165,9 +166,10 @@ def _delete(world: World, node: Node, change: Change, option: str, problems: dic
     vm.pending.pop(option, None)
     if option not in vm.config:
         return
-    if (drives.is_drive(option) or UNUSED.fullmatch(option)) and vm.config.get("protection") == "1":
-        raise refused(f"can't remove drive '{option}' - protection mode enabled" if drives.is_drive(option) else
-                      f"can't remove unused disk '{option}' - protection mode enabled")  # fmt: skip
+    is_disk = drives.is_drive(option) or UNUSED.fullmatch(option)
+    if is_disk and vm.config.get("protection") == "1":
+        kind = "drive" if drives.is_drive(option) else "unused disk"
+        raise refused(f"can't remove {kind} '{option}' - protection mode enabled")
     if not vm.is_running or option in APPLIED_AT_ONCE or UNUSED.fullmatch(option):
         applying.remove_option(world, node, vm, option, change.is_forced, [])
         return
