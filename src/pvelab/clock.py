@@ -9,9 +9,12 @@ import itertools
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Protocol
 
 Callback = Callable[[], Awaitable[None] | None]
+in_background: ContextVar[bool] = ContextVar("in_background", default=False)
+"""Set in a task that nobody waits for: its sleeping does not move time, it ends when time has passed."""
 
 
 class SharedClock(Protocol):
@@ -42,6 +45,8 @@ class LabClock:
         self._running: set[asyncio.Task[None]] = set()
         self._handles: set[asyncio.TimerHandle] = set()
         self._is_in_past = False
+        self.failures: list[Exception] = []
+        """What callbacks raised; the fault is the lab's own."""
         self.behind_s = 0.0
         """How long ago the lab lives now; 0 but in the past."""
         if shared:
@@ -61,6 +66,11 @@ class LabClock:
 
     async def sleep(self, delay_s: float) -> None:
         """Wait inside a lab request or command."""
+        if in_background.get():
+            passed = asyncio.Event()
+            self.after(delay_s, passed.set)
+            await passed.wait()
+            return
         if self._is_in_past:
             self.behind_s -= delay_s
         elif self._shared:
@@ -85,7 +95,7 @@ class LabClock:
     async def run_due(self) -> None:
         """Run everything planned up to now, in order of its time."""
         while self._planned and self._planned[0][0] <= self.now():
-            await _call(heapq.heappop(self._planned)[2])
+            await self._call(heapq.heappop(self._planned)[2])
 
     def forget(self) -> None:
         """Drop everything planned or under way (the lab is being reset)."""
@@ -106,16 +116,19 @@ class LabClock:
         self._handles.add(handle)
 
     def _start(self, callback: Callback) -> None:
-        task = self._loop.create_task(_call(callback))
+        task = self._loop.create_task(self._call(callback))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _call(self, callback: Callback) -> None:
+        try:
+            result = callback()
+            if inspect.isawaitable(result):
+                await result
+        except Exception as failure:
+            self.failures.append(failure)
+            raise
 
     def _moved_elsewhere(self) -> None:
         if threading.get_ident() != self._thread and self._loop.is_running():
             asyncio.run_coroutine_threadsafe(self.run_due(), self._loop).result(timeout=30)
-
-
-async def _call(callback: Callback) -> None:
-    result = callback()
-    if inspect.isawaitable(result):
-        await result

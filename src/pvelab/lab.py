@@ -29,6 +29,10 @@ _LOOK_EVERY_S = 0.25
 """Lab seconds between two looks of wait_until."""
 
 
+class LabBroken(Exception):
+    """Something failed in the lab itself, not in what was asked of it."""
+
+
 class NotSettled(AssertionError):
     """What was waited for did not come."""
 
@@ -63,8 +67,14 @@ class Lab:
             raise
 
     def stop(self) -> None:
-        """Close every socket and end the thread; a folder of the lab's own is removed."""
-        self._run(self._site.close())
+        """Close every socket and end the thread; a folder of the lab's own is removed. Raises LabBroken."""
+        try:
+            self._run(self._site.close())
+        finally:
+            self._end()
+        self._check()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=_PATIENCE_S)
         self._loop.close()
@@ -104,8 +114,10 @@ class Lab:
     def reset(self, seed: str = "fresh", **options: object) -> None:
         """Back to a seed: faults and the request log are cleared, sockets and certificates stay where they can.
 
-        The lab has the nodes that the seed is made for, else those it was started with. Raises UnknownChoice.
+        The lab has the nodes that the seed is made for, else those it was started with. Raises UnknownChoice, and
+        LabBroken when something failed in the lab since the last reset.
         """
+        self._check()
         self._run(self._site.reset(seeds.spec_for(seed) or self._spec, seed, options))
 
     def fault(self, name: str, **options: object) -> None:
@@ -148,6 +160,12 @@ class Lab:
                 raise NotSettled(f"not so after {timeout_s:g} s of the lab's time")
             self._let_pass(_LOOK_EVERY_S)
             waited_s += _LOOK_EVERY_S
+
+    def _check(self) -> None:
+        failures = list(self._site.failures)
+        self._site.failures.clear()
+        if failures:
+            raise LabBroken(f"{failures[0]!r}, and {len(failures) - 1} more") from failures[0]
 
     def _let_pass(self, seconds: float) -> None:
         if self._clock:

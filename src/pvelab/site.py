@@ -53,6 +53,7 @@ class Site:
     setting: Setting
     log: RequestLog = field(default_factory=RequestLog)
     repairs: list[Repair] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
     image: bytes = qcow2_image(IMAGE_BYTES, _IMAGE_SEED)
     spec: LabSpec = field(init=False)
     network: Network = field(init=False)
@@ -74,6 +75,7 @@ class Site:
         self.network = claim_network()
         self._exits.callback(self.network.release)
         self.clock = LabClock(asyncio.get_running_loop(), self.setting.shared, self.setting.pace)
+        self.clock.failures = self.failures
         self.sources = Sources(self.setting.folder / "www", self.log.add)
         await self.sources.start(self.network.sources, SOURCES_PORT)
         self._exits.push_async_callback(self.sources.stop)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-PACE_TEST = 0.01
-"""Real seconds per lab second in tests: a boot of 20 s takes 0.2 s."""
+PACE_TEST = 0.008
+"""Real seconds per lab second in tests: a first boot of 25 s takes 0.2 s."""
 PACE_DEMO = 0.12
 """Real seconds per lab second when somebody watches: a whole fresh run takes 10 to 20 s."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from lab.lab_clients import api, ssh, version
 from pvelab import network
 from pvelab.catalogue import UnknownChoice
-from pvelab.lab import Lab, NotSettled
+from pvelab.lab import Lab, LabBroken, NotSettled
 from pvelab.spec import LabSpec, nodes_called
+from support.clock import SteppingClock
 
 
 def test_every_node_answers_over_https_under_its_own_certificate(lab: Lab) -> None:
@@ -171,3 +173,15 @@ def test_guests_are_neighbours_of_the_nodes_and_forgotten_when_they_are_off(lab:
     heard = ssh(lab, f"root@{lab.network.node(1)}", "ip neigh").stdout
     macs = [vm["config"]["net0"].split(",")[0].split("=")[1].lower() for vm in lab.snapshot()["vms"].values()]
     assert [mac in heard for mac in macs] == [True, True, False]
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_what_fails_inside_the_lab_is_said_at_the_next_reset(is_shared: bool) -> None:
+    with Lab(clock=SteppingClock() if is_shared else None) as lab:
+        lab.look(lambda world: world.clock.after(1.0, lambda: world.nodes.__delitem__("nobody")))
+        due = lab.look(lambda world: world.clock.now()) + (1.0 if is_shared else 0.05)
+        with contextlib.suppress(KeyError):
+            lab.wait_until(lambda world: world.clock.now() >= due)
+        with pytest.raises(LabBroken, match="KeyError"):
+            lab.reset()
+        lab.reset()
