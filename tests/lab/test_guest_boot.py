@@ -256,6 +256,30 @@ def test_cloud_init_tells_success_errors_and_recoverable_errors_apart(
     play(tmp_path, scenario)
 
 
+def test_command_that_hangs_keeps_cloud_init_running_without_moving_time(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        before = bench.clock.now()
+        machine = await bench.booted(bench.vm(vendor="#cloud-config\nruncmd: [sleep 1000]\n"))
+        assert bench.clock.now() == before + 40
+        assert await output(machine, "cloud-init status") == "status: running\n"
+
+    play(tmp_path, scenario)
+
+
+def test_program_started_by_the_agent_ends_with_the_power(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        vm = bench.vm()
+        machine = await bench.booted(vm)
+        pid = bench.guests.agent(vm, "exec", {"command": ["sh", "-c", "sleep 60; touch /root/late"]})["pid"]
+        await bench.passes(30)
+        assert bench.guests.agent(vm, "exec-status", {"pid": pid}) == {"exited": 0}
+        bench.guests.power_off(vm)
+        await bench.passes(60)
+        assert not machine.files.exists("/root/late")
+
+    play(tmp_path, scenario)
+
+
 def test_unknown_command_is_refused_by_name(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         machine = await bench.booted(bench.vm())

@@ -70,6 +70,28 @@ def test_unit_whose_program_is_missing_fails_in_a_loop(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_journal_is_shown_by_unit_lines_boot_and_time(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        vm = bench.vm()
+        await bench.booted(vm)
+        bench.guests.power_off(vm)
+        machine = await bench.booted(vm)
+        line = "journalctl --no-pager -o cat -u cron"
+        started = "Started cron.service - Regular background program processing daemon."
+        assert (await output(machine, line)).splitlines().count(started) == 2
+        assert (await output(machine, f"{line} -b -n 1")) == f"{started}\n"
+        assert await output(machine, f"{line} --since -5s") == "-- No entries --\n"
+        assert (await output(machine, f"{line} --since '10 minutes ago' --grep Started -r")).count(started) == 2
+        assert await refused(machine, f"{line} --since tomorrow") == (1, "Failed to parse timestamp: tomorrow\n")
+        assert await refused(machine, f"{line} -n many") == (1, "Failed to parse lines 'many'\n")
+        assert await refused(machine, "journalctl --frobnicate") == (
+            1,
+            "journalctl: unrecognized option '--frobnicate'\n",
+        )
+
+    play(tmp_path, scenario)
+
+
 def test_ip_hostname_and_clock_are_those_of_the_guest(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         machine = await bench.booted(bench.vm(name="k3s-vm-pve1"))
@@ -169,6 +191,9 @@ def test_kubectl_drain_names_the_pods_that_stand_in_its_way(tmp_path: Path) -> N
         said = await output(existing, "k3s kubectl drain agent --ignore-daemonsets --force")
         assert "evicting pod default/web\npod/web evicted\n" in said
         assert await output(existing, "k3s kubectl get pods -o name") == "pod/daemon\n"
+        line = "k3s kubectl get pods -A -o name --field-selector spec.nodeName"
+        assert await output(existing, f"{line}=agent") == "pod/daemon\n"
+        assert await output(existing, f"{line}!=agent") == ""
 
     play(tmp_path, scenario)
 

@@ -64,7 +64,7 @@ class Agent:
             raise AgentError(f"Failed to execute child process “{argv[0]}” (No such file or directory)")
         stdin = str(params.get("input-data", "")).encode()
         pid = next(self._pids)
-        self._running[pid] = asyncio.get_running_loop().create_task(run_argv(self.guest, "root", argv, stdin))
+        self._running[pid] = self.guest.background(run_argv(self.guest, "root", argv, stdin))
         return {"pid": pid}
 
     def status(self, params: Mapping[str, Any]) -> Any:

@@ -57,10 +57,12 @@ def finish(guest: GuestMachine, seed: Seed, *, is_new: bool) -> None:
     upgrade_s = UPGRADE_S if config.get("package_upgrade") else 0.0
     packages_s = PACKAGE_S if config.get("packages") else 0.0
 
-    async def last() -> None:
+    def last() -> None:
         _install_packages(guest, config)
-        await _run_commands(guest, config)
-        guest.after(LAST_S, lambda: _end(guest))
+        if config.get("runcmd"):
+            guest.background(_run_commands(guest, config["runcmd"]))
+        else:
+            guest.after(LAST_S, lambda: _end(guest))
 
     guest.after(upgrade_s + packages_s, last)
 
@@ -121,10 +123,7 @@ def start_agent(guest: GuestMachine) -> None:
         guest.systemd.start(guest.systemd.find(ubuntu.AGENT_UNIT))
 
 
-async def _run_commands(guest: GuestMachine, config: dict[str, Any]) -> None:
-    commands = config.get("runcmd", [])
-    if not commands:
-        return
+async def _run_commands(guest: GuestMachine, commands: list[Any]) -> None:
     lines = [shlex.join(str(word) for word in one) if isinstance(one, list) else str(one) for one in commands]
     result = await run(guest, "root", "\n".join(lines))
     for line in (result.out + result.err).decode(errors="replace").splitlines():
@@ -132,6 +131,7 @@ async def _run_commands(guest: GuestMachine, config: dict[str, Any]) -> None:
     if result.exit_code:
         text = "Runparts: 1 failures (runcmd) in 1 attempted commands"
         guest.cloud_init.errors.append(f"('scripts_user', RuntimeError('{text}'))")
+    guest.after(LAST_S, lambda: _end(guest))
 
 
 async def cloud_init(guest: GuestMachine, process: Process) -> int:

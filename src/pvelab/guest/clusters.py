@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from pvelab.certs import Authority, Issued
 from pvelab.door import Door, Listener
+from pvelab.guest.doorkeeper import Doorkeeper
 from pvelab.guest.k3s_cluster import Cluster, Timer
 from pvelab.guest.k3s_tokens import Tokens, ca_hash
 from pvelab.network import K3S_PORT
@@ -39,8 +39,7 @@ class Clusters:
 
     timer: Timer
     serve: ServeEndpoint
-    run: Callable[[Awaitable[None]], None]
-    """Starts something that takes time on the lab's loop."""
+    doorkeeper: Doorkeeper
     by_hash: dict[str, Cluster] = field(default_factory=dict)
     authorities: dict[str, Authority] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
@@ -73,18 +72,15 @@ class Clusters:
         self.endpoints[address] = endpoint
         door = Door(address, K3S_PORT, lambda at, port: self.serve(endpoint, at, port))
         self._doors[address] = door
-        self.run(self._settle(address, door))
+        self.doorkeeper.open(door, lambda: self._doors.get(address) is door, _out_of_reach)
 
     def close(self, address: str) -> None:
         """The server at address is gone: connections are refused."""
         self.endpoints.pop(address, None)
         door = self._doors.pop(address, None)
         if door:
-            self.run(door.close())
+            self.doorkeeper.close(door)
 
-    async def _settle(self, address: str, door: Door) -> None:
-        """Open the door; at an address outside the lab the server cannot be reached from outside the process."""
-        with contextlib.suppress(OSError):
-            await door.open()
-        if self._doors.get(address) is not door:
-            await door.close()
+
+def _out_of_reach(_: OSError) -> None:
+    """At an address outside the lab a server answers only machines of the lab."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,16 @@ from pvelab.guest.agent import Agent
 from pvelab.guest.boot import Boot
 from pvelab.guest.clusters import Clusters
 from pvelab.guest.commands import GUEST_COMMANDS, program
+from pvelab.guest.doorkeeper import Doorkeeper
+from pvelab.guest.install_files import unit_text
 from pvelab.guest.k3s_command import k3s
 from pvelab.guest.k3s_endpoint import serve_endpoint
+from pvelab.guest.k3s_settings import CONFIG_FILE
 from pvelab.guest.kubectl import kubectl
 from pvelab.guest.leases import Leases
 from pvelab.guest.machine import Disk, GuestMachine, Hardware, Nic, Surroundings
 from pvelab.guest.seed import read_seed
+from pvelab.guest.systemd import ADMIN_FOLDER, WANTS_FOLDER
 from pvelab.machine import AgentSilent
 from pvelab.network import SSH_PORT, Network
 from pvelab.rules import cloudinit, drives, power, volumes
@@ -64,6 +67,8 @@ class ExistingServer:
     authorized_key: str
     hostname: str = "k3s-server"
     datastore: str = "etcd"
+    config: str = ""
+    """Its /etc/rancher/k3s/config.yaml."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,10 +91,10 @@ class Guests:
     _existing: Inside | None = None
     _existing_disk: Disk | None = None
     _existing_spec: ExistingServer | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
     def __post_init__(self) -> None:
-        self.clusters = Clusters(self.clock, serve_endpoint, self._begin)
+        self.clusters = Clusters(self.clock, serve_endpoint, self._doorkeeper)
         self._leases = Leases(self.network.guest)
 
     # --- GuestSide ---
@@ -120,7 +125,7 @@ class Guests:
         if inside and not inside.machine.is_paused:
             inside.machine.pause()
             if inside.door:
-                self._begin(inside.door.hang())
+                self._doorkeeper.hang(inside.door)
 
     def resume(self, vm: Vm) -> None:
         """They go on."""
@@ -128,7 +133,7 @@ class Guests:
         if inside and inside.machine.is_paused:
             inside.machine.resume()
             if inside.door:
-                self._begin(inside.door.open())
+                self._listen(inside, inside.door)
 
     def remove(self, vm: Vm) -> None:
         """The VM is gone; so are the machines on disks that no storage has any more."""
@@ -173,14 +178,13 @@ class Guests:
         ubuntu.add_account(disk, "ubuntu", [spec.authorized_key], sudo=True)
         disk.files.provide("/usr/local/bin/k3s", spec.binary, mode=0o755)
         disk.files.make_link("/usr/local/bin/kubectl", "k3s")
-        words = "server --cluster-init" if spec.datastore == "etcd" else "server"
-        ubuntu.add_unit(
-            disk.files,
-            "k3s",
-            "Lightweight Kubernetes",
-            f"/usr/local/bin/k3s {words}\nRestart=always\nRestartSec=5s",
-            is_wanted=True,
-        )
+        words = ("server", "--cluster-init") if spec.datastore == "etcd" else ("server",)
+        unit_path = f"{ADMIN_FOLDER}/k3s.service"
+        disk.files.provide(unit_path, unit_text(unit_path, "/usr/local/bin/k3s", words).encode())
+        disk.files.provide(f"{unit_path}.env", mode=0o600)
+        disk.files.make_link(f"{WANTS_FOLDER}/k3s.service", unit_path)
+        if spec.config:
+            disk.files.provide(CONFIG_FILE, spec.config.encode(), mode=0o600)
         disk.boots = 1
         self._existing_spec, self._existing_disk = spec, disk
         return self.existing_on()
@@ -216,13 +220,12 @@ class Guests:
         for hit in (self.stuck, self.silent, self.crashing):
             hit.clear()
         await self.settled()
-        self.clusters = Clusters(self.clock, serve_endpoint, self._begin)
+        self.clusters = Clusters(self.clock, serve_endpoint, self._doorkeeper)
         self._leases = Leases(self.network.guest)
 
     async def settled(self) -> None:
         """Wait until doors that are being opened or closed are open or closed."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        await self._doorkeeper.settled()
 
     async def close(self) -> None:
         """The end of the lab."""
@@ -265,28 +268,22 @@ class Guests:
             return server
 
         inside.door = Door(machine.address, SSH_PORT, serve)
-        self._begin(self._settle(inside, inside.door))
+        self._listen(inside, inside.door)
 
-    async def _settle(self, inside: Inside, door: Door) -> None:
+    def _listen(self, inside: Inside, door: Door) -> None:
         """Open the door; an address that is taken or not in the lab leaves the machine out of reach."""
-        try:
-            await door.open()
-        except OSError as failed:
-            machine = inside.machine
-            text = f"error: Bind to port {SSH_PORT} on {machine.address} failed: {failed.strerror}."
+        machine = inside.machine
+
+        def failed(error: OSError) -> None:
+            text = f"error: Bind to port {SSH_PORT} on {machine.address} failed: {error.strerror}."
             machine.journal.write(machine.boot_id, "ssh.service", "sshd", text)
-        if inside.machine.is_off.is_set():
-            await door.close()
+
+        self._doorkeeper.open(door, lambda: not machine.is_off.is_set(), failed)
 
     def _cut(self, inside: Inside) -> None:
         inside.machine.cut_power()
         if inside.door:
-            self._begin(inside.door.close())
-
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.get_running_loop().create_task(_run(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._doorkeeper.close(inside.door)
 
 
 def _is_bootable(volume: Volume) -> bool:
@@ -309,7 +306,3 @@ def _hardware(vm: Vm, disk_bytes: int) -> Hardware:
         nics=tuple(Nic(f"eth{number}", mac.lower()) for number, mac in enumerate(macs)),
         has_agent_port=vm.config.get("agent", "0").split(",")[0] in ("1", "enabled=1"),
     )
-
-
-async def _run(work: Awaitable[None]) -> None:
-    await work

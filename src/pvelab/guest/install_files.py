@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-UNIT = """[Unit]
+import shlex
+from collections.abc import Sequence
+
+_UNIT = """[Unit]
 Description=Lightweight Kubernetes
 Documentation=https://k3s.io
 Wants=network-online.target
@@ -74,6 +77,13 @@ rm -f {bin_dir}/k3s
 rm -f {bin_dir}/k3s-killall.sh
 rm -f {bin_dir}/{name}-uninstall.sh
 """
+
+
+def unit_text(unit_path: str, binary: str, words: Sequence[str], kind: str = "notify") -> str:
+    """The unit of one service, which starts the binary with these words."""
+    command, *arguments = words
+    lines = "".join(f"\t{shlex.quote(word)} \\\n" for word in arguments)
+    return _UNIT.format(type=kind, environment=f"{unit_path}.env", binary=binary, command=f"{command} \\\n{lines}")
 
 
 def uninstall_text(name: str, bin_dir: str, unit_path: str) -> str:

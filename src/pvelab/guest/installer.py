@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pvelab.guest.fetch import Inquiry, NoAnswer, fetch
-from pvelab.guest.install_files import KILLALL, UNIT, uninstall_text
+from pvelab.guest.install_files import KILLALL, uninstall_text, unit_text
 from pvelab.guest.install_script import ARTIFACT_URL, CHANNEL_URL
 from pvelab.shell.run import run_argv
 
@@ -238,13 +238,9 @@ class Installation:
 
     def _create_unit(self) -> None:
         self._info(f"systemd: Creating service file {self._plan.unit_path}")
-        words = "".join(f"\t{shlex.quote(word)} \\\n" for word in self._plan.arguments)
-        text = UNIT.format(
-            type=self._plan.env.get("INSTALL_K3S_TYPE") or "notify",
-            environment=f"{self._plan.unit_path}.env",
-            binary=self._binary,
-            command=f"{self._plan.command} \\\n{words}",
-        )
+        words = (self._plan.command, *self._plan.arguments)
+        kind = self._plan.env.get("INSTALL_K3S_TYPE") or "notify"
+        text = unit_text(self._plan.unit_path, self._binary, words, kind)
         self._files.provide(self._plan.unit_path, text.encode(), mode=0o644)
 
     async def _enable_and_start(self, before: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pvelab.machine import Process
 
 _KEPT_ENTRIES = 5000
+_UNITS_S = dict.fromkeys(("", "s", "sec", "second", "seconds"), 1.0)
+_UNITS_S |= dict.fromkeys(("m", "min", "minute", "minutes"), 60.0) | dict.fromkeys(("h", "hour", "hours"), 3600.0)
 _GRAMMAR = Grammar(
     flags=("no-pager", "pager-end", "catalog", "quiet", "reverse", "boot", "all", "utc"),
     values=("unit", "lines", "output", "since", "grep"),
@@ -62,8 +65,8 @@ async def journalctl(guest: GuestMachine, process: Process) -> int:
         return 1
     try:
         entries = _chosen(guest, options)
-    except ValueError:
-        process.complain(f"Failed to parse lines '{options.value('lines')}'")
+    except ValueError as problem:
+        process.complain(str(problem))
         return 1
     output = options.value("output", "short")
     if output not in _FORMATS:
@@ -82,10 +85,30 @@ def _chosen(guest: GuestMachine, options: Options) -> list[Entry]:
     if "boot" in options:
         entries = [entry for entry in entries if entry.boot_id == guest.boot_id]
     if "grep" in options:
-        entries = [entry for entry in entries if options.value("grep") in entry.text]
-    lines = int(options.value("lines", "1000" if "pager-end" in options else str(len(entries))))
-    entries = entries[max(0, len(entries) - lines) :]
+        entries = [entry for entry in entries if re.search(options.value("grep"), entry.text)]
+    if "since" in options:
+        since = _moment(options.value("since"), guest.clock.now())
+        entries = [entry for entry in entries if entry.time_s >= since]
+    lines = options.value("lines", "1000" if "pager-end" in options else "all")
+    if lines != "all" and not lines.isdigit():
+        raise ValueError(f"Failed to parse lines '{lines}'")
+    entries = entries if lines == "all" else entries[max(0, len(entries) - int(lines)) :]
     return entries[::-1] if "reverse" in options else entries
+
+
+def _moment(text: str, now: float) -> float:
+    """A point in time as --since takes it: @UNIX, -5min, "5 minutes ago", or a date with time in UTC."""
+    if re.fullmatch(r"@\d+(\.\d+)?", text):
+        return float(text[1:])
+    ago = re.fullmatch(r"-(\d+)\s*([a-z]*)|(\d+)\s*([a-z]+)\s+ago", text)
+    if ago:
+        number, unit = (ago[1], ago[2]) if ago[1] else (ago[3], ago[4])
+        if unit in _UNITS_S:
+            return now - float(number) * _UNITS_S[unit]
+    try:
+        return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()
+    except ValueError:
+        raise ValueError(f"Failed to parse timestamp: {text}") from None
 
 
 def _cat(_hostname: str, entry: Entry) -> str:

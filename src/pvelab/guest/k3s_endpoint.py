@@ -57,8 +57,8 @@ def answer(cluster: Cluster, asked: Asked) -> Reply:
         return Reply(200, _TEXT, cluster.ca_pem)
     if asked.path == "/db/info":
         return _members(cluster, asked)
-    if asked.path == "/v1-k3s/readyz":
-        return _readyz(cluster, asked)
+    if asked.path.startswith("/v1-k3s/"):
+        return _supervisor(cluster, asked)
     return _status(401, "Unauthorized", "Unauthorized")
 
 
@@ -73,12 +73,16 @@ def _members(cluster: Cluster, asked: Asked) -> Reply:
     return Reply(200, _JSON, json.dumps({"members": members}).encode() + b"\n")
 
 
-def _readyz(cluster: Cluster, asked: Asked) -> Reply:
+def _supervisor(cluster: Cluster, asked: Asked) -> Reply:
     if _role(cluster, asked) is None:
         return _status(401, "Unauthorized", "not authorized")
     if not cluster.is_available:
         return _status(503, "ServiceUnavailable", "apiserver not ready")
-    return Reply(200, _TEXT, b"ok")
+    if asked.path == "/v1-k3s/readyz":
+        return Reply(200, _TEXT, b"ok")
+    if asked.path == "/v1-k3s/apiservers":
+        return Reply(200, _JSON, json.dumps([f"{address}:6443" for address in sorted(cluster.servers)]).encode())
+    return _status(501, "NotImplemented", f"Method 'GET {asked.path}' not implemented")
 
 
 def _role(cluster: Cluster, asked: Asked) -> Role | None:

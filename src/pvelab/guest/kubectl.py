@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pvelab.guest import kubectl_print
+from pvelab.guest.jsonpath import select
 from pvelab.guest.k3s_files import KUBECONFIG
 from pvelab.guest.k3s_release import commit_of, kubernetes_minor
 from pvelab.guest.kube_objects import Document, KubeError
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from pvelab.machine import Process
 
 _GRAMMAR = Grammar(
-    flags={"all-namespaces", "ignore-not-found", "no-headers", "show-labels", "wait", "now", "force", "all", "help"}
-    | {"ignore-daemonsets", "delete-emptydir-data", "disable-eviction", "overwrite", "client", "list"},
+    flags={"all-namespaces", "ignore-not-found", "no-headers", "wait", "now", "force", "all"}
+    | {"ignore-daemonsets", "delete-emptydir-data", "disable-eviction", "overwrite", "client"},
     values={"namespace", "output", "selector", "request-timeout", "kubeconfig", "timeout", "for", "grace-period"}
-    | {"raw", "skip-wait-for-delete-timeout", "cascade", "field-selector", "context", "server", "sort-by"},
-    short={"n": "namespace", "A": "all-namespaces", "o": "output", "l": "selector", "h": "help", "s": "server"},
+    | {"raw", "skip-wait-for-delete-timeout", "field-selector"},
+    short={"n": "namespace", "A": "all-namespaces", "o": "output", "l": "selector"},
 )
 _RESOURCES = {
     "nodes": ("node", "no"),
@@ -175,6 +176,15 @@ def fits(document: Document, selector: str) -> bool:
             if labels.get(name[:-1]) == value:
                 return False
         elif name not in labels or (equals and labels[name] != value):
+            return False
+    return True
+
+
+def has_fields(document: Document, selector: str) -> bool:
+    """Has the object the fields (metadata.name, spec.nodeName, status.phase) that a field selector asks for?"""
+    for part in filter(None, selector.split(",")):
+        path, is_unequal, value = re.split(r"(!=)|==?", part, maxsplit=1)
+        if (str(next(iter(select(path, document)), "")) == value) == bool(is_unequal):
             return False
     return True
 

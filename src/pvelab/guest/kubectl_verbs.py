@@ -9,7 +9,7 @@ from pvelab.guest import kube_nodes, kubectl_print
 from pvelab.guest.jsonpath import select
 from pvelab.guest.k3s_release import version_of
 from pvelab.guest.kube_objects import Document, KubeError
-from pvelab.guest.kubectl import FOREVER_S, Call, Complaint, Verb, fits, raw, resource_of, seconds, singular
+from pvelab.guest.kubectl import FOREVER_S, Call, Complaint, Verb, fits, has_fields, raw, resource_of, seconds, singular
 from pvelab.guest.kubectl_drain import cordon, drain, uncordon
 
 _POLL_S = 0.5
@@ -48,7 +48,8 @@ def _get_one(call: Call, resource: str, names: list[str]) -> int:
         if not documents:
             return code
     else:
-        documents = [one for one in store.list(resource, place) if fits(one, call.options.value("selector"))]
+        wanted = (call.options.value("selector"), call.options.value("field-selector"))
+        documents = [one for one in store.list(resource, place) if fits(one, wanted[0]) and has_fields(one, wanted[1])]
     _print(call, resource, documents, is_list=len(names) != 1)
     return code
 
@@ -228,8 +229,9 @@ def _is_so(call: Call, resource: str, name: str) -> bool:
 async def _version(call: Call) -> int:
     binary = call.guest.k3s_binary("k3s")
     client = version_of(call.guest.files.read(binary)) if binary else ""
-    server = call.cluster.servers[call.guest.address].version
-    call.process.print(f"Client Version: {client}\nKustomize Version: v5.6.0\nServer Version: {server}")
+    call.process.print(f"Client Version: {client}\nKustomize Version: v5.6.0")
+    if "client" not in call.options:
+        call.process.print(f"Server Version: {call.cluster.servers[call.guest.address].version}")
     return 0
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pvelab.clock import in_background
 from pvelab.guest.journal import Journal
 from pvelab.guest.k3s_release import version_of
 from pvelab.guest.systemd import Program, Run, Systemd
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pvelab.machine import Account, Command, Process
     from pvelab.shell.files import FileSystem
 
+T = TypeVar("T")
 GuestCommand = Callable[["GuestMachine", "Process"], Awaitable[int]]
 BINARY_FOLDERS = ("/usr/local/bin", "/opt/bin", "/usr/bin")
 
@@ -104,6 +107,7 @@ class GuestMachine:
     accounts: dict[str, Account] = field(init=False)
     journal: Journal = field(init=False)
     _frozen: list[Callback] = field(default_factory=list)
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.clock = self.surroundings.clock
@@ -141,6 +145,15 @@ class GuestMachine:
 
         self.clock.after(delay_s, due)
 
+    def background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something on the machine that nobody waits for; it ends with the power."""
+        context = contextvars.copy_context()
+        context.run(in_background.set, True)
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def pause(self) -> None:
         """Stand still."""
         self.is_paused = True
@@ -161,6 +174,8 @@ class GuestMachine:
         self.is_off.set()
         self.has_sshd = False
         self.systemd.halt()
+        for task in self._tasks:
+            task.cancel()
 
     def k3s_binary(self, name: str) -> str:
         """The path of a k3s binary, or of a link to one, that this word runs; empty if there is none."""
