@@ -15,14 +15,22 @@ from requests.adapters import HTTPAdapter
 UPLOAD_BLOCK_BYTES = 1 << 18
 
 
-@cache
 def authorities(ca_bundle: Path | None) -> ssl.SSLContext:
     """Trust in the given CA bundle only, else in the system's and the usual public ones.
 
-    Shared by all nodes and kept: loading it for each connection takes longer than a request. Raises OSError.
+    Shared by all nodes and kept until the bundle's content changes: loading it for each connection takes longer than
+    a request. Raises OSError.
     """
-    if ca_bundle is not None:
-        return ssl.create_default_context(cafile=str(ca_bundle))
+    return _everybody() if ca_bundle is None else _only(ca_bundle, ca_bundle.read_bytes())
+
+
+@cache
+def _only(ca_bundle: Path, _content: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(ca_bundle))
+
+
+@cache
+def _everybody() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
