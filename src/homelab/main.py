@@ -62,6 +62,7 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
         report.runs(node.name)
         report.add(homelab.k3s.join(node, result.vm, is_new=result.is_new, facts=facts.k3s))
 
+    homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)
     side_by_side(bring, plan.nodes)
     report.add(homelab.k3s.review(facts.k3s))

@@ -12,7 +12,7 @@ def test_fresh_cluster_gets_a_joined_vm_on_every_node(lab: Lab, homelab: Homelab
 
     assert run.exit_code == 0, run.text
     vms = lab.snapshot()["vms"]
-    assert sorted(vm["node"] for vm in vms.values()) == ["pve1", "pve2", "pve3"]
+    assert [vms[vmid]["node"] for vmid in sorted(vms)] == ["pve1", "pve2", "pve3"], "VMIDs follow the order of n"
     for vm in vms.values():
         assert vm["status"] == "running"
         assert_made_as_promised(vm["config"])

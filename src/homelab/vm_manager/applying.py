@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from homelab.errors import HomelabError, NodeFailed, TaskFailed, TimedOut
@@ -14,6 +15,7 @@ from homelab.models import (
     Members,
     NodePlan,
     Outcome,
+    Plan,
     Status,
     Verdict,
     VmFacts,
@@ -65,6 +67,13 @@ class VmManager:
     vmids: VmidPool = field(default_factory=VmidPool)
     deletions: threading.Lock = field(default_factory=threading.Lock)
     slots: threading.Semaphore = field(default_factory=threading.Semaphore)
+
+    def prepare(self, plan: Plan) -> None:
+        """Choose the VMIDs of the VMs to be made, in the order of n; where that fails, the node tries again later."""
+        for node in plan.nodes:
+            if node.action is Action.CREATE and node.config.vmid is None:
+                with suppress(HomelabError):
+                    self.vmids.reserve(self.pve, node.name, node.config.disk_storage)
 
     def apply(self, node: NodePlan) -> Result:
         """Bring the node's VM to what the plan says. Errors become outcomes; the other nodes are not concerned."""

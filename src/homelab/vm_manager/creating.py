@@ -20,9 +20,18 @@ class VmidPool:
     """Gives out VMIDs one at a time; Proxmox' own nextid reserves nothing."""
 
     _given: set[int] = field(default_factory=set)
+    _reserved: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def reserve(self, pve: Proxmox, node: str, disk_storage: str) -> None:
+        """Choose a node's VMID before the nodes go their own ways, so that VMIDs follow the order of n."""
+        self._reserved[node] = self._lowest_free(pve, node, disk_storage)
+
     def next_free(self, pve: Proxmox, node: str, disk_storage: str) -> int:
+        """The node's reserved VMID, once; else the lowest that is free now."""
+        return self._reserved.pop(node, 0) or self._lowest_free(pve, node, disk_storage)
+
+    def _lowest_free(self, pve: Proxmox, node: str, disk_storage: str) -> int:
         """The lowest id that no VM has, that was not given out in this run, and that has no leftover volumes."""
         with self._lock:
             vmid = pve.next_vmid()
