@@ -10,16 +10,16 @@ from pvelab.certs import cluster_authority
 
 def test_a_bundle_is_loaded_once_for_all_nodes(tmp_path: Path) -> None:
     bundle = tmp_path / "pve-root-ca.pem"
-    bundle.write_bytes(cluster_authority().certificate_pem())
+    bundle.write_bytes(cluster_authority().certificate_pem)
 
     assert authorities(bundle) is authorities(bundle)
 
 
 def test_a_bundle_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     bundle = tmp_path / "pve-root-ca.pem"
-    bundle.write_bytes(cluster_authority().certificate_pem())
+    bundle.write_bytes(cluster_authority().certificate_pem)
     before = authorities(bundle).get_ca_certs(binary_form=True)
-    bundle.write_bytes(cluster_authority().certificate_pem())
+    bundle.write_bytes(cluster_authority().certificate_pem)
 
     after = authorities(bundle).get_ca_certs(binary_form=True)
 
