@@ -59,16 +59,16 @@ class HttpsServer:
 
 
 @contextmanager
-def https_server(folder: Path, answer: Answer) -> Iterator[HttpsServer]:
-    """Serve on 127.0.0.1 until the block ends."""
+def https_server(folder: Path, answer: Answer, address: str = "127.0.0.1", port: int = 0) -> Iterator[HttpsServer]:
+    """Serve until the block ends; port 0 takes a free one."""
     authority = cluster_authority()
-    issued = node_certificate(authority, "pve1", "example.test", "127.0.0.1")
+    issued = node_certificate(authority, "pve1", "example.test", address)
     certificate, key = issued.write(folder, "server")
     ca_bundle = folder / "ca.pem"
     ca_bundle.write_bytes(authority.certificate_pem)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((address, port))
     server = HttpsServer(listener.getsockname()[1], ca_bundle, issued.fingerprint)
     stop = threading.Event()
     threads = [threading.Thread(target=_accept, args=(listener, context, server, answer, stop), daemon=True)]

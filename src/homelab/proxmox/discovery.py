@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from homelab.errors import HomelabError, Misunderstood, Problem, Refused, Unreachable
@@ -15,10 +16,14 @@ from homelab.proxmox.ssh import Ssh
 from homelab.proxmox.tls import TlsTrust
 from homelab.proxmox.transport import Link, OnFallback, Transport
 from homelab.runtime import Clock
-from homelab.settings import ApiToken, Config, NodeConfig, Via
+from homelab.settings import Config, NodeConfig, Via
 from homelab.shell import Shells
 
-BETTER_ONE_S = 0.5
+STATUS_TIMEOUT_S = 5.0
+Doors = tuple[Door, ...]
+"""The ports of one machine at one address."""
+
+BETTER_ONE_S = 0.25
 """How long an answering address is held back for one that comes before it in order."""
 
 
@@ -50,8 +55,9 @@ class _Search:
     on_fallback: OnFallback
     clock: Clock
     probes: Probes = field(default_factory=Probes)
-    statuses: dict[str, ClusterStatus] = field(default_factory=dict)
-    mute: dict[str, HomelabError] = field(default_factory=dict)
+    statuses: dict[Doors, ClusterStatus] = field(default_factory=dict)
+    mute: dict[Doors, HomelabError] = field(default_factory=dict)
+    api_trouble: dict[Door, Unreachable | Misunderstood] = field(default_factory=dict)
 
     def run(self) -> Found:
         nodes = self.config.nodes
@@ -85,10 +91,10 @@ class _Search:
     def _knock(self, node: NodeConfig, hosts: Iterable[str]) -> None:
         self.probes.knock(door for host in hosts for door in self._doors(node, host))
 
-    def _doors(self, node: NodeConfig, host: str) -> list[Door]:
+    def _doors(self, node: NodeConfig, host: str) -> Doors:
         """The API's door first, unless nobody wants it."""
-        api = [] if self.via is Via.SSH else [(host, node.api_port)]
-        return [*api, (host, node.ssh_port)]
+        api = () if self.via is Via.SSH else ((host, node.api_port),)
+        return (*api, (host, node.ssh_port))
 
     def _is_settled(self, node: NodeConfig, hosts: Sequence[str]) -> bool:
         """Is the node's best preferred door open, and all before it known to be closed? Or everything closed?"""
@@ -129,35 +135,44 @@ class _Search:
         """An address that answers and has not been asked; with is_api only where the preferred door is open."""
         for node in self.config.nodes:
             for host in self._hosts_to_ask(node):
-                doors = self._doors(node, host)[:1] if is_api else self._doors(node, host)
-                if host not in self.statuses and host not in self.mute and any(map(self.probes.is_open, doors)):
+                doors = self._doors(node, host)
+                is_new = doors not in self.statuses and doors not in self.mute
+                if is_new and any(map(self.probes.is_open, doors[:1] if is_api else doors)):
                     return node, host
         return None
 
     def _ask(self, node: NodeConfig, host: str) -> ClusterStatus | None:
         """The members as the machine at this address knows them, asked once; None when it does not say."""
-        if host not in self.statuses and host not in self.mute:
-            for wire in self._wires(node, host):
-                try:
-                    self.statuses[host] = answers.cluster_status(wire.call("GET", "/cluster/status", timeout_s=5))
-                    break
-                except Refused as error:
-                    self.mute[host] = error
-                    break
-                except (Unreachable, Misunderstood) as error:
-                    self.mute[host] = error
-        return self.statuses.get(host)
+        doors = self._doors(node, host)
+        if doors not in self.statuses and doors not in self.mute:
+            try:
+                self.statuses[doors] = self._asked(node, host)
+            except (Unreachable, Misunderstood, Refused) as error:
+                self.mute[doors] = error
+        return self.statuses.get(doors)
 
-    def _wires(self, node: NodeConfig, host: str) -> list[Transport]:
-        """The ways to ask an unnamed machine. A pinned certificate may be any node's, since PVE_IPS name no node."""
-        wires: list[Transport] = []
-        token = self.config.api.token
-        if self.via is not Via.SSH and token is not None and self.probes.is_open((host, node.api_port)):
-            trusts = dict.fromkeys(self._trust(other) for other in (node, *self.config.nodes))
-            wires += [Api(ApiAddress(host, node.api_port, trust, node.number), token, self.clock) for trust in trusts]
+    def _asked(self, node: NodeConfig, host: str) -> ClusterStatus:
+        """By the API, and when that is not to be had by SSH; raises the last reason why not."""
+        failure: Unreachable | Misunderstood = Unreachable(f"machine at {host}", "there is no way to ask it")
+        if self.via is not Via.SSH and self.probes.is_open((host, node.api_port)):
+            try:
+                return self._asked_by_api(node, (host, node.api_port))
+            except (Unreachable, Misunderstood) as error:
+                failure = self.api_trouble[host, node.api_port] = error
         if self.via is not Via.API and self.probes.is_open((host, node.ssh_port)):
-            wires.append(Ssh("", self.shells.node(host, node.ssh_port), self.config.ssh.user))
-        return wires
+            return _members_of(Ssh("", self.shells.node(host, node.ssh_port), self.config.ssh.user))
+        raise failure
+
+    def _asked_by_api(self, node: NodeConfig, door: Door) -> ClusterStatus:
+        """Any node's pinned certificate may be the one shown: PVE_IPS do not say whose address it is."""
+        first, *others = dict.fromkeys(self._trust(other) for other in (node, *self.config.nodes))
+        try:
+            return _members_of(self._api(node, door, first))
+        except Unreachable as failure:
+            for trust in others:
+                with suppress(Unreachable):
+                    return _members_of(self._api(node, door, trust))
+            raise failure
 
     def _trust(self, node: NodeConfig) -> TlsTrust:
         return TlsTrust(self.config.api.ca_bundle, node.fingerprint)
@@ -211,20 +226,34 @@ class _Search:
     # --- links ---------------------------------------------------------------------------------------------------
 
     def _link(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Link:
-        api_host = next((host for host in hosts if self.probes.is_open((host, node.api_port))), None)
-        ssh_host = next((host for host in hosts if self.probes.is_open((host, node.ssh_port))), None)
-        ssh = Ssh(name, self.shells.node(ssh_host, node.ssh_port), self.config.ssh.user) if ssh_host else None
-        token = self.config.api.token
-        if self.via is Via.SSH or api_host is None or token is None:
-            if ssh is None or self.via is Via.API:
-                raise self._unreached(node, name, hosts)
-            if self.via is Via.AUTO:
-                self.on_fallback(name, f"the API on port {node.api_port} does not answer")
-            return Link(name, None, ssh, self.via, self.on_fallback)
-        return Link(name, self._api(node, api_host, token), ssh, self.via, self.on_fallback)
+        """The wires of a node that answer. Raises Unreachable when none does that is wanted."""
+        door = next((door for host in hosts if self.probes.is_open(door := (host, node.ssh_port))), None)
+        ssh = Ssh(name, self.shells.node(*door), self.config.ssh.user) if door else None
+        if self.via is not Via.SSH:
+            try:
+                return Link(name, self._usable_api(node, name, hosts), ssh, self.via, self.on_fallback)
+            except Unreachable as trouble:
+                if ssh is None or self.via is Via.API:
+                    raise self._unreached(node, name, hosts) from trouble
+                self.on_fallback(name, str(trouble))
+        if ssh is None:
+            raise self._unreached(node, name, hosts)
+        return Link(name, None, ssh, self.via, self.on_fallback)
 
-    def _api(self, node: NodeConfig, host: str, token: ApiToken) -> Api:
-        return Api(ApiAddress(host, node.api_port, self._trust(node), node.number), token, self.clock)
+    def _usable_api(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Api:
+        """The node's API, unless it is known not to be usable."""
+        door = next((door for host in hosts if self.probes.is_open(door := (host, node.api_port))), None)
+        if door is None:
+            tried = "; ".join(f"{host}: {self.probes.trouble((host, node.api_port))}" for host in hosts)
+            raise Unreachable(f"API of {name} on port {node.api_port}", tried)
+        if door in self.api_trouble:
+            raise Unreachable(f"API of {name}", self.api_trouble[door].why)
+        return self._api(node, door, self._trust(node))
+
+    def _api(self, node: NodeConfig, door: Door, trust: TlsTrust) -> Api:
+        if self.config.api.token is None:
+            raise Unreachable(f"API at {door[0]}", "there is no API_TOKEN", "set API_TOKEN, or use --via ssh")
+        return Api(ApiAddress(*door, trust, node.number), self.config.api.token, self.clock)
 
     def _unreached(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Unreachable:
         tried = [
@@ -238,8 +267,12 @@ class _Search:
         ports = f"{node.key('NODE_HOST')}, PROXMOX_PORT or {node.key('SSH_PORT')}"
         cures = [f"switch the node on, or correct {ports}"]
         cures += [error.cure for error in self.mute.values() if error.cure]
-        tried += [f"{host}: {error.why}" for host, error in self.mute.items()]
+        tried += [f"{doors[0][0]}: {error.why}" for doors, error in self.mute.items()]
         return Unreachable(f"node {name} is not reached", "; ".join(tried) + said, "; ".join(dict.fromkeys(cures)))
+
+
+def _members_of(wire: Transport) -> ClusterStatus:
+    return answers.cluster_status(wire.call("GET", "/cluster/status", timeout_s=STATUS_TIMEOUT_S))
 
 
 def _own_hosts(node: NodeConfig, domain: str) -> list[str]:

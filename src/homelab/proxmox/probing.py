@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 CONNECT_TIMEOUT_S = 5.0
@@ -25,11 +25,14 @@ class Probes:
     _started_at: float = field(default_factory=time.monotonic)
 
     def knock(self, doors: Iterable[Door]) -> None:
-        """Begin to try doors that have not been tried yet."""
-        for door in doors:
-            if door not in self._knocked:
-                self._knocked.add(door)
-                threading.Thread(target=self._try, args=(door,), daemon=True).start()
+        """Begin to try doors that have not been tried yet; each host's name is looked up once."""
+        ports: dict[str, list[int]] = {}
+        for host, port in dict.fromkeys(doors):
+            if (host, port) not in self._knocked:
+                self._knocked.add((host, port))
+                ports.setdefault(host, []).append(port)
+        for host, its_ports in ports.items():
+            _in_background(self._look_up, host, its_ports)
 
     def wait_until(self, is_enough: Callable[[], bool], limit_s: float | None = None) -> bool:
         """Wait for news until there is enough of it; at most limit_s, and never beyond timeout_s in all."""
@@ -52,16 +55,37 @@ class Probes:
         """Why a door did not open."""
         return self._trouble.get(door, f"no answer within {self.timeout_s:.0f} s")
 
-    def _try(self, door: Door) -> None:
-        trouble = ""
+    def _look_up(self, host: str, ports: Sequence[int]) -> None:
         try:
-            socket.create_connection(door, self.timeout_s).close()
-        except socket.gaierror:
-            trouble = "name not known"
-        except TimeoutError:
-            trouble = f"no answer within {self.timeout_s:.0f} s"
-        except OSError as error:
-            trouble = (error.strerror or str(error)).lower()
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            for port in ports:
+                self._note((host, port), "name not known")
+            return
+        addresses = dict.fromkeys(str(entry[4][0]) for entry in found)
+        for port in ports:
+            _in_background(self._connect, (host, port), list(addresses))
+
+    def _connect(self, door: Door, addresses: Sequence[str]) -> None:
+        """Try the addresses of a door one after the other, as every client does."""
+        trouble = "no address"
+        for address in addresses:
+            try:
+                socket.create_connection((address, door[1]), self.timeout_s).close()
+            except TimeoutError:
+                trouble = f"no answer within {self.timeout_s:.0f} s"
+            except OSError as error:
+                trouble = (error.strerror or str(error)).lower()
+            else:
+                trouble = ""
+                break
+        self._note(door, trouble)
+
+    def _note(self, door: Door, trouble: str) -> None:
         with self._changed:
             self._trouble[door] = trouble
             self._changed.notify_all()
+
+
+def _in_background(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()

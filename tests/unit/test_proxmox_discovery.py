@@ -1,0 +1,308 @@
+"""Finding the nodes: every address that may be theirs, real doors on loopback, the cluster's own word."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from homelab.errors import Refused
+from homelab.models import Wire
+from homelab.proxmox import discovery
+from homelab.proxmox.discovery import Found
+from homelab.settings import ApiConfig, ApiToken, Config, NodeConfig, Secret, Via
+from homelab.shell import Result, Shell, Shells
+from support.clock import SteppingClock
+from support.fake_shell import FakeShell, done
+from support.https_server import Asked, HttpsServer, Reply, https_server, json_reply, text_reply
+from unit.builders import CONFIG, NODE
+
+TOKEN = ApiToken("root@pam", "t", Secret("s"))
+Members = Mapping[str, str]
+"""Name -> address of the members of a cluster."""
+
+
+def status(members: Members, local: str) -> list[dict[str, object]]:
+    return [
+        {"type": "node", "name": name, "ip": ip, "online": int(name != "off"), "local": int(name == local)}
+        for name, ip in members.items()
+    ]
+
+
+class FakeShells(Shells):
+    """Every machine is a fake one, named after its address."""
+
+    def __init__(self, names: Mapping[str, str], members: Members) -> None:
+        super().__init__(user="root", key_path=None, known_hosts=None)
+        self._names = names
+        self._members = members
+        self.asked: list[str] = []
+
+    def node(self, host: str, port: int) -> Shell:
+        assert port
+        name = self._names.get(host, "stranger")
+
+        def respond(line: str, _: bytes) -> Result:
+            self.asked.append(f"{name}: {line}")
+            return done(json.dumps(status(self._members, name))) if "cluster/status" in line else done("[]")
+
+        return FakeShell(respond, name)
+
+
+class Net:
+    """A network on loopback: who listens where, and what the search makes of it."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack = stack
+        self._folder = folder
+        self.ssh_port = self._free_port()
+        self.said: list[tuple[str, str]] = []
+        self.shells = FakeShells({}, {})
+
+    def _free_port(self) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            return int(listener.getsockname()[1])
+
+    def api(self, answer: Callable[[Asked], Reply], address: str = "127.0.0.1", port: int = 0) -> HttpsServer:
+        folder = self._folder / f"{address}-{port}-{time.monotonic_ns()}"
+        folder.mkdir()
+        return self._stack.enter_context(https_server(folder, answer, address, port))
+
+    def ssh(self, address: str = "127.0.0.1") -> None:
+        self._stack.enter_context(socket.create_server((address, self.ssh_port)))
+
+    def find(self, *nodes: NodeConfig, server: HttpsServer | None, via: Via = Via.AUTO, **changes: object) -> Found:
+        port = server.port if server else self._free_port()
+        config = replace(
+            CONFIG,
+            nodes=tuple(
+                replace(node, number=n, api_port=port, ssh_port=self.ssh_port) for n, node in enumerate(nodes, 1)
+            ),
+            node_domain="invalid",
+            api=ApiConfig(TOKEN, server.ca_bundle if server else None),
+        )
+        return discovery.find(
+            replace(config, **changes),  # type: ignore[arg-type]
+            via=via,
+            shells=self.shells,
+            on_fallback=lambda *words: self.said.append(words),
+            clock=SteppingClock(),
+        )
+
+
+@pytest.fixture(autouse=True)
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name resolves, at once: tests do not depend on somebody's name server."""
+    look_up = socket.getaddrinfo
+
+    def numbers_only(host: str, *rest: object, **more: object) -> object:
+        if not host[0].isdigit():
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("socket.getaddrinfo", numbers_only)
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Net]:
+    with ExitStack() as stack:
+        yield Net(stack, tmp_path)
+
+
+def says(members: Members, local: str) -> Callable[[Asked], Reply]:
+    return lambda _: json_reply(status(members, local))
+
+
+def named(name: str, host: str | None = None) -> NodeConfig:
+    return replace(NODE, name=name, host=host)
+
+
+def test_name_that_does_not_resolve_is_found_by_its_member_address(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    found = net.find(named("pve1"), server=server, fallback_addresses=("127.0.0.1",))
+    assert list(found.links) == ["pve1"]
+    assert found.links["pve1"].wire is Wire.API
+    assert found.status is not None
+    assert [member.name for member in found.status.members] == ["pve1"]
+    assert (found.problems, net.said, len(server.asked)) == ({}, [], 1)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "PVE1.home.lan"])
+def test_node_given_as_address_or_full_name_gets_the_name_that_proxmox_uses(net: Net, name: str) -> None:
+    server = net.api(says({"pve0": "127.0.0.9", "pve1": "127.0.0.1"}, "pve1"))
+    found = net.find(named(name, "127.0.0.1"), server=server)
+    assert [node.name for node in found.config.nodes] == ["pve1"]
+    assert list(found.links) == ["pve1"]
+
+
+def test_machine_names_itself_where_its_address_is_not_the_clusters(net: Net) -> None:
+    server = net.api(says({"pve1": "192.0.2.1"}, "pve1"))
+    found = net.find(named("127.0.0.1"), server=server)
+    assert list(found.links) == ["pve1"]
+    assert len(server.asked) == 1
+
+
+def test_other_address_of_a_node_in_pve_ips_is_recognised_by_asking(net: Net) -> None:
+    members = {"pve1": "127.0.0.1", "pve2": "127.0.0.8"}
+    first = net.api(says(members, "pve1"))
+    second = net.api(says(members, "pve2"), "127.0.0.2", first.port)
+    bundle = first.ca_bundle.parent / "both.pem"
+    bundle.write_bytes(first.ca_bundle.read_bytes() + second.ca_bundle.read_bytes())
+    found = net.find(
+        named("pve1"),
+        named("pve2"),
+        server=first,
+        fallback_addresses=("127.0.0.1", "127.0.0.2"),
+        api=ApiConfig(TOKEN, bundle),
+    )
+    assert set(found.links) == {"pve1", "pve2"}
+    found.links["pve2"].call("GET", "/nodes/pve2/qemu")
+    assert second.asked[-1].path == "/api2/json/nodes/pve2/qemu"
+
+
+def test_node_that_nobody_reaches_is_a_problem_and_the_others_go_on(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1", "off": "127.0.0.7"}, "pve1"))
+    found = net.find(named("pve1"), named("off"), server=server, fallback_addresses=("127.0.0.1",))
+    assert list(found.links) == ["pve1"]
+    problem = found.problems["off"]
+    assert "off.invalid port" in problem.why
+    assert f"127.0.0.7 port {server.port}: connection refused" in problem.why
+    assert "the cluster says that it is offline" in problem.why
+    assert "NODE_HOST_2" in problem.cure
+
+
+def test_nothing_at_all_gives_each_node_its_problem(net: Net) -> None:
+    found = net.find(named("pve1"), server=None)
+    assert (found.links, found.status, list(found.problems)) == ({}, None, ["pve1"])
+
+
+def test_untrusted_certificate_makes_ssh_the_wire_from_the_start(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    net.ssh()
+    net.shells = FakeShells({"127.0.0.1": "pve1"}, {"pve1": "127.0.0.1"})
+    found = net.find(named("pve1", "127.0.0.1"), server=server, api=ApiConfig(TOKEN, None))
+    assert found.links["pve1"].wire is Wire.SSH
+    (node, reason), *more = net.said
+    assert (node, more) == ("pve1", [])
+    assert "SSL routines::certificate verify failed" in reason
+
+
+def test_closed_api_makes_ssh_the_wire_and_via_api_does_not_take_it(net: Net) -> None:
+    net.ssh()
+    net.shells = FakeShells({"127.0.0.1": "pve1"}, {"pve1": "127.0.0.1"})
+    found = net.find(named("pve1", "127.0.0.1"), server=None)
+    assert found.links["pve1"].wire is Wire.SSH
+    assert "connection refused" in net.said[0][1]
+    found = net.find(named("pve1", "127.0.0.1"), server=None, via=Via.API)
+    assert list(found.problems) == ["pve1"]
+
+
+def test_untrusted_certificate_with_via_api_is_a_problem_with_its_cure(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    found = net.find(named("pve1", "127.0.0.1"), server=server, via=Via.API, api=ApiConfig(TOKEN, None))
+    assert "certificate verify failed" in found.problems["pve1"].why
+    assert "PROXMOX_FINGERPRINT_1" in found.problems["pve1"].cure
+
+
+def test_via_ssh_does_not_knock_at_the_api(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    net.ssh()
+    net.shells = FakeShells({"127.0.0.1": "pve1"}, {"pve1": "127.0.0.1"})
+    found = net.find(named("pve1", "127.0.0.1"), server=server, via=Via.SSH)
+    assert (found.links["pve1"].wire, server.connections, net.said) == (Wire.SSH, 0, [])
+    assert net.shells.asked == ["pve1: pvesh get /cluster/status --output-format json"]
+    found = net.find(named("pve1", "127.0.0.9"), server=server, via=Via.SSH)
+    assert list(found.problems) == ["pve1"]
+
+
+def test_pinned_fingerprint_of_any_node_opens_an_unnamed_address(net: Net) -> None:
+    server = net.api(says({"pve2": "127.0.0.1"}, "pve2"))
+    pinned = replace(named("pve2"), fingerprint=server.fingerprint)
+    found = net.find(
+        named("pve1"), pinned, server=server, fallback_addresses=("127.0.0.1",), api=ApiConfig(TOKEN, None)
+    )
+    assert list(found.links) == ["pve2"]
+
+
+def test_wrong_token_ends_the_search(net: Net) -> None:
+    server = net.api(lambda _: text_reply("", "401 Authentication failed!"))
+    net.ssh()
+    with pytest.raises(Refused, match="401"):
+        net.find(named("pve1", "127.0.0.1"), server=server)
+    assert net.shells.asked == []
+
+
+def test_missing_token_leaves_ssh(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    net.ssh()
+    net.shells = FakeShells({"127.0.0.1": "pve1"}, {"pve1": "127.0.0.1"})
+    found = net.find(named("pve1", "127.0.0.1"), server=server, api=ApiConfig(None, None))
+    assert found.links["pve1"].wire is Wire.SSH
+    assert "there is no API_TOKEN" in net.said[0][1]
+
+
+def test_something_else_at_the_address_is_not_taken_for_proxmox(net: Net) -> None:
+    server = net.api(lambda _: text_reply("<html>"))
+    found = net.find(named("pve1", "127.0.0.1"), server=server)
+    assert "instead of Proxmox' JSON" in found.problems["pve1"].why
+
+
+def test_nodes_outside_any_cluster_are_each_asked(net: Net) -> None:
+    first = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    second = net.api(says({"pve2": "127.0.0.2"}, "pve2"), "127.0.0.2", first.port)
+    bundle = first.ca_bundle.parent / "both.pem"
+    bundle.write_bytes(first.ca_bundle.read_bytes() + second.ca_bundle.read_bytes())
+    found = net.find(named("pve1", "127.0.0.1"), named("pve2", "127.0.0.2"), server=first, api=ApiConfig(TOKEN, bundle))
+    assert set(found.links) == {"pve1", "pve2"}
+    assert found.status is not None
+    assert {member.name for member in found.status.members} == {"pve1", "pve2"}
+
+
+def test_name_lookup_that_hangs_holds_nobody_up(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    release, look_up = threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, *rest: object, **more: object) -> object:
+        if host.startswith("pve"):
+            release.wait(5)
+        return look_up(host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    monkeypatch.setattr("homelab.proxmox.discovery.BETTER_ONE_S", 0.05)
+    started = time.monotonic()
+    found = net.find(named("pve1"), server=server, fallback_addresses=("127.0.0.1",))
+    release.set()
+    assert list(found.links) == ["pve1"]
+    assert time.monotonic() - started < 1
+
+
+def test_doors_that_never_answer_end_after_the_time_for_all(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> socket.socket:
+        raise TimeoutError
+
+    monkeypatch.setattr("socket.create_connection", never)
+    found = net.find(named("pve1", "192.0.2.1"), server=None)
+    assert "192.0.2.1 port" in found.problems["pve1"].why
+    assert "no answer within 5 s" in found.problems["pve1"].why
+
+
+def test_one_address_with_a_port_per_node_is_told_apart(net: Net) -> None:
+    members = {"pve1": "10.0.0.1", "pve2": "10.0.0.2"}
+    first = net.api(says(members, "pve1"))
+    second = net.api(says(members, "pve2"))
+    bundle = first.ca_bundle.parent / "both.pem"
+    bundle.write_bytes(first.ca_bundle.read_bytes() + second.ca_bundle.read_bytes())
+    nodes = tuple(
+        replace(named("127.0.0.1"), number=n, api_port=port, ssh_port=net.ssh_port)
+        for n, port in ((1, first.port), (2, second.port))
+    )
+    config: Config = replace(CONFIG, nodes=nodes, api=ApiConfig(TOKEN, bundle))
+    found = discovery.find(config, via=Via.AUTO, shells=net.shells, on_fallback=lambda *_: None, clock=SteppingClock())
+    assert set(found.links) == {"pve1", "pve2"}
