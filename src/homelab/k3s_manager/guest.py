@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -106,6 +107,8 @@ class GuestFinder:
 
         def look() -> tuple[int, str]:
             result = shell.run(["cloud-init", "status", "--format", "json"], timeout_s=60)
+            if result.exit_code != 127 and not cloud_init_state(result.stdout):
+                result = shell.run(["cloud-init", "status"], timeout_s=60)
             return result.exit_code, result.stdout
 
         exit_code, text = wait_for(
@@ -129,11 +132,12 @@ class GuestFinder:
 
 
 def cloud_init_state(text: str) -> str:
-    """The `status` in the JSON of cloud-init; empty when it is not understood."""
+    """The status in what `cloud-init status` prints, JSON or (before 23.1) `status: ...`; empty: not understood."""
     try:
         return str(json.loads(text)["status"])
     except (ValueError, KeyError, TypeError):
-        return ""
+        plain = re.search(r"^status:\s*(.+?)\s*$", text, re.MULTILINE)
+        return plain[1] if plain else ""
 
 
 def address_of(interfaces: tuple[AgentInterface, ...], mac: str) -> str:

@@ -126,7 +126,7 @@ class K3sServer:
             )
 
     def _kubectl(self, *words: str, timeout_s: float = 30) -> str:
-        return self._run(["sudo", "-n", "k3s", "kubectl", "--request-timeout=10s", *words], timeout_s=timeout_s)
+        return self._run(["sudo", "-n", "k3s", "kubectl", *words, "--request-timeout=10s"], timeout_s=timeout_s)
 
     def _run(self, command: Sequence[str], timeout_s: float = 30) -> str:
         result = self.shell.run(command, timeout_s=timeout_s)
