@@ -16,7 +16,8 @@ from pvelab.clock import LabClock, SharedClock
 from pvelab.commands.node import equip
 from pvelab.commands.nodetools import Neighbour
 from pvelab.environment import Papers, environment
-from pvelab.guest.guests import ExistingServer, Guests, NotRunning
+from pvelab.guest.existing import ExistingServer
+from pvelab.guest.guests import Guests, NotRunning
 from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_release import k3s_binary, release_files
 from pvelab.guest.machine import Nic

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from pvelab.certs import SshKeyPair, ssh_key_pair
 from pvelab.clock import LabClock
-from pvelab.guest.guests import ExistingServer, Guests
+from pvelab.guest.existing import ExistingServer
+from pvelab.guest.guests import Guests
 from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.k3s_release import k3s_binary
 from pvelab.guest.machine import GuestMachine

@@ -26,7 +26,9 @@ def test_systemctl_tells_unknown_inactive_and_active_apart(tmp_path: Path) -> No
     async def scenario(bench: Bench) -> None:
         machine = await bench.booted(bench.vm())
         assert await output(machine, "systemctl is-active ssh; systemctl is-enabled ssh") == "active\nenabled\n"
-        assert (await shell(machine, "systemctl is-active nope")).exit_code == 3
+        assert (await shell(machine, "systemctl is-active nope")).exit_code == 4
+        await output(machine, "systemctl stop cron")
+        assert (await shell(machine, "systemctl is-active cron")).exit_code == 3
         assert (await shell(machine, "systemctl is-enabled nope")).out == b"not-found\n"
         assert await refused(machine, "systemctl start nope") == (
             5,

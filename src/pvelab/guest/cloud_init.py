@@ -10,6 +10,7 @@ import yaml
 
 from pvelab.guest import ubuntu
 from pvelab.guest.options import BadOption, Grammar
+from pvelab.guest.timestamps import timestamp
 from pvelab.shell.run import run
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ PACKAGE_S = 8.0
 UPGRADE_S = 60.0
 LAST_S = 2.0
 _DEFAULT_USER = "ubuntu"
+_VERSION = "25.2-0ubuntu1~24.04.1"
+_OUTPUT_LOG = "/var/log/cloud-init-output.log"
 _STATUS = Grammar(flags={"wait", "long"}, values={"format"}, short={"w": "wait", "l": "long"})
 _POLL_S = 0.5
 _PATIENCE_S = 3600.0
@@ -71,9 +74,18 @@ def _end(guest: GuestMachine) -> None:
     state = guest.cloud_init
     state.status = "error" if state.errors else "done"
     state.detail = state.errors[0] if state.errors else "DataSourceNoCloud [seed=/dev/sr0]"
+    version = f"Cloud-init v. {_VERSION} finished"
+    _say(guest, f"{version} at {timestamp(guest.clock.now())}. Datasource DataSourceNoCloud [seed=/dev/sr0].")
     guest.files.provide("/var/lib/cloud/instance/boot-finished", f"{guest.clock.now():.2f}\n".encode())
     result = {"v1": {"datasource": state.detail, "errors": state.errors}}
     guest.files.provide("/run/cloud-init/result.json", json.dumps(result, indent=1).encode())
+
+
+def _say(guest: GuestMachine, line: str) -> None:
+    """Write to the journal and to cloud-init's own log of output."""
+    guest.journal.write(guest.boot_id, "cloud-final.service", "cloud-init", line)
+    said = guest.files.read(_OUTPUT_LOG) if guest.files.is_file(_OUTPUT_LOG) else b""
+    guest.files.provide(_OUTPUT_LOG, said + f"{line}\n".encode())
 
 
 def _create_users(guest: GuestMachine, config: dict[str, Any]) -> None:
@@ -99,9 +111,7 @@ def _install_packages(guest: GuestMachine, config: dict[str, Any]) -> None:
     names = [str(name[0] if isinstance(name, list) else name) for name in config.get("packages", [])]
     unknown = [name for name in names if name not in PACKAGES]
     if unknown:
-        guest.journal.write(
-            guest.boot_id, "cloud-final.service", "cloud-init", f"E: Unable to locate package {unknown[0]}"
-        )
+        _say(guest, f"E: Unable to locate package {unknown[0]}")
         guest.cloud_init.errors.append(
             "('package_update_upgrade_install', ProcessExecutionError(\"Unexpected error while running command."
             f' Exit code: 100 Reason: E: Unable to locate package {unknown[0]}"))'
@@ -127,7 +137,7 @@ async def _run_commands(guest: GuestMachine, commands: list[Any]) -> None:
     lines = [shlex.join(str(word) for word in one) if isinstance(one, list) else str(one) for one in commands]
     result = await run(guest, "root", "\n".join(lines))
     for line in (result.out + result.err).decode(errors="replace").splitlines():
-        guest.journal.write(guest.boot_id, "cloud-final.service", "cloud-init", line)
+        _say(guest, line)
     if result.exit_code:
         text = "Runparts: 1 failures (runcmd) in 1 attempted commands"
         guest.cloud_init.errors.append(f"('scripts_user', RuntimeError('{text}'))")
@@ -138,7 +148,7 @@ async def cloud_init(guest: GuestMachine, process: Process) -> int:
     """`cloud-init status [--wait] [--long] [--format json|yaml]` and `cloud-init --version`."""
     words = process.argv[1:]
     if words[:1] in (["--version"], ["-v"]):
-        process.print("/usr/bin/cloud-init 25.2-0ubuntu1~24.04.1")
+        process.print(f"/usr/bin/cloud-init {_VERSION}")
         return 0
     if words[:1] != ["status"]:
         process.complain(f"cloud-init: error: argument subcommand: invalid choice: '{' '.join(words[:1])}'")

@@ -16,15 +16,13 @@ from pvelab.guest.boot import Boot
 from pvelab.guest.clusters import Clusters
 from pvelab.guest.commands import GUEST_COMMANDS, program
 from pvelab.guest.doorkeeper import Doorkeeper
-from pvelab.guest.install_files import unit_text
+from pvelab.guest.existing import ExistingServer
 from pvelab.guest.k3s_command import k3s
 from pvelab.guest.k3s_endpoint import serve_endpoint
-from pvelab.guest.k3s_settings import CONFIG_FILE
 from pvelab.guest.kubectl import kubectl
 from pvelab.guest.leases import Leases
 from pvelab.guest.machine import Disk, GuestMachine, Hardware, Nic, Surroundings
 from pvelab.guest.seed import read_seed
-from pvelab.guest.systemd import ADMIN_FOLDER, WANTS_FOLDER
 from pvelab.machine import AgentSilent
 from pvelab.network import SSH_PORT, Network
 from pvelab.rules import cloudinit, drives, power, volumes
@@ -34,7 +32,6 @@ from pvelab.sshd import SshHooks, SshServer, host_key
 from pvelab.state import MIB, Vm, Volume, World
 
 if TYPE_CHECKING:
-    from pvelab.certs import SshKeyPair
     from pvelab.clock import LabClock
 
 ALL = "all"
@@ -54,21 +51,6 @@ class Inside:
     machine: GuestMachine
     agent: Agent
     door: Door | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExistingServer:
-    """The k3s server that was there before: somebody else's machine, outside Proxmox."""
-
-    address: str
-    version: str
-    binary: bytes
-    host_key: SshKeyPair
-    authorized_key: str
-    hostname: str = "k3s-server"
-    datastore: str = "etcd"
-    config: str = ""
-    """Its /etc/rancher/k3s/config.yaml."""
 
 
 @dataclass(slots=True, eq=False)
@@ -171,22 +153,7 @@ class Guests:
 
     def start_existing(self, spec: ExistingServer) -> GuestMachine:
         """Install and switch on the k3s server outside; its k3s is up some seconds later."""
-        disk = ubuntu.new_disk(self.folder, self.clock, 40 << 30)
-        ubuntu.set_hostname(disk, spec.hostname)
-        ubuntu.new_identity(disk)
-        ubuntu.keep_host_key(disk, spec.host_key)
-        ubuntu.add_account(disk, "ubuntu", [spec.authorized_key], sudo=True)
-        disk.files.provide("/usr/local/bin/k3s", spec.binary, mode=0o755)
-        disk.files.make_link("/usr/local/bin/kubectl", "k3s")
-        words = ("server", "--cluster-init") if spec.datastore == "etcd" else ("server",)
-        unit_path = f"{ADMIN_FOLDER}/k3s.service"
-        disk.files.provide(unit_path, unit_text(unit_path, "/usr/local/bin/k3s", words).encode())
-        disk.files.provide(f"{unit_path}.env", mode=0o600)
-        disk.files.make_link(f"{WANTS_FOLDER}/k3s.service", unit_path)
-        if spec.config:
-            disk.files.provide(CONFIG_FILE, spec.config.encode(), mode=0o600)
-        disk.boots = 1
-        self._existing_spec, self._existing_disk = spec, disk
+        self._existing_spec, self._existing_disk = spec, spec.installed(self.folder, self.clock)
         return self.existing_on()
 
     def existing_off(self) -> None:
@@ -200,13 +167,8 @@ class Guests:
         spec, disk = self._existing_spec, self._existing_disk
         if spec is None or disk is None:
             raise NotRunning("the existing k3s server")
-        nic = Nic("ens3", "52:54:00:12:34:56", spec.address)
-        system_uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, spec.hostname))
-        machine = GuestMachine(disk, Hardware(system_uuid, nics=(nic,)), self._surroundings())
-        machine.address, machine.hostname, machine.has_sshd, machine.is_booted = spec.address, spec.hostname, True, True
-        machine.cloud_init.status = "done"
+        machine = spec.switched_on(disk, self._surroundings())
         self._existing = Inside(machine, Agent(machine))
-        machine.systemd.boot()
         self._open(self._existing)
         return machine
 

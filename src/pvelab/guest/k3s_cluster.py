@@ -66,7 +66,7 @@ class Running:
     node_deleted: Callable[[], None]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Cluster:
     """The state that k3s's servers share."""
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from pvelab.guest.k3s_log import line
 from pvelab.guest.k3s_release import commit_of
 from pvelab.guest.k3s_settings import DATA_FOLDER
-from pvelab.guest.kube_objects import timestamp
 from pvelab.guest.kubectl import run_words, seconds
 from pvelab.guest.kubectl_print import table
 from pvelab.guest.options import BadOption, Grammar, Options
+from pvelab.guest.timestamps import timestamp
 
 if TYPE_CHECKING:
     from pvelab.guest.k3s_cluster import Cluster

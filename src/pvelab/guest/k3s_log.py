@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+from pvelab.guest.timestamps import timestamp
 
 
 def line(now: float, level: str, message: str) -> str:
     """A message in logrus's text format."""
-    time = datetime.datetime.fromtimestamp(now, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     escaped = message.replace("\\", "\\\\").replace('"', '\\"')
-    return f'time="{time}" level={level} msg="{escaped}"'
+    return f'time="{timestamp(now)}" level={level} msg="{escaped}"'

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pvelab.guest.k3s_release import kubernetes_minor
-from pvelab.guest.kube_objects import Document, timestamp
+from pvelab.guest.kube_objects import Document
+from pvelab.guest.timestamps import timestamp
 
 ETCD_FINALIZER = "wrangler.cattle.io/managed-etcd-controller"
 NODE_FINALIZER = "wrangler.cattle.io/node"

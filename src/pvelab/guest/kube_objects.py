@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import datetime
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from pvelab.guest.timestamps import timestamp
 
 Document = dict[str, Any]
 Listener = Callable[[str, str, Document], None]
@@ -27,11 +28,6 @@ class KubeError(Exception):
 def not_found(resource: str, name: str) -> KubeError:
     """404 in the API server's words."""
     return KubeError(404, "NotFound", f'{resource} "{name}" not found')
-
-
-def timestamp(unix_time_s: float) -> str:
-    """RFC 3339 in UTC, whole seconds, as Kubernetes writes times."""
-    return datetime.datetime.fromtimestamp(unix_time_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pvelab.guest import kube_nodes
-from pvelab.guest.kube_objects import Document, timestamp
+from pvelab.guest.kube_objects import Document
 from pvelab.guest.kubectl import FOREVER_S, Call, Complaint, seconds
+from pvelab.guest.timestamps import timestamp
 
 _EVICTION_S = 1.0
 

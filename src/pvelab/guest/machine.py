@@ -48,7 +48,7 @@ class Hardware:
     has_agent_port: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Disk:
     """What outlives a power cut: files, accounts, journal, and how far cloud-init has come with it."""
 
@@ -83,7 +83,7 @@ class Surroundings:
     programs: Callable[[Run], Program | None]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class GuestMachine:
     """One power cycle of a machine; the next one has a new object on the same disk."""
 

@@ -134,17 +134,22 @@ def _exists(guest: GuestMachine, name: str) -> bool:
 
 
 async def _is_active(guest: GuestMachine, process: Process, options: Options, names: list[str]) -> int:
-    states = [guest.systemd.find(name).active if _exists(guest, name) else "inactive" for name in names]
-    for state in states if "quiet" not in options else []:
-        process.print(state)
-    return 0 if "active" in states else _NOT_RUNNING
+    return _check(guest, process, options, (names, "active", _NOT_RUNNING))
 
 
 async def _is_failed(guest: GuestMachine, process: Process, options: Options, names: list[str]) -> int:
-    states = [guest.systemd.find(name).active if _exists(guest, name) else "inactive" for name in names]
+    return _check(guest, process, options, (names, "failed", 1))
+
+
+def _check(guest: GuestMachine, process: Process, options: Options, asked: tuple[list[str], str, int]) -> int:
+    """Is any of the units in that state? Source: systemd 253 and newer, 4 where a unit does not exist."""
+    names, wanted, otherwise = asked
+    known = [_exists(guest, name) for name in names]
+    pairs = zip(names, known, strict=True)
+    states = [guest.systemd.find(name).active if exists else "inactive" for name, exists in pairs]
     for state in states if "quiet" not in options else []:
         process.print(state)
-    return 0 if "failed" in states else 1
+    return 0 if wanted in states else otherwise if all(known) else _UNKNOWN
 
 
 async def _is_enabled(guest: GuestMachine, process: Process, options: Options, names: list[str]) -> int:

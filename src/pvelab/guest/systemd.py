@@ -79,7 +79,7 @@ class Unit:
         self.active, self.sub = active, sub
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """One start of a service, until it ends; what it tells after that is ignored."""
 
@@ -120,7 +120,7 @@ class Run:
             self.systemd.main_process_exited(self, status)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Systemd:
     """All units of one boot of a machine."""
 
