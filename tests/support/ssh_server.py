@@ -41,8 +41,11 @@ class SshServer:
 
 
 @contextmanager
-def ssh_server(client_key: Path, handler: Handler) -> Iterator[SshServer]:
-    """Serve until the block ends; `client_key` is written and is the only one that may log in."""
+def ssh_server(client_key: Path, handler: Handler, refuses: str = "") -> Iterator[SshServer]:
+    """Serve until the block ends; `client_key` is written and is the only one that may log in.
+
+    `refuses` is `session` or `exec`: what the server does not let a logged-in client do.
+    """
     server = SshServer()
     key = asyncssh.generate_private_key("ssh-ed25519")
     client_key.write_bytes(key.export_private_key())
@@ -53,6 +56,12 @@ def ssh_server(client_key: Path, handler: Handler) -> Iterator[SshServer]:
         def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
             server.logins += 1
             server.connections.append(conn)
+
+        def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+            return Deaf() if refuses == "exec" else False
+
+    class Deaf(asyncssh.SSHServerSession[bytes]):
+        """A session in which nothing may be run."""
 
     async def process(process: asyncssh.SSHServerProcess[bytes]) -> None:
         server.commands.append(process.command or "")
@@ -65,7 +74,7 @@ def ssh_server(client_key: Path, handler: Handler) -> Iterator[SshServer]:
             0,
             server_host_keys=[server.host_key],
             authorized_client_keys=authorized,
-            process_factory=process,
+            process_factory=None if refuses else process,
             encoding=None,
         )
 

@@ -108,6 +108,18 @@ def test_port_that_speaks_no_tls_is_unreachable_for_reads(monkeypatch: pytest.Mo
             Api(address, TOKEN, SteppingClock()).call("GET", "/version", timeout_s=0.1)
 
 
+def test_machine_that_never_takes_the_connection_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homelab.proxmox.api.CONNECT_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        wire = Api(ApiAddress("127.0.0.1", full.getsockname()[1], TlsTrust(), 1), TOKEN, SteppingClock())
+        with pytest.raises(Unreachable, match="no answer within"):
+            wire.call("POST", "/nodes/pve1/qemu")
+
+
 def test_ipv6_address_is_put_into_brackets() -> None:
     assert str(ApiAddress("::1", 8006, TlsTrust(), 1)) == "https://[::1]:8006"
 
@@ -294,6 +306,12 @@ def test_upload_sends_its_fields_in_proxmox_order_and_waits_for_the_task(connect
 def test_upload_whose_task_fails_raises_with_proxmox_words(connect: Connect, tmp_path: Path) -> None:
     wire, _ = connect(task_reply("Image is not in qcow2 format"))
     with pytest.raises(TaskFailed, match="Image is not in qcow2 format"):
+        wire.put_file(upload(tmp_path))
+
+
+def test_upload_without_a_task_is_misunderstood(connect: Connect, tmp_path: Path) -> None:
+    wire, _ = connect(replies(json_reply(None)))
+    with pytest.raises(Misunderstood, match="expected text"):
         wire.put_file(upload(tmp_path))
 
 

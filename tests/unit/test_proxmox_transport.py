@@ -42,7 +42,13 @@ def test_refused_connection_switches_to_ssh_once_and_says_so() -> None:
 
 
 def test_many_threads_switch_once() -> None:
-    node = Node({GET: DOWN}, {GET: "ssh"})
+    together = threading.Barrier(8)
+
+    def fail(_: object) -> None:
+        together.wait(5)
+        raise DOWN
+
+    node = Node({GET: fail}, {GET: "ssh"})
     threads = [threading.Thread(target=node.link.call, args=("GET", "/version")) for _ in range(8)]
     for thread in threads:
         thread.start()

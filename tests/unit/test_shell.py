@@ -39,6 +39,9 @@ async def answer(process: asyncssh.SSHServerProcess[bytes]) -> None:
         await process.stdout.drain()
     elif command == "count":
         process.stdout.write(str(len(await process.stdin.read())).encode())
+    elif command == "mute":
+        process.stdout.write_eof()
+        await asyncio.sleep(30)
     elif command == "hang":
         await asyncio.sleep(30)
     elif command == "drop":
@@ -100,6 +103,26 @@ def test_deadline_ends_a_hanging_command(shell: Shell) -> None:
     with pytest.raises(TimedOut, match="hang"):
         shell.run("hang", timeout_s=0.2)
     assert shell.run("still usable").stdout == "still usable"
+
+
+@pytest.mark.parametrize(("command", "timeout_s"), [("mute", 0.2), ("any", 0)], ids=["no-exit-code", "no-time"])
+def test_deadline_holds_whatever_is_waited_for(shell: Shell, command: str, timeout_s: float) -> None:
+    with pytest.raises(TimedOut):
+        shell.run(command, timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(("refuses", "error"), [("session", Unreachable), ("exec", Undecided)])
+def test_server_that_lets_nobody_run_anything_is_named(
+    tmp_path: Path, key: Path, refuses: str, error: type[Exception]
+) -> None:
+    with ssh_server(key, answer, refuses) as server:
+        known_hosts = tmp_path / "known_hosts"
+        known_hosts.write_text(server.known_hosts_line)
+        with Shells(user="root", key_path=key, known_hosts=known_hosts, home=tmp_path) as shells:
+            shell = shells.node("127.0.0.1", server.port)
+            shell.connect()
+            with pytest.raises(error):
+                shell.run("x")
 
 
 def test_drop_in_mid_command_is_undecided_and_the_next_command_connects_again(shell: Shell, server: SshServer) -> None:

@@ -38,12 +38,23 @@ def known(tmp_path: Path, text: str, **options: object) -> KnownHosts:
         ("other,pve1,192.0.2.1", 22),
         ("PVE*", 22),
         ("pve?", 22),
+        ("!pve9,pve*", 22),
         ("[pve1]:2222", 2222),
         ("pve1", 2222),
         (hashed("pve1"), 22),
         (hashed("[pve1]:2222"), 2222),
     ],
-    ids=["name", "list", "star", "question-mark", "port", "port-falls-back-to-name", "hashed", "hashed-port"],
+    ids=[
+        "name",
+        "list",
+        "star",
+        "question-mark",
+        "other-ruled-out",
+        "port",
+        "port-falls-back-to-name",
+        "hashed",
+        "hashed-port",
+    ],
 )
 def test_line_for_the_host_vouches_for_its_key(tmp_path: Path, names: str, port: int) -> None:
     hosts = known(tmp_path, f"# comment\n\nbroken\n{names} {KEY} a comment\n")

@@ -75,16 +75,18 @@ class Api:
         """
         import requests
 
-        is_read = method == "GET"
-        for is_last in (False, True):
-            try:
-                return self._data(f"{method} {path}", is_read, self._send(method, path, params, timeout_s))
-            except Undecided as cut:
-                if not is_read:
-                    raise
-                if is_last or isinstance(cut.__cause__, requests.exceptions.ReadTimeout):
-                    raise Unreachable(cut.what, cut.why, cut.cure) from cut
-        raise AssertionError("the loop ends in its last round")
+        what = f"{method} {path}"
+        if method != "GET":
+            return self._data(what, False, self._send(method, path, params, timeout_s))
+        try:
+            return self._data(what, True, self._send(method, path, params, timeout_s))
+        except Undecided as cut:
+            if isinstance(cut.__cause__, requests.exceptions.ReadTimeout):
+                raise Unreachable(cut.what, cut.why, cut.cure) from cut
+        try:
+            return self._data(what, True, self._send(method, path, params, timeout_s))
+        except Undecided as cut:
+            raise Unreachable(cut.what, cut.why, cut.cure) from cut
 
     def put_file(self, upload: Upload) -> str:
         """Stream a file into a storage; Proxmox checks its sha256. The fields must come in this order."""

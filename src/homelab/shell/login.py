@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from homelab.errors import Unreachable
 from homelab.shell.client_config import HostOptions
@@ -25,7 +25,7 @@ DEAD_AFTER_MS = 20_000
 LOOK_AT_SSHD = "on that machine: journalctl -u ssh -n 20"
 
 
-def log_in(options: HostOptions, where: str, trust: Trust | None) -> paramiko.SSHClient:
+def log_in(options: HostOptions, where: str, trust: Trust | None) -> tuple[paramiko.SSHClient, paramiko.Transport]:
     """Log in; raises Unreachable in its kinds."""
     import paramiko
 
@@ -56,10 +56,9 @@ def log_in(options: HostOptions, where: str, trust: Trust | None) -> paramiko.SS
         client.close()
         connection.close()
         raise _failure(error, options, where) from error
-    transport = client.get_transport()
-    if transport is not None:
-        transport.set_keepalive(KEEPALIVE_S)
-    return client
+    transport = cast("paramiko.Transport", client.get_transport())
+    transport.set_keepalive(KEEPALIVE_S)
+    return client, transport
 
 
 def _socket(options: HostOptions, where: str) -> socket.socket:

@@ -50,7 +50,7 @@ class Shell:
         self.where = where
         self._options = options
         self._trust = trust
-        self._client: paramiko.SSHClient | None = None
+        self._connection: tuple[paramiko.SSHClient, paramiko.Transport] | None = None
         self._lock = threading.Lock()
         self._sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
 
@@ -77,9 +77,9 @@ class Shell:
 
     def close(self) -> None:
         with self._lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+            if self._connection is not None:
+                self._connection[0].close()
+                self._connection = None
 
     def _open(self) -> paramiko.Channel:
         """A session on the connection; a connection found dead is replaced once, since nothing was sent on it."""
@@ -97,16 +97,14 @@ class Shell:
     def _transport(self) -> tuple[paramiko.Transport, bool]:
         """The live connection, made if need be; whether it was there before."""
         with self._lock:
-            transport = self._client.get_transport() if self._client else None
-            if transport is not None and transport.is_active():
-                return transport, True
-            if self._client is not None:
-                self._client.close()
-            self._client = log_in(self._options(), self.where, self._trust)
-            made = self._client.get_transport()
-            if made is None:
-                raise Unreachable(f"SSH to {self.where}", "the connection ended at once", LOOK_AT_SSHD)
-            return made, False
+            if self._connection is not None:
+                client, transport = self._connection
+                if transport.is_active():
+                    return transport, True
+                client.close()
+            self._connection = None
+            self._connection = log_in(self._options(), self.where, self._trust)
+            return self._connection[1], False
 
 
 class _Run:
