@@ -47,6 +47,10 @@ class ApiListener:
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
+        server = self.runner.server
+        for connection in server.connections if server else ():
+            if connection.transport is not None:
+                connection.transport.abort()
         await self.runner.cleanup()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from proxmoxer import ProxmoxAPI, ResourceException
 
 from replay.stage import ADDRESS, SECRETS, Stage
@@ -22,17 +24,20 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage.close()
 
 
+@contextmanager
+def proxmoxer_client(stage: Stage, **login: str) -> Iterator[Any]:
+    certificate = str(stage.folder / "throwaway-ca.pem")
+    client = ProxmoxAPI(ADDRESS, port=stage.port, verify_ssl=certificate, **login)
+    yield client
+    client._store["session"].close()
+
+
 @pytest.fixture
-def proxmox(stage: Stage) -> Any:
+def proxmox(stage: Stage) -> Iterator[Any]:
     stage.reset()
-    return ProxmoxAPI(
-        ADDRESS,
-        port=stage.port,
-        user="root@pam",
-        token_name="test",
-        token_value=SECRETS["root@pam!test"],
-        verify_ssl=str(stage.folder / "throwaway-ca.pem"),
-    )
+    secret = SECRETS["root@pam!test"]
+    with proxmoxer_client(stage, user="root@pam", token_name="test", token_value=secret) as client:
+        yield client
 
 
 def test_proxmoxer_makes_starts_and_destroys_a_vm(proxmox: Any, stage: Stage) -> None:
@@ -60,10 +65,9 @@ def test_proxmoxer_sees_parameter_errors_by_name(proxmox: Any) -> None:
 def test_proxmoxer_logs_in_with_a_password(stage: Stage) -> None:
     stage.reset()
     stage.as_root("PUT", "/access/password", {"userid": "svc@pve", "password": "Secret-12345"})
-    certificate = str(stage.folder / "throwaway-ca.pem")
-    proxmox = ProxmoxAPI(ADDRESS, port=stage.port, user="svc@pve", password="Secret-12345", verify_ssl=certificate)
-    stage.wait_for(proxmox.nodes("pve1").qemu.post(vmid=100))
-    assert [vm["vmid"] for vm in proxmox.nodes("pve1").qemu.get()] == [100]
+    with proxmoxer_client(stage, user="svc@pve", password="Secret-12345") as proxmox:
+        stage.wait_for(proxmox.nodes("pve1").qemu.post(vmid=100))
+        assert [vm["vmid"] for vm in proxmox.nodes("pve1").qemu.get()] == [100]
 
 
 def test_upload_by_curl_arrives_whole(stage: Stage, tmp_path: Path) -> None:
@@ -83,3 +87,12 @@ def test_upload_by_curl_arrives_whole(stage: Stage, tmp_path: Path) -> None:
         == subprocess.run(["md5sum", image], capture_output=True, text=True, check=True).stdout[:32]
     )
     assert list((stage.folder / "spool").glob("upload-*")) != []
+
+
+def test_closed_listener_has_dropped_its_idle_connections(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    with proxmoxer_client(stage, user="root@pam", token_name="test", token_value=SECRETS["root@pam!test"]) as client:
+        client.version.get()
+        stage.close()
+        with pytest.raises(requests.ConnectionError):
+            client.version.get()
