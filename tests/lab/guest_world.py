@@ -14,6 +14,7 @@ from pvelab.guest.existing import ExistingServer
 from pvelab.guest.guests import Guests
 from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.k3s_release import k3s_binary
+from pvelab.guest.k3s_tokens import ca_hash
 from pvelab.guest.machine import GuestMachine
 from pvelab.machine import Machine
 from pvelab.network import Network, claim_network
@@ -132,6 +133,11 @@ class Bench:
     def cluster(self) -> Cluster:
         """The existing server's cluster."""
         return self.guests.clusters.endpoints[self.network.outside(1)].cluster
+
+    def cluster_of(self, machine: GuestMachine) -> Cluster:
+        """The cluster whose CA a member of it keeps."""
+        pem = machine.files.read("/var/lib/rancher/k3s/agent/server-ca.crt")
+        return self.guests.clusters.by_hash[ca_hash(pem)]
 
 
 async def shell(machine: Machine, line: str, user: str = "root", stdin: bytes = b"") -> Result:

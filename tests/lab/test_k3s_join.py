@@ -354,3 +354,73 @@ def test_server_started_without_a_server_to_join_founds_a_cluster_of_its_own(tmp
         assert there != here
 
     play(tmp_path, scenario)
+
+
+def test_removed_member_ends_and_joins_anew_only_with_an_empty_database(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        existing = await server_up(bench)
+        machine = await bench.booted(bench.vm(100, "second"))
+        await install(bench, machine, "server")
+        await bench.passes(40)
+        await output(existing, "k3s kubectl annotate node second etcd.k3s.cattle.io/remove=true")
+        await bench.passes(15)
+        assert "the member has been permanently removed from the cluster" in await journal(machine, "k3s")
+        assert int(await output(machine, "systemctl show -p NRestarts --value k3s")) >= 1
+        await output(machine, "systemctl stop k3s && rm -rf /var/lib/rancher/k3s/server/db")
+        await output(existing, "k3s kubectl delete node second")
+        await output(machine, "systemctl restart --no-block k3s")
+        await bench.passes(40)
+        assert await is_ready(bench, "second", "EtcdIsVoter")
+
+    play(tmp_path, scenario)
+
+
+def test_tombstone_makes_k3s_set_its_old_database_aside_and_join_anew(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        existing = await server_up(bench)
+        machine = await bench.booted(bench.vm(100, "second"))
+        await install(bench, machine, "server")
+        await bench.passes(40)
+        await output(existing, "k3s kubectl delete node second")
+        await output(machine, "systemctl stop k3s && touch /var/lib/rancher/k3s/server/db/etcd/tombstone")
+        await output(machine, "systemctl restart --no-block k3s")
+        await bench.passes(40)
+        assert await is_ready(bench, "second", "EtcdIsVoter")
+        names = await output(machine, "ls /var/lib/rancher/k3s/server/db")
+        assert any(name.startswith("etcd-old-") for name in names.split())
+
+    play(tmp_path, scenario)
+
+
+def test_agent_restarts_through_another_server_when_the_named_one_is_down(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await server_up(bench)
+        for vmid, name in ((100, "second"), (101, "third")):
+            await install(bench, await bench.booted(bench.vm(vmid, name)), "server")
+            await bench.passes(40)
+        _, machine = await joined_agent(bench, 102)
+        bench.guests.existing_off()
+        await output(machine, "systemctl restart k3s-agent")
+        await bench.passes(10)
+        node = bench.cluster_of(machine).store.get("nodes", "agent")
+        assert node["status"]["conditions"][-1]["status"] == "True"
+
+    play(tmp_path, scenario)
+
+
+def test_server_whose_address_changed_does_not_start(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await server_up(bench)
+        vms = [bench.vm(100, "second"), bench.vm(101, "third")]
+        for vm in vms:
+            await install(bench, await bench.booted(vm), "server")
+            await bench.passes(40)
+        bench.guests.power_off(vms[1])
+        vms[1].cloudinit_seed["network"] = (
+            vms[1].cloudinit_seed["network"].replace("bc:24:11:00:00:65", "bc:24:11:00:00:99")
+        )
+        vms[1].config["net0"] = "virtio=BC:24:11:00:00:99,bridge=vmbr0"
+        machine = await bench.booted(vms[1])
+        assert "this server is a not a member of the etcd cluster. Found" in await journal(machine, "k3s")
+
+    play(tmp_path, scenario)

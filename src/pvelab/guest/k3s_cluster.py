@@ -200,11 +200,6 @@ class Cluster:
         """A server's process is gone."""
         self.servers.pop(address, None)
 
-    def member_of(self, node_name: str, member_name: str) -> Member | None:
-        """The member that a server with this database is; None when it was removed."""
-        found = self.etcd.find(member_name)
-        return found if found and member_name.startswith(f"{node_name}-") else None
-
     # --- kubelets ---
 
     def kubelet_started(self, kubelet: Kubelet, node_deleted: Callable[[], None]) -> None:

@@ -71,7 +71,6 @@ class Unit:
     restarts: int = 0
     exit_status: int = 0
     main_pid: int = 0
-    changed_at: float = 0.0
     run: Run | None = None
 
     def is_now(self, active: str, sub: str) -> None:
@@ -218,7 +217,6 @@ class Systemd:
 
     def note(self, unit: Unit, text: str) -> None:
         """What systemd itself writes to the journal about a unit."""
-        unit.changed_at = self.guest.clock.now()
         self.guest.journal.write(self.guest.boot_id, unit.name, "systemd[1]", text)
 
     def _restart(self, unit: Unit) -> None:
