@@ -74,6 +74,7 @@ def test_wrong_existing_node_ip_leaves_vms_made_and_the_next_run_joins(lab: Lab,
     assert run.exit_code == 3, run.text
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert wrong in run.err
+    assert "check K3S_EXISTING_NODE_IP" in run.err
     assert homelab("--via", via).exit_code == 0
     assert ready_members(lab) == ALL_MEMBERS
 

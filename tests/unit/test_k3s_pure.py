@@ -113,6 +113,7 @@ CANNOT_REACH = "failed to get CA certs: Get https://192.0.2.10:6443/cacerts: con
         ("critical configuration value mismatch between servers", "differ", "/etc/rancher/k3s/config.yaml", True),
         ("https://192.0.2.10:6443/v1-k3s/server-bootstrap: 400 Bad Request", "SQLite", "K3S_ROLE_n=agent", True),
         ("bootstrap data already found and encrypted with different token", "token", "server token", True),
+        ("panic: runtime error: invalid memory address or nil pointer dereference", "crashes", "VM_CPU_TYPE", True),
         ('no default routes found in "/proc/net/route"', "no default route", "CLOUD_IP_CONFIG_n", True),
         ("x509: certificate has expired or is not yet valid: current time is before", "clocks", "time", True),
         ("etcdserver: too many learner members in cluster", "still joining", "wait five minutes", False),

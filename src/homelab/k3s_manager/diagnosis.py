@@ -57,6 +57,11 @@ TROUBLES = (
         "the token is not the one the cluster was made with",
         "use the cluster's own server token on every server",
     ),
+    Trouble(
+        "panic: ",
+        "k3s crashes at every start",
+        "in the VM: journalctl -u k3s -u k3s-agent -n 100; check its memory, its disk and VM_CPU_TYPE",
+    ),
     Trouble("no default routes found", "the VM has no default route", "check CLOUD_IP_CONFIG_n (gw=) or DHCP"),
     Trouble(
         "certificate has expired or is not yet valid", "the clocks differ", "check the time on the VM and the server"

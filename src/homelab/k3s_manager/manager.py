@@ -79,7 +79,12 @@ class K3sManager:
 
     def _server(self) -> K3sServer:
         address = self.config.existing_server or ""
-        return K3sServer(self.connect(address), address)
+        shell = self.connect(address)
+        try:
+            shell.connect()
+        except Unreachable as error:
+            raise Unreachable(error.what, error.why, f"check K3S_EXISTING_NODE_IP; {error.cure}") from error
+        return K3sServer(shell, address)
 
     def _node(self, name: str) -> K3sNode | None:
         return next((node for node in self._server().nodes() if node.name == name), None)
