@@ -63,10 +63,6 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.env_path = self.folder / ".env"
-        keys = self.home / ".ssh"
-        keys.mkdir(parents=True)
-        shutil.copy(self.lab.env["SSH_KEY_PATH"], keys / "id_rsa")
-        shutil.copy(self.lab.env["SSH_PUBKEY_PATH"], keys / "id_rsa.pub")
 
     @property
     def home(self) -> Path:
@@ -77,6 +73,10 @@ class Stage:
         self.lab.reset(seed=seed)
         self.env = dict(self.lab.env)
         self._write_env()
+        keys = self.home / ".ssh"
+        keys.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.env["SSH_KEY_PATH"], keys / "id_rsa")
+        shutil.copy(self.env["SSH_PUBKEY_PATH"], keys / "id_rsa.pub")
 
     def narrate(self, sentence: str) -> None:
         """Say what happens between two commands."""
@@ -126,8 +126,11 @@ class Stage:
         )
 
     def members(self) -> dict[str, bool]:
-        """The cluster's nodes by name, and whether each is Ready."""
-        return {name: node["ready"] for name, node in self.lab.snapshot()["k3s"]["nodes"].items()}
+        """The k3s cluster's nodes by name, and whether each is Ready."""
+        clusters = self.lab.snapshot()["k3s"]
+        if len(clusters) != 1:
+            raise PromiseBroken("nobody founded a second k3s cluster")
+        return {name: node["ready"] for name, node in clusters[0]["nodes"].items()}
 
     def _command(self, command: Sequence[str], exit_code: int, says: Sequence[str]) -> Ended:
         self.show(f"\n$ {shlex.join(word.removeprefix(f'{PROJECT}/') for word in command)}")
