@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from pvelab import seeds
+from pvelab.admin import Admin
 from pvelab.clock import SharedClock
 from pvelab.environment import dotenv_text
 from pvelab.network import Network
@@ -129,6 +130,13 @@ class Lab:
     def clear_faults(self) -> None:
         """Repair everything that fault() broke."""
         self._run(self._site.clear_faults())
+
+    def shell(self, machine: str, line: str) -> str:
+        """Type a command line as root on a node, in a guest or on the k3s server outside, named by its host name.
+
+        Returns what it prints. Raises SeedFailed when it fails, KeyError when no such machine is switched on.
+        """
+        return self._run(Admin(self._site).shell(self._site.machine(machine), line))
 
     @property
     def requests(self) -> list[Request]:

@@ -22,6 +22,7 @@ from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_release import k3s_binary, release_files
 from pvelab.guest.machine import Nic
 from pvelab.identity import Identity, new_identity, node_addresses, write_papers
+from pvelab.machine import Machine
 from pvelab.network import SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
 from pvelab.qcow2 import qcow2_image
@@ -142,6 +143,14 @@ class Site:
             hostname=self.spec.existing_server,
             datastore=self.spec.datastore,
         )
+
+    def machine(self, hostname: str) -> Machine:
+        """A node, the k3s server outside, or what runs in the VM of that name. Raises KeyError."""
+        if hostname in self.world.nodes:
+            return self.world.nodes[hostname]
+        if hostname == self.spec.existing_server:
+            return self.guests.existing
+        return self.guests.machine_in({vm.name: vm for vm in self.world.vms.values()}[hostname])
 
     def present(self) -> float:
         """Unix time outside the seed's past."""

@@ -11,6 +11,7 @@ import pytest
 
 from lab.lab_clients import api, ssh, version
 from pvelab import network
+from pvelab.admin import SeedFailed
 from pvelab.catalogue import UnknownChoice
 from pvelab.lab import Lab, LabBroken, NotSettled
 from pvelab.spec import LabSpec, nodes_called
@@ -55,6 +56,19 @@ def test_storages_lie_on_the_nodes_that_have_them(lab: Lab) -> None:
 
 def test_hosts_have_been_up_for_thirty_days(lab: Lab) -> None:
     assert api(lab).nodes("pve2").status.get()["uptime"] == 30 * 86_400
+
+
+def test_a_person_at_a_machine_types_as_root_without_being_listed(lab: Lab) -> None:
+    lab.reset("healthy")
+    machines = ("pve2", "k3s-vm-pve3", "k3s-server")
+    assert [lab.shell(name, "hostname; whoami") for name in machines] == [f"{name}\nroot\n" for name in machines]
+    assert "protection: 1" in lab.shell("pve3", "qm set 102 --protection 1 && qm config 102")
+    assert lab.requests == []
+    with pytest.raises(SeedFailed, match="qm start 999"):
+        lab.shell("pve1", "qm start 999")
+    lab.shell("pve3", "qm stop 102")
+    with pytest.raises(KeyError):
+        lab.shell("k3s-vm-pve3", "hostname")
 
 
 def test_requests_are_listed_and_only_changes_count_as_writes(lab: Lab) -> None:
