@@ -13,6 +13,7 @@ from homelab import main as tool
 from homelab.commands import delete_vm
 from pvelab.lab import Lab
 from support.clock import SteppingClock
+from support.names import without_name_server
 
 WIRES = ("api", "ssh")
 
@@ -71,6 +72,11 @@ class Homelab:
             exit_code = command()
         said = self._capture.readouterr()
         return Run(exit_code, said.out, said.err)
+
+
+@pytest.fixture(autouse=True)
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_name_server(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from homelab.proxmox.transport import TargetUnreachable, Upload
 from homelab.settings import ApiToken, Secret
 from support.clock import START, SteppingClock
 from support.https_server import Answer, Asked, HttpsServer, Reply, https_server, json_reply, text_reply
+from support.names import without_name_server
 
 SECRET = "canary-1234"
 TOKEN = ApiToken("svc@pve", "home", Secret(SECRET))
@@ -94,7 +95,8 @@ def test_closed_port_is_unreachable(method: str) -> None:
         wire.call(method, "/version")
 
 
-def test_unknown_name_is_unreachable() -> None:
+def test_unknown_name_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_name_server(monkeypatch)
     wire = Api(ApiAddress("no-such-host.invalid", 8006, TlsTrust(), 1), TOKEN, SteppingClock())
     with pytest.raises(Unreachable, match="name is not known"):
         wire.call("POST", "/version")

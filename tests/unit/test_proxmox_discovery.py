@@ -22,6 +22,7 @@ from homelab.shell import Result, Shell, Shells
 from support.clock import SteppingClock
 from support.fake_shell import FakeShell, done
 from support.https_server import Asked, HttpsServer, Reply, https_server, json_reply, text_reply
+from support.names import without_name_server
 from unit.builders import CONFIG, NODE
 
 TOKEN = ApiToken("root@pam", "t", Secret("s"))
@@ -99,15 +100,7 @@ class Net:
 
 @pytest.fixture(autouse=True)
 def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No name resolves, at once: tests do not depend on somebody's name server."""
-    look_up = socket.getaddrinfo
-
-    def numbers_only(host: str, *rest: object, **more: object) -> object:
-        if not host[0].isdigit():
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return look_up(host, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("socket.getaddrinfo", numbers_only)
+    without_name_server(monkeypatch)
 
 
 @pytest.fixture

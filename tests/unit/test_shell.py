@@ -24,6 +24,7 @@ from homelab.shell import (
     Shells,
     UnknownHostKey,
 )
+from support.names import without_name_server
 from support.ssh_server import SshServer, ssh_server
 
 BIG = 2_500_000
@@ -55,6 +56,11 @@ async def answer(process: asyncssh.SSHServerProcess[bytes]) -> None:
     else:
         process.stdout.write(command.encode())
     process.exit(0)
+
+
+@pytest.fixture(autouse=True)
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_name_server(monkeypatch)
 
 
 @pytest.fixture

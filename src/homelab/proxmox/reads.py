@@ -67,7 +67,8 @@ class Reads:
         if not files:
             return ()
         names: dict[str, str] = {}
-        for line in output(root, ["grep", "-H", "^name:", *files], good=(0, 1)).splitlines():
+        # a second file makes grep say the name of the first
+        for line in output(root, ["grep", "^name:", *files, "/dev/null"], good=(0, 1)).splitlines():
             file, _, name = line.partition(":name:")
             names.setdefault(file, name.strip())
         return tuple(
