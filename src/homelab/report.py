@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
-from homelab.models import Action, NodePlan, Outcome, Plan, Status
+from homelab.models import Action, NodePlan, Outcome, Plan, Status, Verdict
 from homelab.settings import Config, Secret
 
 MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
@@ -98,9 +98,10 @@ class Report:
         if self.is_dry_run:
             self.add(_planned(node) for node in plan.nodes)
             self._running |= {node.name for node in plan.nodes if node.facts.vm and node.facts.vm.is_running}
-        elif any(node.is_write for node in plan.nodes):
+        else:
             for node in plan.nodes:
-                self.progress(f"{node.name}: {node.action.value}: {node.reason}")
+                if node.is_write:
+                    self.progress(f"{node.name}: {node.action.value}: {node.reason}")
 
     @property
     def exit_code(self) -> ExitCode:
@@ -192,5 +193,7 @@ def _line_of(outcome: Outcome) -> str:
 def _planned(node: NodePlan) -> Outcome:
     if node.problem:
         return Outcome.failed(node.name, node.problem)
+    if node.action is Action.KEEP and node.facts.verdict is Verdict.JOINING:
+        return Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title}: join: {node.reason}")
     status = {Action.KEEP: Status.OK, Action.NOTHING: Status.SKIPPED}.get(node.action, Status.CHANGED)
     return Outcome(node.name, status, f"{node.facts.vm_title}: {node.action.value}: {node.reason}")

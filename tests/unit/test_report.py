@@ -182,12 +182,11 @@ def test_a_run_that_found_nothing_says_so(capsys: Captured) -> None:
     assert capsys.readouterr().out == "0 nodes, 0 with their VM running; 0 changed, 0 failed\n"
 
 
-def test_the_plan_is_told_before_it_is_carried_out(capsys: Captured) -> None:
+def test_what_is_to_be_done_is_told_before_it_is_carried_out(capsys: Captured) -> None:
     Report().show_plan(plan(HEALTHY, ABSENT, warnings=("NODE_3 is missing",)))
 
     assert capsys.readouterr().err.splitlines() == [
         "warning: NODE_3 is missing",
-        f"pve1: keep: {HEALTHY.reason}",
         f"pve2: create: {ABSENT.reason}",
     ]
 
@@ -251,6 +250,17 @@ def test_a_dry_run_reports_the_plan_and_that_nothing_was_changed(capsys: Capture
         "pve4  skipped  VM k3s-vm-pve4: nothing: NODE_ENABLED_4=0",
         "4 nodes; 1 to change, 1 with a problem; nothing was changed (--dry-run)",
     ]
+
+
+def test_a_dry_run_names_the_vms_that_would_join(capsys: Captured) -> None:
+    joining = replace(
+        HEALTHY, facts=replace(HEALTHY.facts, verdict=Verdict.JOINING), reason="running, not in the cluster"
+    )
+    report = Report(is_dry_run=True)
+    report.show_plan(plan(joining))
+    report.finish()
+
+    assert "join: running, not in the cluster" in capsys.readouterr().out
 
 
 def test_a_dry_run_with_a_problem_ends_in_3_while_some_vm_runs_and_in_1_while_none_does() -> None:
