@@ -169,6 +169,7 @@ def run_as_process(command: Sequence[str], variables: Mapping[str, str]) -> Ende
         exit_code = process.wait(COMMAND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
         raise PromiseBroken(f"the command has not ended after {COMMAND_TIMEOUT_S} s") from None
     finally:
         for reader in readers:
@@ -177,7 +178,8 @@ def run_as_process(command: Sequence[str], variables: Mapping[str, str]) -> Ende
 
 
 def _pass_on(source: IO[str], screen: IO[str], said: list[str]) -> None:
-    for line in source:
-        said.append(line)
-        screen.write(line)
-        screen.flush()
+    with source:
+        for line in source:
+            said.append(line)
+            screen.write(line)
+            screen.flush()
