@@ -229,12 +229,15 @@ def test_write_for_another_node_is_not_sent() -> None:
     assert shell.commands == []
 
 
-def test_machine_with_another_name_is_not_acted_on() -> None:
-    ssh, shell = wire(always(), node="pve2")
+def test_machine_with_another_name_is_read_from_but_not_acted_on() -> None:
+    ssh, shell = wire(always("[]"), node="pve2")
+    assert ssh.call("GET", "/nodes/pve2/qemu") == []
     with pytest.raises(Unreachable, match="is pve1") as wrong:
-        ssh.call("GET", "/version")
+        ssh.call("POST", "/nodes/pve2/qemu/100/status/start")
     assert "NODE_HOST_n" in wrong.value.cure
-    assert shell.commands == []
+    with pytest.raises(Unreachable, match="is pve1"):
+        ssh.run(["qm", "unlock", "100"])
+    assert len(shell.commands) == 1
 
 
 def test_other_user_goes_through_sudo() -> None:

@@ -35,11 +35,22 @@ class Ssh:
         return Wire.SSH
 
     def connect(self) -> None:
-        """Log in and see, once, that root's rights are there and that this is the node meant; raises Unreachable.
-
-        The commands of a node act on that node alone: at a wrong address they would act on another's VMs.
-        """
+        """Log in, and for another user than root see once that sudo works; raises Unreachable."""
         self._shell.connect()
+        if self._user != "root":
+            self._check()
+
+    def run(self, command: Sequence[str], *, stdin: bytes | Readable | None = None, timeout_s: float = 30) -> Result:
+        """Run one command as root on the node meant; its words arrive as they are.
+
+        Raises as Shell.run, and Unreachable without sudo or on another machine: a node's commands act on that node
+        alone, and at a wrong address would act on another's VMs.
+        """
+        self._check()
+        return self._shell.run(self._as_root(command), stdin=stdin, timeout_s=timeout_s)
+
+    def _check(self) -> None:
+        """See, once, that root's rights are there and that this is the node meant."""
         if self._is_known:
             return
         result = self._shell.run(self._as_root(["hostname"]), timeout_s=10)
@@ -58,11 +69,6 @@ class Ssh:
 
     def _as_root(self, command: Sequence[str]) -> list[str]:
         return list(command) if self._user == "root" else ["sudo", "-n", *command]
-
-    def run(self, command: Sequence[str], *, stdin: bytes | Readable | None = None, timeout_s: float = 30) -> Result:
-        """Run one command as root; its words arrive as they are. Raises as Shell.run, and Unreachable without sudo."""
-        self.connect()
-        return self._shell.run(self._as_root(command), stdin=stdin, timeout_s=timeout_s)
 
     def call(self, method: str, path: str, params: Params | None = None, *, timeout_s: float = 30) -> Any:
         """One request by a command that waits for its task; a read that was cut off is made once more.
@@ -97,11 +103,14 @@ class Ssh:
         return result.stdout.strip()
 
     def _read(self, what: str, command: Command, timeout_s: float) -> Any:
+        """Any member answers for the whole cluster, so it does not matter here whether this is the node meant."""
+        self.connect()
+        words = self._as_root(command.argv)
         try:
             try:
-                result = self.run(command.argv, timeout_s=timeout_s)
+                result = self._shell.run(words, timeout_s=timeout_s)
             except Undecided:
-                result = self.run(command.argv, timeout_s=timeout_s)
+                result = self._shell.run(words, timeout_s=timeout_s)
         except (Undecided, TimedOut) as error:
             raise Unreachable(what, error.why, error.cure) from error
         if result.exit_code != 0:
