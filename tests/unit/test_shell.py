@@ -160,6 +160,11 @@ def test_many_threads_share_one_connection(shell: Shell, server: SshServer) -> N
     assert server.logins == 1
 
 
+def test_cipher_that_costs_least_is_agreed_on(shell: Shell, server: SshServer) -> None:
+    shell.run("x")
+    assert server.connections[0].get_extra_info("recv_cipher") == "aes256-gcm@openssh.com"
+
+
 def test_pool_gives_one_shell_per_machine_until_it_is_forgotten(shells: Shells, server: SshServer) -> None:
     first = shells.server("127.0.0.1", server.port, "ubuntu")
     assert shells.server("127.0.0.1", server.port, "ubuntu") is first
