@@ -53,11 +53,11 @@ class Report:
     def warn(self, text: str) -> None:
         self._error_line(f"warning: {text}")
 
-    def problem(self, problem: Problem) -> None:
+    def problem(self, problem: Problem, kind: str = "error") -> None:
         """The cure just before the error, the error last."""
         if problem.cure:
             self._error_line(f"  try: {problem.cure}")
-        self._error_line(f"error: {problem}")
+        self._error_line(f"{kind}: {problem}")
 
     def refuse(self, error: ConfigError) -> int:
         """Nothing is contacted: say every problem of the configuration."""
@@ -114,8 +114,10 @@ class Report:
         order = [node.name for node in self._plan.nodes] if self._plan else []
         self._outcomes.sort(key=lambda outcome: order.index(outcome.node) if outcome.node in order else len(order))
         failed = [outcome for outcome in self._outcomes if outcome.status is Status.FAILED]
-        for problem in dict.fromkeys(Problem(outcome.what, outcome.why, outcome.cure) for outcome in failed):
-            self.problem(problem)
+        advised = [outcome for outcome in self._outcomes if outcome.cure and outcome not in failed]
+        for kind, told in (("warning", advised), ("error", failed)):
+            for problem in dict.fromkeys(Problem(outcome.what, outcome.why, outcome.cure) for outcome in told):
+                self.problem(problem, kind)
         if self.is_json:
             self._line(json.dumps(self._as_json(), indent=2))
         elif not self.is_quiet or failed:
@@ -191,9 +193,10 @@ def _line_of(outcome: Outcome) -> str:
 
 
 def _planned(node: NodePlan) -> Outcome:
-    if node.problem:
+    if node.problem and not node.is_write:
         return Outcome.failed(node.name, node.problem)
     if node.action is Action.KEEP and node.facts.verdict is Verdict.JOINING:
         return Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title}: join: {node.reason}")
     status = {Action.KEEP: Status.OK, Action.NOTHING: Status.SKIPPED}.get(node.action, Status.CHANGED)
-    return Outcome(node.name, status, f"{node.facts.vm_title}: {node.action.value}: {node.reason}")
+    cure = node.problem.cure if node.problem else ""
+    return Outcome(node.name, status, f"{node.facts.vm_title}: {node.action.value}: {node.reason}", cure=cure)

@@ -234,6 +234,14 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0 nodes" in shown
 
 
+def test_what_went_well_with_a_reservation_is_a_warning_with_its_cure(capsys: Captured) -> None:
+    report = Report(is_quiet=True)
+    report.add([OK, Outcome("pve2", Status.SKIPPED, "no guest agent", "no snippets", "pvesm set local ...")])
+
+    assert report.finish() == 0
+    assert capsys.readouterr() == ("", "  try: pvesm set local ...\nwarning: no guest agent: no snippets\n")
+
+
 # --- dry run -----------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +269,17 @@ def test_a_dry_run_names_the_vms_that_would_join(capsys: Captured) -> None:
     report.finish()
 
     assert "join: running, not in the cluster" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_what_stands_in_the_way_of_a_replacement(capsys: Captured) -> None:
+    started = node_plan(Action.START, stopped(), problem=Problem("is started", "it has snapshots", "remove them"))
+    report = Report(is_dry_run=True)
+    report.show_plan(plan(started))
+
+    assert report.finish() == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("pve1  changed  VM k3s-vm-pve1 (vmid=107): start")
+    assert "  try: remove them\nwarning: VM k3s-vm-pve1 (vmid=107): start" in err
 
 
 def test_a_dry_run_with_a_problem_ends_in_3_while_some_vm_runs_and_in_1_while_none_does() -> None:

@@ -146,7 +146,8 @@ class VmManager:
     def _running(self, node: NodePlan, what: str) -> Result:
         vm = node.facts.found
         now = VmFacts(vm.node, vm.vmid, self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid))
-        return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}"),), now)
+        cure = node.problem.cure if node.problem else ""
+        return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}", cure=cure),), now)
 
 
 def _unlock(vm: VmFacts) -> str:
