@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pvelab.guest.guests import Guests
+from pvelab.guest.machine import GuestMachine
 from pvelab.lab import Lab
+from pvelab.state import World
 
 ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
 
@@ -46,3 +49,19 @@ def uuids(lab: Lab) -> dict[int, str]:
 
 def nodes_with_running_vm(lab: Lab) -> list[str]:
     return sorted(vm["node"] for vm in lab.snapshot()["vms"].values() if vm["status"] == "running")
+
+
+def machine(lab: Lab, name: str) -> GuestMachine:
+    """The machine in the VM of that name; look at it or change it by `lab.look` only."""
+
+    def find(world: World) -> GuestMachine:
+        (vm,) = (vm for vm in world.vms.values() if vm.name == name)
+        return guests(world).machine_in(vm)
+
+    return lab.look(find)
+
+
+def guests(world: World) -> Guests:
+    """The machines in VMs, and the k3s server outside."""
+    assert isinstance(world.guests, Guests)
+    return world.guests
