@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from email.utils import formatdate
@@ -77,6 +78,14 @@ def test_untrusted_certificate_is_unreachable_with_both_cures(connect: Connect) 
     assert "PROXMOX_CA_BUNDLE" in refused.value.cure
     assert "PROXMOX_FINGERPRINT_2" in refused.value.cure
     assert server.asked == []
+
+
+def test_cas_of_proxmox_clusters_are_not_held_to_what_newer_pythons_want(connect: Connect) -> None:
+    _, server = connect(replies(json_reply("yes")))
+    context = TlsTrust(ca_bundle=server.ca_bundle).context()
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
 
 
 def test_unreadable_ca_bundle_names_its_setting(connect: Connect, tmp_path: Path) -> None:
