@@ -21,6 +21,7 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 START = ".venv/bin/python -m pvelab --seed healthy -- bash"
 STAY = "poetry run python -m pvelab"
+RUN = "poetry run python -m homelab.main"
 PYTHON = "poetry run python "
 TIMEOUT_S = 100
 
@@ -53,6 +54,37 @@ def demo_lines() -> list[str]:
 def test_demo_takes_the_arguments_shown(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert tell.main([*shlex.split(line)[1:], "--list"]) == 0
     assert "fresh" in capsys.readouterr().out
+
+
+def test_output_shown_is_that_of_a_fresh_run_and_of_a_second_one(tmp_path: Path) -> None:
+    shown = README.partition("```console\n")[2].partition("```")[0].partition(f"$ {RUN}\n")[2]
+    runs = [run.splitlines() for run in shown.split(f"\n$ {RUN}\n")]
+    command = [
+        sys.executable,
+        "-m",
+        "pvelab",
+        "--pace",
+        "test",
+        "--",
+        "sh",
+        "-c",
+        f"{typed(RUN)} && echo -- && {typed(RUN)}",
+    ]
+
+    done = subprocess.run(
+        command,
+        env=environment(tmp_path),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    first, second = (table.splitlines() for table in done.stdout.split("--\n"))
+    assert runs == [[*runs[0][: -len(first)], *first], second]
+    assert sorted(done.stderr.splitlines()) == sorted(runs[0][: -len(first)])
 
 
 @needs_clients
