@@ -27,7 +27,7 @@ def snapshot(world: World, clusters: Iterable[Cluster]) -> dict[str, Any]:
             f"{node.hostname}/{name}": _volumes(world, node, name)
             for node in world.nodes.values()
             for name, storage in storages.all_storages(world).items()
-            if storages.is_on(storage, node)
+            if storages.is_on(storage, node) and not storage.is_disabled
         },
         "files": {node.hostname: _files(world, node) for node in world.nodes.values()},
         "pools": {name: pool.comment for name, pool in world.pools.items()},
