@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pvelab.guest.guests import Guests
 from pvelab.guest.machine import GuestMachine
 from pvelab.lab import Lab
+from pvelab.machine import Command, Process
 from pvelab.state import World
 
 ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
@@ -65,3 +68,40 @@ def guests(world: World) -> Guests:
     """The machines in VMs, and the k3s server outside."""
     assert isinstance(world.guests, Guests)
     return world.guests
+
+
+def before_call(lab: Lab, method: str, path: str, happens: Callable[[World], None]) -> None:
+    """Have something happen in the lab just before Proxmox carries out METHOD path, by API or by a command."""
+    pattern = re.compile(path)
+
+    def by_api(_node: str, asked: str, asked_path: str, _params: Mapping[str, str]) -> None:
+        if asked == method and pattern.fullmatch(asked_path):
+            lab.look(happens)
+
+    def listen(world: World) -> None:
+        world.hooks.intercept = by_api
+        for node in world.nodes.values():
+            node.commands = {name: _watched(command, node.hostname) for name, command in node.commands.items()}
+
+    def _watched(command: Command, node: str) -> Command:
+        async def run(process: Process) -> int:
+            call = command_call(process.argv, node)
+            if call and call[0] == method and pattern.fullmatch(call[1]):
+                lab.look(happens)
+            return await command(process)
+
+        return run
+
+    lab.look(listen)
+
+
+def command_call(argv: Sequence[str], node: str) -> tuple[str, str] | None:
+    """The API call that a command of a node stands for, as far as these stories need it."""
+    match list(argv[:3]):
+        case ["pvesh", "get", path]:
+            return "GET", path
+        case ["qm", "create", _]:
+            return "POST", f"/nodes/{node}/qemu"
+        case ["qm", verb, vmid] if verb in ("start", "stop", "resume"):
+            return "POST", f"/nodes/{node}/qemu/{vmid}/status/{verb}"
+    return None

@@ -1,0 +1,324 @@
+"""Stories of making: what must be seen before a VM is made, deleted or finished, and what stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import Homelab
+from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on
+from pvelab.lab import Lab
+from pvelab.rules import configs, power
+from pvelab.state import Acl, Task, Vm, World
+
+NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
+"""Where the cluster has no part in the story."""
+
+
+# --- absent, or only not to be seen ------------------------------------------------------------------------------
+
+
+def test_token_that_may_not_see_vms_makes_none(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+
+    def restrict(world: World) -> None:
+        (token,) = world.tokens.values()
+        token.is_separated = True
+        world.acls.add(Acl("/", token.tokenid, "PVESysAdmin"))
+
+    lab.look(restrict)
+    before = lab.snapshot()
+
+    run = homelab("--via", "api")
+
+    assert run.exit_code == 1, run.text
+    assert run.err.count("no VM of that name is visible: but the API token may not see all VMs") == 3
+    assert "give the token VM.Audit: pveum acl modify /vms" in run.err
+    assert lab.snapshot()["vms"] == before["vms"]
+    assert lab.writes == []
+
+
+@pytest.mark.parametrize("seed", ["fresh", "stopped"])
+def test_without_quorum_nothing_is_written(lab: Lab, homelab: Homelab, via: str, seed: str) -> None:
+    lab.reset(seed)
+    for node in ("pve1", "pve2"):
+        lab.fault("node-down", node=node)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "the Proxmox cluster has no quorum" in run.err
+    assert "pvecm status" in run.err
+    assert lab.writes == []
+
+
+def test_vm_on_which_a_task_runs_is_kept(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    vmid, _ = vm_on(lab, "pve3")
+    before = lab.snapshot()
+
+    def begin_backup(world: World) -> None:
+        now = int(world.clock.now())
+        upid = f"UPID:pve3:00001000:00001000:{now:08X}:vzdump:{vmid}:root@pam:"
+        world.tasks[upid] = Task(upid, "pve3", 0x1000, 0x1000, now, "vzdump", str(vmid), "root@pam")
+
+    lab.look(begin_backup)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert "a Proxmox task is running on it (vzdump)" in run.err
+    assert "--source active" in run.err
+    assert lab.snapshot()["vms"] == before["vms"]
+    assert lab.writes == []
+
+
+# --- changed meanwhile -------------------------------------------------------------------------------------------
+
+
+def started_by_a_person(world: World) -> None:
+    vm = world.vms[102]
+    power.switch_on(world, world.nodes["pve3"], vm, [])
+
+
+def given_a_disk(world: World) -> None:
+    world.vms[102].config["scsi1"] = "local:102/vm-102-disk-9.raw,size=8G"
+
+
+def edited(world: World) -> None:
+    world.vms[102].config["onboot"] = "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (started_by_a_person, "it has changed since it was looked at (it is running now)"),
+        (edited, "it has changed since it was looked at (it is stopped now)"),
+        (given_a_disk, "it has changed since it was looked at"),
+    ],
+)
+def test_vm_that_changes_between_the_look_and_the_deletion_is_not_deleted(
+    lab: Lab, homelab: Homelab, via: str, change: Callable[[World], None], said: str
+) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    before_call(lab, "GET", "/nodes/pve3/storage/local/content", change)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert uuids(lab) == before
+    assert said in run.err
+    assert "run again to decide on what is there now" in run.err
+
+
+# --- unfinished --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "off"])
+def test_unfinished_vm_that_has_booted_is_finished_not_made_anew(
+    lab: Lab, homelab: Homelab, via: str, is_running: bool
+) -> None:
+    lab.reset("healthy" if is_running else "stopped")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"qm set {vmid} --tags 'homelab;homelab-unfinished' --cicustom vendor=local:snippets/gone.yaml")
+    lab.shell("pve3", "touch /var/lib/vz/snippets/gone.yaml")
+    before = uuids(lab)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab) == before
+    vm = lab.snapshot()["vms"][vmid]
+    assert (vm["status"], vm["config"]["tags"]) == ("running", "homelab")
+    assert "cicustom" not in vm["config"]
+    assert "finished (an earlier run was interrupted)" in run.out
+
+
+def test_unfinished_vm_that_is_locked_is_not_touched(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.look(lambda world: world.vms[vmid].config.update(tags="homelab;homelab-unfinished", lock="backup"))
+    before = lab.snapshot()
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert f"VM k3s-vm-pve3 (vmid={vmid}) is not finished: it is locked (backup)" in run.err
+    assert f"qm unlock {vmid}" in run.err
+    assert lab.snapshot()["vms"] == before["vms"]
+    assert lab.writes == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "tags", "exit_code"),
+    [
+        ({"NODE_ENABLED_3": "0"}, "homelab;homelab-unfinished", 0),
+        ({}, "homelab;homelab-keep;homelab-unfinished", 0),
+    ],
+    ids=["disabled", "keep"],
+)
+def test_half_built_vm_that_is_to_be_kept_is_left_alone(
+    lab: Lab, homelab: Homelab, via: str, settings: dict[str, str], tags: str, exit_code: int
+) -> None:
+    lab.reset("half-built")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.look(lambda world: world.vms[vmid].config.update(tags=tags))
+    before = lab.snapshot()
+
+    run = homelab("--via", via, **settings, **NO_JOIN)
+
+    assert run.exit_code == exit_code, run.text
+    assert lab.snapshot()["vms"] == before["vms"]
+    assert lab.writes == []
+
+
+def test_half_built_vm_with_a_data_disk_is_kept_and_not_started(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("half-built")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"qm set {vmid} --scsi1 local:8")
+    before = lab.snapshot()
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert f"VM k3s-vm-pve3 (vmid={vmid}) is kept: left unfinished by an earlier run" in run.err
+    assert "it has the data disk scsi1" in run.err
+    assert lab.snapshot()["vms"] == before["vms"]
+
+
+# --- VMIDs -------------------------------------------------------------------------------------------------------
+
+
+def test_vmid_taken_by_somebody_else_at_the_last_moment_is_left_to_them(lab: Lab, homelab: Homelab, via: str) -> None:
+    def take(world: World) -> None:
+        if 100 not in world.vms:
+            configs.add(world, Vm(100, "pve2", {"name": "theirs", "memory": "512"}, world.clock.now()))
+
+    before_call(lab, "POST", "/nodes/pve1/qemu", take)
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    vms = lab.snapshot()["vms"]
+    assert {vmid: vm["config"]["name"] for vmid, vm in vms.items()} == {100: "theirs", 101: "k3s-vm-pve1"}
+
+
+def test_where_every_vmid_is_taken_first_the_node_gives_up(lab: Lab, homelab: Homelab, via: str) -> None:
+    def take(world: World) -> None:
+        vmid = max(world.vms, default=99) + 1
+        configs.add(world, Vm(vmid, "pve2", {"name": f"theirs-{vmid}", "memory": "512"}, world.clock.now()))
+
+    before_call(lab, "POST", "/nodes/pve1/qemu", take)
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "pve1: no VMID could be taken" in run.err
+    assert "k3s-vm-pve1" not in {vm["config"]["name"] for vm in lab.snapshot()["vms"].values()}
+
+
+def test_vmid_with_leftover_volumes_is_passed_over(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.shell("pve1", "pvesm alloc local-lvm 100 vm-100-disk-7 1G")
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert list(lab.snapshot()["vms"]) == [101]
+    assert "local-lvm:vm-100-disk-7" in lab.snapshot()["volumes"]["pve1/local-lvm"]
+
+
+def test_where_no_vmid_is_free_of_leftovers_the_storage_is_named(lab: Lab, homelab: Homelab, via: str) -> None:
+    for vmid in range(100, 122):
+        lab.shell("pve1", f"pvesm alloc local-lvm {vmid} vm-{vmid}-disk-7 1G")
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "pve1: no VMID is free of leftovers: volumes of deleted VMs are left on local-lvm, from 100 on" in run.err
+    assert "pvesm free VOLUME" in run.err
+    assert lab.snapshot()["vms"] == {}
+
+
+# --- room --------------------------------------------------------------------------------------------------------
+
+
+def no_content(lab: Lab) -> None:
+    lab.shell("pve3", "pvesm set local --content iso,snippets,import")
+
+
+def disabled(lab: Lab) -> None:
+    lab.shell("pve1", "pvesm set local-lvm --disable 1")
+
+
+def full(lab: Lab) -> None:
+    lab.fault("storage-full", node="pve3", storage="local")
+
+
+def nothing(_lab: Lab) -> None:
+    """All is as it should be; the setting is not."""
+
+
+@pytest.mark.parametrize(
+    ("breaks", "settings", "node", "said", "cure"),
+    [
+        (no_content, {}, "pve3", "pve3: storage local takes no VM disks", "set IMG_STORAGE_3 (or STORAGE_3)"),
+        (disabled, {}, "pve1", "pve1: storage local-lvm is not there", "set IMG_STORAGE_1 (or STORAGE_1) to one of:"),
+        (full, {}, "pve3", "pve3: storage local is full", "free some space on it"),
+        (nothing, {"IMG_STORAGE_3": "tank"}, "pve3", "pve3: storage tank is not there", "to one of: local"),
+        (nothing, {"VM_MEMORY_3": "60000"}, "pve3", "pve3: not enough memory for the VM", "VM_MEMORY_3"),
+        (nothing, {"HOST_RESERVE_MIB": "6000"}, "pve3", "pve3: not enough memory for the VM", "NODE_ENABLED_3=0"),
+        (nothing, {"VM_CORES_3": "64"}, "pve3", "pve3: 64 cores are too many: the host has 2 threads", "VM_CORES_3"),
+    ],
+)
+def test_node_without_room_gets_nothing_and_the_others_theirs(
+    lab: Lab, homelab: Homelab, via: str, breaks: Callable[[Lab], None], settings: dict[str, str], node: str,
+    said: str, cure: str,
+) -> None:  # fmt: skip
+    breaks(lab)
+
+    run = homelab("--via", via, **settings, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert nodes_with_running_vm(lab) == sorted({"pve1", "pve2", "pve3"} - {node})
+    assert said in run.err
+    assert cure in run.err
+    assert not [request for request in lab.writes if request.node == node]
+
+
+def test_without_a_public_key_no_vm_is_made_that_nobody_could_log_in_to(
+    lab: Lab, homelab: Homelab, via: str, tmp_path: Path
+) -> None:
+    assert not (tmp_path / ".ssh").exists()
+
+    run = homelab("--via", via, SSH_PUBKEY_PATH=None, **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "no SSH public key for the VM" in run.err
+    assert "ssh-keygen -t ed25519" in run.err
+    assert lab.writes == []
+
+
+def test_where_no_storage_takes_snippets_the_vm_runs_without_agent_and_that_is_said(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.shell("pve3", "pvesm set local --content iso,import,images")
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert "pve3: no storage takes snippets: so the guest agent is not installed" in run.err
+    assert "pvesm set local --content" in run.err
+
+
+def test_password_of_the_guest_is_set_and_never_shown(lab: Lab, homelab: Homelab, via: str) -> None:
+    run = homelab("-v", "--via", via, CLOUD_PASSWORD="canary pass#1", **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    for vm in lab.snapshot()["vms"].values():
+        assert vm["config"]["cipassword"].startswith("$5$")
+    assert "canary" not in run.text
+    assert "canary" not in str([request for request in lab.requests if request.via == "ssh"])
