@@ -42,7 +42,7 @@ def connect(config: Config, via: Via, report: Report, clock: Clock) -> Iterator[
     )
     report.dropped(config)
     ssh = config.ssh
-    with Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts) as shells:
+    with report.details(), Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts) as shells:
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
         yield _assemble(found, shells, report, clock)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
@@ -14,6 +16,17 @@ from homelab.settings import Config, Secret
 
 MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
 STYLES = {Status.OK: "green", Status.CHANGED: "cyan", Status.SKIPPED: "dim", Status.FAILED: "bold red"}
+
+
+class _Details(logging.Handler):
+    """Hands log records to the one printer."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
 
 
 @dataclass(slots=True)
@@ -37,10 +50,18 @@ class Report:
         if not self.is_quiet:
             self._error_line(text)
 
-    def detail(self, text: str) -> None:
-        """Shown with --verbose only."""
+    @contextmanager
+    def details(self) -> Iterator[None]:
+        """With --verbose, what the rooms log (each request to a node) is shown while this lasts."""
+        logger, handler = logging.getLogger("homelab"), _Details(self._error_line)
         if self.is_verbose:
-            self._error_line(text)
+            logger.addHandler(handler)
+            logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
 
     def fallback(self, node: str, reason: str) -> None:
         """A node's API could not be used."""

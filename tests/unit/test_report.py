@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import sys
@@ -68,11 +69,20 @@ def test_quiet_leaves_only_what_needs_attention(capsys: Captured) -> None:
     ]
 
 
-@pytest.mark.parametrize(("is_verbose", "shown"), [(True, "GET /version\n"), (False, "")])
-def test_details_are_for_those_who_ask_for_them(capsys: Captured, is_verbose: bool, shown: str) -> None:
-    Report(is_verbose=is_verbose).detail("GET /version")
+@pytest.mark.parametrize(("is_verbose", "shown"), [(True, "127.10.1.1: GET /version\n"), (False, "")])
+def test_requests_are_shown_to_those_who_ask_for_details(capsys: Captured, is_verbose: bool, shown: str) -> None:
+    with Report(is_verbose=is_verbose).details():
+        logging.getLogger("homelab.proxmox").debug("%s: GET /version", "127.10.1.1")
+    logging.getLogger("homelab.proxmox").debug("after the run")
 
     assert capsys.readouterr().err == shown
+
+
+def test_secrets_are_masked_in_details_too(capsys: Captured) -> None:
+    with Report(is_verbose=True, secrets=(Secret("canary"),)).details():
+        logging.getLogger("homelab").debug("token canary")
+
+    assert capsys.readouterr().err == "token ***\n"
 
 
 def test_what_has_changed_is_said_at_once_and_what_has_not_is_not(capsys: Captured) -> None:

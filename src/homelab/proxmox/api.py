@@ -76,6 +76,7 @@ class Api:
         import requests
 
         what = f"{method} {path}"
+        logger.debug("%s: %s", self._address.host, what)
         if method != "GET":
             return self._data(what, False, self._send(method, path, params, timeout_s))
         try:
@@ -94,6 +95,7 @@ class Api:
 
         size = upload.source.stat().st_size
         path = f"/nodes/{upload.node}/storage/{upload.storage}/upload"
+        logger.debug("%s: POST %s, %d bytes", self._address.host, path, size)
         with upload.source.open("rb") as file:
             encoder = MultipartEncoder(
                 [

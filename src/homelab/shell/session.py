@@ -63,6 +63,7 @@ class Shell:
         TimedOut after timeout_s of real time (it may still be running there).
         """
         line = command if isinstance(command, str) else shlex.join(command)
+        logger.debug("%s: %s", self.where, line)
         deadline = time.monotonic() + timeout_s
         with self._sessions:
             channel = self._open()
