@@ -67,6 +67,29 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """A function that returns an error whose what or why may be an argument of its own."""
+
+    function: ast.FunctionDef
+    names: Sequence[str]
+    what: ast.expr
+    why: ast.expr
+
+    def made(self, arguments: Sequence[ast.expr], caller: ast.AST) -> Iterator[tuple[str, str]]:
+        """What and why when it is called with these arguments."""
+        if len(arguments) != len(self.names):
+            return
+        given = dict(zip(self.names, arguments, strict=True))
+
+        def filled(expression: ast.expr) -> list[str]:
+            if isinstance(expression, ast.Name) and expression.id in given:
+                return patterns(given[expression.id], caller)
+            return patterns(expression, self.function)
+
+        yield from _product(filled(self.what), filled(self.why))
+
+
 class _Module:
     """The messages of one file."""
 
@@ -74,10 +97,11 @@ class _Module:
         self._path = path
         self._titled = errors | {"Problem", "misunderstood"}
         self._tree = _tree(path)
-        self._functions = {one.name: one for one in ast.walk(self._tree) if isinstance(one, ast.FunctionDef)}
+        self._functions = [one for one in ast.walk(self._tree) if isinstance(one, ast.FunctionDef)]
+        self._makers = {one.name: maker for one in self._functions if (maker := self._maker(one)) is not None}
 
     def messages(self) -> Iterator[Message]:
-        for function in (self._tree, *self._functions.values()):
+        for function in (self._tree, *self._functions):
             for node in _own_nodes(function):
                 for what, why in self._pairs(node, function):
                     if what.replace("\\", "") not in CAUGHT:
@@ -91,7 +115,10 @@ class _Module:
             case ast.Call(func=ast.Name(id="Trouble"), args=[text, cause, *_]):
                 causes = [f"{HOLE} does not join: {known}" for known in patterns(cause, function)]
                 yield from _product(causes, patterns(text, function))
-            case ast.Call(func=ast.Name(id="BadValue"), args=[why, *_]):
+            case (
+                ast.Call(func=ast.Name(id="BadValue"), args=[why, *_])
+                | ast.Call(func=ast.Name(id="matching"), args=[_, why, _])
+            ):
                 yield from _product([BAD_VALUE], patterns(why, function))
             case ast.Call(func=ast.Name(id="Outcome"), args=[_, ast.Attribute(attr="FAILED"), what, why, *_]):
                 yield from _product(patterns(what, function), patterns(why, function))
@@ -107,6 +134,17 @@ class _Module:
                 yield from self._returned(name)
             case ast.Call(args=[what, *rest]) if self._is_titled(node):
                 yield from _product(patterns(what, function), patterns(rest[0], function) if rest else [""])
+            case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), args=args) if name in self._makers:
+                yield from self._makers[name].made(args, function)
+
+    def _maker(self, function: ast.FunctionDef) -> _Maker | None:
+        """What a function is that returns an error."""
+        names = [one.arg for one in function.args.args if one.arg != "self"]
+        for node in ast.walk(function):
+            match node:
+                case ast.Return(value=ast.Call(args=[what, why, *_]) as call) if self._is_titled(call):
+                    return _Maker(function, names, what, why)
+        return None
 
     def _is_titled(self, call: ast.Call) -> bool:
         """Is the first argument of this call the title of an error?"""
@@ -116,7 +154,7 @@ class _Module:
 
     def _returned(self, name: str) -> Iterator[tuple[str, str]]:
         """What and why in the tuples that a function returns."""
-        function = self._functions[name]
+        function = next(one for one in self._functions if one.name == name)
         for node in ast.walk(function):
             if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
                 what, why = node.value.elts[:2]
