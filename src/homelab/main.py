@@ -64,14 +64,24 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
 
     homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)
-    side_by_side(bring, plan.nodes)
+    side_by_side(bring, plan.nodes, report)
     report.add(homelab.k3s.review(facts.k3s))
     return report.finish()
 
 
-def side_by_side(work: Callable[[NodePlan], None], nodes: Sequence[NodePlan]) -> None:
-    """Work on all nodes at once; daemon threads, so that Ctrl-C ends the program."""
-    threads = [threading.Thread(target=work, args=(node,), name=node.name, daemon=True) for node in nodes]
+def side_by_side(work: Callable[[NodePlan], None], nodes: Sequence[NodePlan], report: Report) -> None:
+    """Work on all nodes at once, in daemon threads, so that Ctrl-C ends the program.
+
+    A defect of this program that one node brings to light is that node's failure, and does not stop the others.
+    """
+
+    def guarded(node: NodePlan) -> None:
+        try:
+            work(node)
+        except Exception as defect:  # noqa: BLE001
+            report.defect(node.name, defect)
+
+    threads = [threading.Thread(target=guarded, args=(node,), name=node.name, daemon=True) for node in nodes]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
 from homelab.models import Action, NodePlan, Outcome, Plan, Status, Verdict
 from homelab.settings import Config, Secret
+
+logger = logging.getLogger(__name__)
 
 MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
 STYLES = {Status.OK: "green", Status.CHANGED: "cyan", Status.SKIPPED: "dim", Status.FAILED: "bold red"}
@@ -101,6 +104,14 @@ class Report:
         for outcome in new:
             if outcome.status is Status.CHANGED:
                 self.progress(f"{outcome.node}: {outcome.what}")
+
+    def defect(self, node: str, error: Exception) -> None:
+        """Something that this program did not expect; where it happened is among the details."""
+        logger.debug("%s", "".join(traceback.format_exception(error)))
+        why = f"{type(error).__name__}: {error}"
+        self.add(
+            [Outcome(node, Status.FAILED, "defect in homelab", why, "run again with -v and report what it prints")]
+        )
 
     def runs(self, node: str) -> None:
         """The node's VM is running now."""
