@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.messages import PROJECT, Message, messages
+from docs.messages import PROJECT, Message, messages, patterns
 from homelab.proxmox.refusals import CURES, PERMISSION
 
 RUNBOOK = (PROJECT / "RUNBOOK.md").read_text(encoding="utf-8")
@@ -18,6 +18,8 @@ HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 ERRORS = "Errors, one by one"
 PARTS = ("symptom", "cause", "cure", "check")
+SETUP = (PROJECT / "scripts" / "environment.py", PROJECT / "scripts" / "setup")
+FROM_SETUP = "scripts/setup: "
 NOT_OF_OURS = re.compile(r"error: unrecognized arguments|: 502 Bad Gateway$")
 """Headings whose words come from argparse, or from whatever answers in place of Proxmox."""
 PROMISED = (
@@ -56,6 +58,10 @@ class Section:
     text: str
 
 
+def _heading(section: Section) -> str:
+    return section.heading
+
+
 def sections() -> list[Section]:
     """All of the RUNBOOK; what stands in fenced blocks is no heading."""
     blanked = FENCE.sub(lambda block: re.sub(r"(?m)^#", " ", block[0]), RUNBOOK)
@@ -91,14 +97,36 @@ def test_answer_of_proxmox_with_a_cure_has_a_heading(words: str) -> None:
     assert any(re.search(words, section.heading) for section in ERROR_SECTIONS)
 
 
-@pytest.mark.parametrize("section", ERROR_SECTIONS, ids=lambda section: section.heading)
+def setup_failures() -> list[str]:
+    """What the set-up says of itself when it fails: the first text of each SetupError, the third of each run()."""
+    tree = ast.parse(SETUP[0].read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    at = {"SetupError": 0, "run": 2}
+    texts = [call.args[at[call.func.id]] for call in calls if isinstance(call.func, ast.Name) and call.func.id in at]
+    known = [pattern for text in texts for pattern in patterns(text, tree) if pattern]
+    return [*known, *re.findall(rf"{FROM_SETUP}([^']+)'", SETUP[1].read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("words", setup_failures())
+def test_failure_of_the_setup_has_a_heading(words: str) -> None:
+    assert any(re.fullmatch(FROM_SETUP + words, section.heading) for section in ERROR_SECTIONS)
+
+
+def test_heading_of_the_setup_is_a_failure_that_it_has() -> None:
+    headings = [section.heading for section in ERROR_SECTIONS if section.heading.startswith(FROM_SETUP)]
+    assert all(any(re.fullmatch(FROM_SETUP + words, heading) for words in setup_failures()) for heading in headings)
+
+
+@pytest.mark.parametrize(
+    "section", [section for section in ERROR_SECTIONS if not section.heading.startswith(FROM_SETUP)], ids=_heading
+)
 def test_heading_is_a_message_that_the_code_can_give(section: Section) -> None:
     told = any(message.is_told_in(section.heading, section.text) for message in MESSAGES)
     answered = any(re.search(words, section.heading) for words, _ in CURES) or PERMISSION.search(section.heading)
     assert told or answered or NOT_OF_OURS.search(section.heading)
 
 
-@pytest.mark.parametrize("section", ERROR_SECTIONS, ids=lambda section: section.heading)
+@pytest.mark.parametrize("section", ERROR_SECTIONS, ids=_heading)
 def test_message_has_symptom_cause_cure_and_check(section: Section) -> None:
     assert [part for part in PARTS if part not in section.text.lower()] == []
 
