@@ -18,7 +18,7 @@ class Request:
     """One request as it came in and how it ended.
 
     `via` is api, ssh or http; `node` the machine that received it; `what` one readable line;
-    `argv` the first program that a command line ran.
+    `argv` the first program that a command line ran, `programs` all of them, those that others started included.
     `status` is the HTTP status or the exit status.
     """
 
@@ -29,6 +29,7 @@ class Request:
     path: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
+    programs: tuple[tuple[str, ...], ...] = ()
     is_write: bool = False
     status: int = 0
 
@@ -67,6 +68,7 @@ class RequestLog:
                 node=request.machine.hostname,
                 what=request.command_line,
                 argv=first,
+                programs=tuple(one.argv for one in request.executed),
                 is_write=any(is_program_write(one.argv, one.writes) for one in request.executed),
                 status=NEVER_TOLD if request.exit_code is None else request.exit_code,
             )

@@ -14,6 +14,7 @@ from homelab.commands import delete_vm
 from pvelab.lab import Lab
 from support.clock import SteppingClock
 from support.names import without_name_server
+from support.request_check import request_findings
 
 WIRES = ("api", "ssh")
 
@@ -94,6 +95,15 @@ def session_lab(shared_clock: SteppingClock, tmp_path_factory: pytest.TempPathFa
 def lab(session_lab: Lab) -> Lab:
     session_lab.reset()
     return session_lab
+
+
+@pytest.fixture(autouse=True)
+def requests_as_published(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test had the lab asked is what Proxmox VE's schema allows, unless the test is about a slip."""
+    asked: Lab | None = request.getfixturevalue("lab") if "lab" in request.fixturenames else None
+    yield
+    findings = request_findings(asked.requests if asked else ())
+    assert bool(findings) == bool(request.node.get_closest_marker("against_schema")), findings
 
 
 @pytest.fixture
