@@ -86,13 +86,13 @@ class VMHealthChecker:
     def _with_name(self, row: VmRow) -> VmRow:
         if row.name or row.is_container:
             return row
-        if row.node in self._pve.links:
-            try:
-                return replace(row, name=self._pve.vm_config(row.node, row.vmid).name)
-            except NotThere:
-                return replace(row, name="(gone)")
-        named = {other.vmid: other.name for other in self._pve.offline_vms(row.node)}
-        return replace(row, name=named.get(row.vmid, "(gone)"))
+        try:
+            return replace(row, name=self._pve.vm_config(row.node, row.vmid).name)
+        except NotThere:
+            return replace(row, name="(gone)")
+        except HomelabError:
+            named = {other.vmid: other.name for other in self._pve.offline_vms(row.node)}
+            return replace(row, name=named.get(row.vmid, "(gone)"))
 
     # --- one node --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from homelab.errors import HomelabError, NotThere
+from homelab.errors import HomelabError, NotThere, Unreachable
 from homelab.models import HostStatus, TaskRow, VmConfig, VmFacts, VmRow, VmStatus
 from unit.builders import DAY_S, HOST
 
@@ -71,6 +71,8 @@ class ProxmoxReads:
 
     def vm_config(self, node: str, vmid: int) -> VmConfig:
         self._ask("vm_config", node, vmid)
+        if node in self.offline:
+            raise Unreachable(f"node {node}", "no answer")
         return self._vm(node, vmid).config
 
     def sees_all_vms(self) -> bool:
