@@ -208,10 +208,11 @@ class Report:
     # --- printing --------------------------------------------------------------------------------------------
 
     def _line(self, text: str) -> None:
-        print(self._masked(text), flush=True)
+        print(f"{self._masked(text)}\n", end="", flush=True)
 
     def _error_line(self, text: str) -> None:
-        print(self._masked(text), file=sys.stderr, flush=True)
+        """In one write, so that the lines of several threads do not mix."""
+        print(f"{self._masked(text)}\n", end="", file=sys.stderr, flush=True)
 
     def _masked(self, text: str) -> str:
         """Without the secrets, also as JSON writes them; a longer one first, since it may contain another."""

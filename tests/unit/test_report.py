@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -55,6 +56,26 @@ def test_progress_warnings_and_the_fallback_are_no_part_of_the_answer(capsys: Ca
         "warning: NODE_3 is missing",
         "pve1: using CLI fallback (certificate verify failed)",
     ]
+
+
+class _Writes(io.StringIO):
+    """Standard error that remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.each += [text] if text else []
+        return len(text)
+
+
+def test_a_line_is_written_at_once_so_that_those_of_several_nodes_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _Writes()
+    monkeypatch.setattr(sys, "stderr", stream)
+    Report().progress("pve1: image uploaded")
+    Report().warn("the name is long")
+    assert stream.each == ["pve1: image uploaded\n", "warning: the name is long\n"]
 
 
 def test_quiet_leaves_only_what_needs_attention(capsys: Captured) -> None:
