@@ -6,7 +6,7 @@ Errors are Python's own OSError with the errno and text that Linux gives. Paths 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EROFS
 from pathlib import Path
@@ -228,27 +228,26 @@ class FileSystem:
         return Usage(mounted, mounted.total_bytes, mounted.other_bytes + self._held_bytes(mounted.point))
 
     def _held_bytes(self, point: str) -> int:
-        others = {one.point for one in self.mounted if one.point != point}
-        if not self.is_folder(point):
-            return 0
-        seen: set[int] = set()
-        total_bytes = 0
-        for entry in self._below(point, others):
-            if isinstance(entry, File) and id(entry.content) not in seen:
-                seen.add(id(entry.content))
-                total_bytes += entry.content.allocated_bytes
-        return total_bytes
+        """What the files below point take, each content counted once, without what is mounted further down."""
+        elsewhere = {id(self._folder(one.point)) for one in self.mounted if one.point != point}
+        start = self._folder(point)
+        folders = [start] if start else []
+        contents: set[Content] = set()
+        while folders:
+            folder = folders.pop()
+            for found in folder.children.values() if folder.view is None else ():
+                if isinstance(found, File):
+                    contents.add(found.content)
+                elif isinstance(found, Folder) and id(found) not in elsewhere:
+                    folders.append(found)
+        return sum(content.allocated_bytes for content in contents)
 
-    def _below(self, point: str, without: set[str]) -> Iterator[Entry]:
-        folder = self.entry(point)
-        if not isinstance(folder, Folder) or folder.view:
-            return
-        for name, found in folder.children.items():
-            path = posixpath.join(point, name)
-            if path not in without:
-                yield found
-                if isinstance(found, Folder):
-                    yield from self._below(path, without)
+    def _folder(self, path: str) -> Folder | None:
+        try:
+            found = self.entry(path)
+        except OSError:
+            return None
+        return found if isinstance(found, Folder) else None
 
     def _kind(self, path: str) -> type[Entry] | None:
         try:
