@@ -11,6 +11,8 @@ META = "|&;<>() \t\n"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9?#$!@*-]")
 _BRACED_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[?#$!@*-]")
+_ORDINARY = re.compile(r"[^'\"\\$`}\s|&;<>()]+")
+_ORDINARY_IN_QUOTES = re.compile(r"[^\"\\$`}]+")
 _OPERATOR = re.compile(r":?[-=?+]|##?|%%?")
 
 
@@ -79,8 +81,7 @@ class WordReader:
             return [self._dollar(is_quoted=False)]
         if char == "`":
             return [self._backticks(is_quoted=False)]
-        self.at += 1
-        return [Text(char)]
+        return [Text(self._run_of(_ORDINARY))]
 
     def _single_quoted(self) -> str:
         end = self.text.find("'", self.at + 1)
@@ -100,8 +101,13 @@ class WordReader:
             return self._dollar(is_quoted=True)
         if char == "`":
             return self._backticks(is_quoted=True)
-        self.at += 1
-        return Text(char, True)
+        return Text(self._run_of(_ORDINARY_IN_QUOTES), True)
+
+    def _run_of(self, pattern: re.Pattern[str]) -> str:
+        """The characters to come that the pattern takes, at least one."""
+        start, found = self.at, pattern.match(self.text, self.at)
+        self.at = found.end() if found else start + 1
+        return self.text[start : self.at]
 
     def _dollar(self, *, is_quoted: bool) -> Part:
         self.at += 1
