@@ -10,7 +10,7 @@ import yaml
 
 from homelab.errors import Misunderstood
 from homelab.k3s_manager.answers import parse_members, parse_nodes, parse_version
-from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, is_final
+from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, hopeless
 from homelab.k3s_manager.installing import JoinOrder, config_text, masked
 from homelab.k3s_manager.roles import assign
 from homelab.models import Action, K3sNode, NodePlan, Verdict
@@ -114,6 +114,7 @@ CANNOT_REACH = "failed to get CA certs: Get https://192.0.2.10:6443/cacerts: con
         ("https://192.0.2.10:6443/v1-k3s/server-bootstrap: 400 Bad Request", "SQLite", "K3S_ROLE_n=agent", True),
         ("bootstrap data already found and encrypted with different token", "token", "server token", True),
         ("panic: runtime error: invalid memory address or nil pointer dereference", "crashes", "VM_CPU_TYPE", True),
+        ("the member has been permanently removed from the cluster", "member of etcd", "scripts/delete_vm.py", True),
         ('no default routes found in "/proc/net/route"', "no default route", "CLOUD_IP_CONFIG_n", True),
         ("x509: certificate has expired or is not yet valid: current time is before", "clocks", "time", True),
         ("etcdserver: too many learner members in cluster", "still joining", "wait five minutes", False),
@@ -129,7 +130,7 @@ def test_a_known_line_of_the_log_gives_its_cause_and_cure(line: str, cause: str,
     assert problem.what == "k3s-vm-a does not join"
     assert cause in problem.why
     assert cure in problem.cure
-    assert is_final(journal) is final
+    assert hopeless("k3s-vm-a", journal) == (problem if final else None)
 
 
 def test_the_newest_trouble_counts() -> None:
@@ -137,14 +138,14 @@ def test_the_newest_trouble_counts() -> None:
 
     assert problem is not None
     assert "6443" in problem.why
-    assert not is_final(f"{PASSWORD_REJECTED}\n{CANNOT_REACH}\n")
-    assert is_final(f"{CANNOT_REACH}\n{PASSWORD_REJECTED}\n")
+    assert hopeless("k3s-vm-a", f"{PASSWORD_REJECTED}\n{CANNOT_REACH}\n") is None
+    assert hopeless("k3s-vm-a", f"{CANNOT_REACH}\n{PASSWORD_REJECTED}\n") is not None
 
 
 @pytest.mark.parametrize("journal", ["", "Running load balancer k3s-agent-load-balancer\nall is well\n"])
 def test_a_log_without_known_trouble_gives_no_diagnosis(journal: str) -> None:
     assert diagnose("k3s-vm-a", journal) is None
-    assert not is_final(journal)
+    assert hopeless("k3s-vm-a", journal) is None
 
 
 def test_every_trouble_has_a_cause_and_a_cure() -> None:

@@ -15,6 +15,10 @@ class Trouble:
     cause: str
     cure: str
 
+    def problem(self, name: str) -> Problem:
+        """As it is told of the machine of that name."""
+        return Problem(f"{name} does not join", self.cause, self.cure.format(name=name))
+
 
 TROUBLES = (
     Trouble(
@@ -62,6 +66,11 @@ TROUBLES = (
         "k3s crashes at every start",
         "in the VM: journalctl -u k3s -u k3s-agent -n 100; check its memory, its disk and VM_CPU_TYPE",
     ),
+    Trouble(
+        "has been permanently removed",
+        "it was a member of etcd, and was taken out",
+        "make it anew: scripts/delete_vm.py with its node and VMID, then run again",
+    ),
     Trouble("no default routes found", "the VM has no default route", "check CLOUD_IP_CONFIG_n (gw=) or DHCP"),
     Trouble(
         "certificate has expired or is not yet valid", "the clocks differ", "check the time on the VM and the server"
@@ -82,17 +91,19 @@ TRANSIENT = ("too many learner members", "failed to get CA certs")
 
 def diagnose(name: str, journal: str) -> Problem | None:
     """The newest known trouble in the journal, or None."""
+    trouble = _newest(journal)
+    return trouble.problem(name) if trouble else None
+
+
+def hopeless(name: str, journal: str) -> Problem | None:
+    """The newest known trouble if it will not end by itself, or None."""
+    trouble = _newest(journal)
+    return trouble.problem(name) if trouble and trouble.text not in TRANSIENT else None
+
+
+def _newest(journal: str) -> Trouble | None:
     for line in reversed(journal.splitlines()):
         for trouble in TROUBLES:
             if trouble.text in line:
-                return Problem(f"{name} does not join", trouble.cause, trouble.cure.format(name=name))
+                return trouble
     return None
-
-
-def is_final(journal: str) -> bool:
-    """True when the newest known trouble will not end by itself."""
-    for line in reversed(journal.splitlines()):
-        for trouble in TROUBLES:
-            if trouble.text in line:
-                return trouble.text not in TRANSIENT
-    return False

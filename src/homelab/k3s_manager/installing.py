@@ -57,10 +57,11 @@ def check_host_name(shell: Shell, order: JoinOrder) -> None:
         )
 
 
-def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> None:
+def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> str:
     """Write config.yaml (0600), run the saved install script with the version of the cluster, start the service.
 
-    The token goes through standard input into the file; it is in no argument and no unit.
+    Returns when that was, as `restart` does. The token goes through standard input into the file; it is in no
+    argument and no unit.
     """
     write_file(shell, CONFIG, config_text(order))
     write_file(shell, SCRIPT, order.script)
@@ -74,11 +75,15 @@ def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> None:
             f"exit code {result.exit_code}: {masked(result.stderr or result.stdout).strip()[-400:]}",
             f"run it by hand to see why: ssh {shell.where} 'sudo sh {SCRIPT}'; check K3S_INSTALL_URL, K3S_ARTIFACT_URL",
         )
-    restart(shell, order.unit)
+    return restart(shell, order.unit)
 
 
-def restart(shell: Shell, unit: str) -> None:
-    """Enable and restart a service without waiting for it (its start blocks until a server answers)."""
+def restart(shell: Shell, unit: str) -> str:
+    """Enable and restart a service without waiting for it (its start blocks until a server answers).
+
+    Returns when that was by the guest's own clock, as journalctl takes it.
+    """
+    since = shell.run(["date", "+@%s.%N"]).stdout.strip()
     for words in (["enable", unit], ["restart", "--no-block", unit]):
         result = shell.run(["sudo", "-n", "systemctl", *words], timeout_s=60)
         if result.exit_code:
@@ -87,12 +92,13 @@ def restart(shell: Shell, unit: str) -> None:
                 masked(result.stderr).strip()[-400:],
                 f"ssh {shell.where} 'systemctl status {unit}'",
             )
+    return since
 
 
-def journal(shell: Shell, unit: str) -> str:
-    """The last lines of the service's log, without tokens."""
-    result = shell.run(["sudo", "-n", "journalctl", "-u", unit, "-n", "30", "--no-pager", "-o", "cat"])
-    return masked(result.stdout)
+def journal(shell: Shell, unit: str, since: str) -> str:
+    """The last lines of the service's log from a moment on (what it said earlier may be cured), without tokens."""
+    lines = ["-u", unit, "--since", since, "-n", "30", "--no-pager", "-o", "cat"]
+    return masked(shell.run(["sudo", "-n", "journalctl", *lines]).stdout)
 
 
 def config_text(order: JoinOrder) -> str:

@@ -33,6 +33,8 @@ from homelab.shell import Shell
 NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
 READY_TIMEOUT_S = {Role.AGENT: 300, Role.SERVER: 600}
 BACK_TIMEOUT_S = 300
+HOPELESS_S = 20
+"""How long k3s may log the same hopeless trouble, over some of its own restarts, before nobody waits any longer."""
 PACE = Pace(first_s=0.2, longest_s=5.0)
 
 
@@ -182,8 +184,8 @@ class K3sManager:
             self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: "")
         except TimedOut:
             shell = self.finder.login(plan.config, vm, is_new=False)
-            installing.restart(shell, unit)
-            self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: installing.journal(shell, unit))
+            since = installing.restart(shell, unit)
+            self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: installing.journal(shell, unit, since))
         return (Outcome(plan.name, Status.CHANGED, f"{name} is Ready again"),)
 
     def _join_anew(self, plan: NodePlan, vm: VmFacts, *, is_new: bool) -> tuple[Outcome, ...]:
@@ -221,21 +223,24 @@ class K3sManager:
     def _install(self, vm: VmFacts, shell: Shell, order: JoinOrder) -> None:
         installing.check_host_name(shell, order)
         installing.check_server_reachable(shell, order)
-        installing.install(shell, order, self.config)
+        since = installing.install(shell, order, self.config)
         self._wait_until_ready(
-            order.name, vm, READY_TIMEOUT_S[order.role], lambda: installing.journal(shell, order.unit)
+            order.name, vm, READY_TIMEOUT_S[order.role], lambda: installing.journal(shell, order.unit, since)
         )
 
     def _wait_until_ready(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str]) -> None:
-        """Wait for a Ready Node with the VM's uuid (and, on etcd, its vote); a hopeless journal ends it early."""
-        warned = []
+        """Wait for a Ready Node with the VM's uuid (and, on etcd, its vote); a journal that stays hopeless ends it."""
+        hopeless_since: list[float] = []
 
         def look() -> K3sNode | None:
             node = self._node(name)
-            if not _is_member(node, vm) and diagnosis.is_final(text := journal()):
-                warned.append(text)
-                if len(warned) > 2 and (problem := diagnosis.diagnose(name, text)):
-                    raise NodeFailed(problem.what, problem.why, problem.cure)
+            problem = None if _is_member(node, vm) else diagnosis.hopeless(name, journal())
+            if problem is None:
+                hopeless_since.clear()
+                return node
+            hopeless_since.append(self.clock.now())
+            if hopeless_since[-1] - hopeless_since[0] >= HOPELESS_S:
+                raise NodeFailed(problem.what, problem.why, problem.cure)
             return node
 
         try:
