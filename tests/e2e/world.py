@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pvelab.guest.guests import Guests
+from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.machine import GuestMachine
 from pvelab.lab import Lab
 from pvelab.machine import Command, Process
@@ -105,3 +106,16 @@ def command_call(argv: Sequence[str], node: str) -> tuple[str, str] | None:
         case ["qm", verb, vmid] if verb in ("start", "stop", "resume"):
             return "POST", f"/nodes/{node}/qemu/{vmid}/status/{verb}"
     return None
+
+
+def cluster(world: World) -> Cluster:
+    """The one k3s cluster from within; look at it or change it by `lab.look` only."""
+    (found,) = guests(world).clusters.by_hash.values()
+    return found
+
+
+def take_out(lab: Lab, name: str) -> None:
+    """A person takes an agent out of the cluster and stops its k3s; the VM goes on."""
+    lab.shell(name, "systemctl disable --now k3s-agent")
+    lab.shell("k3s-server", f"kubectl delete node {name}")
+    lab.wait_until(lambda world: cluster(world).store.find("nodes", name) is None)
