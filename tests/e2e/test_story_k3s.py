@@ -1,0 +1,331 @@
+"""Stories of what a VM is in the cluster: its version and role, and what k3s or its sources refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.conftest import Homelab
+from e2e.world import (
+    ALL_MEMBERS,
+    cluster,
+    guests,
+    nodes_with_running_vm,
+    ready_members,
+    servers,
+    take_out,
+    uuids,
+    vm_on,
+    voters,
+)
+from pvelab.guest import kube_nodes
+from pvelab.lab import Lab
+from pvelab.spec import LabSpec
+from pvelab.state import World
+from support.clock import SteppingClock
+
+ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
+"""One VM is enough for the story."""
+NAME = "k3s-vm-pve3"
+
+
+# --- versions and roles ------------------------------------------------------------------------------------------
+
+
+def test_k3s_newer_than_the_cluster_is_refused_before_anything_is_installed(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    run = homelab("--via", via, K3S_VERSION="v1.34.1+k3s1", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert "K3S_VERSION=v1.34.1+k3s1 is newer than the cluster: the servers run v1.33.5+k3s1" in run.err
+    assert "set K3S_VERSION to v1.33.5+k3s1 or remove it" in run.err
+    assert ready_members(lab) == {"k3s-server"}
+
+
+@pytest.mark.parametrize(("wanted", "got"), [("v1.32.9+k3s1", "v1.32.9+k3s1"), (None, "v1.33.5+k3s1")])
+def test_member_gets_the_version_of_the_cluster_or_the_older_one_asked_for(
+    lab: Lab, homelab: Homelab, via: str, wanted: str | None, got: str
+) -> None:
+    run = homelab("--via", via, K3S_VERSION=wanted, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert got in lab.shell(NAME, "k3s --version")
+
+
+def test_roles_are_as_configured(lab: Lab, homelab: Homelab, via: str) -> None:
+    run = homelab("--via", via, K3S_ROLE_1="agent", K3S_ROLE_2="server", K3S_ROLE_3="server")
+
+    assert run.exit_code == 0, run.text
+    assert servers(lab) == {"k3s-server", "k3s-vm-pve2", "k3s-vm-pve3"}
+    tags = {vm["config"]["name"]: vm["config"]["tags"] for vm in lab.snapshot()["vms"].values()}
+    assert tags == {
+        "k3s-vm-pve1": "homelab;homelab-agent",
+        "k3s-vm-pve2": "homelab;homelab-server",
+        "k3s-vm-pve3": "homelab;homelab-server",
+    }
+
+
+def test_role_of_a_vm_whose_node_is_gone_is_read_from_its_tag(lab: Lab, homelab: Homelab, via: str) -> None:
+    homelab("--via", via, K3S_ROLE_1="agent", NODE_ENABLED_2="0", NODE_ENABLED_3="0")
+    take_out(lab, "k3s-vm-pve1")
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == ALL_MEMBERS
+    assert servers(lab) == {"k3s-server", "k3s-vm-pve2", "k3s-vm-pve3"}
+
+
+def test_with_two_voters_left_because_a_server_did_not_join_the_report_says_so(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.fault("join-fails", how="k3s-crash", vm="k3s-vm-pve1")
+
+    run = homelab("--via", via, NODE_ENABLED_3="0")
+
+    assert run.exit_code == 3, run.text
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve2"]
+    assert "the cluster has only two voting servers: k3s-server and k3s-vm-pve2" in run.err
+
+    lab.clear_faults()
+    again = homelab("--via", via, NODE_ENABLED_3="0")
+    assert again.exit_code == 0, again.text
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"]
+
+
+def silent_until_given_up(lab: Lab, late: str, failing: str) -> None:
+    """The agent of one VM does not answer until nobody has looked at another one's log for a while."""
+    lab.fault("agent-missing", vm=late)
+    looks: list[int] = []
+
+    def check(world: World) -> None:
+        looks.append(sum(asked.node == failing and "journalctl" in asked.what for asked in lab.requests))
+        if looks[-1] > 1 and looks[-20:] == 20 * looks[-1:]:
+            guests(world).silent.discard(late)
+        else:
+            world.clock.after(5.0, lambda: check(world))
+
+    lab.look(check)
+
+
+def test_place_of_a_server_that_did_not_join_goes_to_a_node_that_has_not_begun(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.fault("join-fails", how="k3s-crash", vm="k3s-vm-pve1")
+    silent_until_given_up(lab, late=NAME, failing="k3s-vm-pve1")
+
+    run = homelab("--via", via, VM_START_TIMEOUT="3000")
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME}: becomes a server in place of pve1" in run.err
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve2", NAME]
+    assert "two voting servers" not in run.text
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[Lab, Homelab]]:
+    """A lab whose k3s keeps its data in SQLite, and the tool in it."""
+    clock = SteppingClock()
+    with Lab(LabSpec(datastore="sqlite"), tmp_path / "lab", clock) as lab:
+        yield lab, Homelab(lab, clock, tmp_path, capsys)
+
+
+def test_cluster_without_etcd_takes_agents_only(sqlite: tuple[Lab, Homelab], via: str) -> None:
+    lab, homelab = sqlite
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == ALL_MEMBERS
+    assert servers(lab) == {"k3s-server"}
+
+    lab.reset("fresh")
+    as_server = homelab("--via", via, K3S_ROLE_3="server", **ONLY_PVE3)
+    assert as_server.exit_code == 3
+    assert f"{NAME} does not join: the cluster keeps its data in SQLite, and takes agents only" in as_server.err
+    assert "set K3S_ROLE_n=agent" in as_server.err
+
+
+# --- what k3s refuses --------------------------------------------------------------------------------------------
+
+
+def other_cluster(lab: Lab) -> None:
+    lab.shell("k3s-server", f"echo K10{'0' * 64}::server:canary > /var/lib/rancher/k3s/server/node-token")
+
+
+def short_token(lab: Lab) -> None:
+    lab.shell("k3s-server", "echo canary > /var/lib/rancher/k3s/server/node-token")
+
+
+def no_token(lab: Lab) -> None:
+    lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/node-token /var/lib/rancher/k3s/server/token")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "said", "cure"),
+    [
+        (other_cluster, "the k3s join token belongs to another cluster", "check K3S_EXISTING_NODE_IP"),
+        (short_token, "the k3s join token is not understood", "a full token is needed"),
+        (no_token, "the k3s join token cannot be read", "sudo -n cat /var/lib/rancher/k3s/server/node-token"),
+    ],
+)
+def test_token_that_does_not_fit_is_refused_and_not_shown(
+    lab: Lab, homelab: Homelab, via: str, breaks: Callable[[Lab], None], said: str, cure: str
+) -> None:
+    breaks(lab)
+
+    run = homelab("-v", "--via", via, **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert said in run.err
+    assert cure in run.err
+    assert "canary" not in run.text
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    assert ready_members(lab) == {"k3s-server"}
+
+
+def test_member_is_not_replaced_while_the_new_machine_could_not_join(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    other_cluster(lab)
+    before = uuids(lab)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert uuids(lab) == before
+    assert "the k3s join token belongs to another cluster" in run.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "cure"),
+    [
+        ({"K3S_INSTALL_URL": "{base}/k3s/nothing.sh"}, "/k3s/nothing.sh: the server answered 404", "K3S_INSTALL_URL"),
+        (
+            {"K3S_INSTALL_URL": "{base}/images/SHA256SUMS"},
+            "the k3s install script is not understood",
+            "check K3S_INSTALL_URL",
+        ),
+        ({"K3S_ARTIFACT_URL": "{base}/nothing"}, f"{NAME}: the k3s install script failed", "K3S_ARTIFACT_URL"),
+    ],
+    ids=["script-missing", "no-script", "no-release"],
+)
+def test_what_k3s_is_installed_from_is_named_when_it_is_not_there(
+    lab: Lab, homelab: Homelab, via: str, settings: dict[str, str], said: str, cure: str
+) -> None:
+    base = lab.env["ISO_URL"].partition("/images/")[0]
+
+    run = homelab("--via", via, **{key: text.format(base=base) for key, text in settings.items()}, **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert said in run.err
+    assert cure in run.err
+    assert ready_members(lab) == {"k3s-server"}
+
+
+def test_server_that_only_we_can_reach_is_noticed_from_inside_the_vm(lab: Lab, homelab: Homelab, via: str) -> None:
+    """A name of our own ssh_config, which no VM can resolve."""
+    folder = homelab.home / ".ssh"
+    folder.mkdir(mode=0o700)
+    (folder / "config").write_text(f"Host master\n  HostName {lab.env['K3S_EXISTING_NODE_IP']}\n")
+
+    run = homelab("--via", via, K3S_EXISTING_NODE_IP="master", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME}: the k3s server cannot be reached from the VM: https://master:6443/ping" in run.err
+    assert "check the bridge in NETWORK_IFACES_n" in run.err
+
+
+def test_vm_that_calls_itself_otherwise_is_not_joined_under_a_wrong_name(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    take_out(lab, NAME)
+    lab.look(lambda world: setattr(guests(world).machine_in(world.vms[102]), "hostname", "ubuntu"))
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME}: the VM calls itself ubuntu" in run.err
+    assert f"sudo hostnamectl set-hostname {NAME}" in run.err
+    assert ready_members(lab) == ALL_MEMBERS - {NAME}
+
+
+def test_server_whose_node_was_deleted_while_it_was_off_is_told_to_be_made_anew(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("healthy")
+    lab.shell("k3s-vm-pve2", "systemctl disable --now k3s")
+    lab.shell("k3s-server", "kubectl delete node k3s-vm-pve2")
+    before = uuids(lab)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert "k3s-vm-pve2 does not join: it was a member of etcd, and was taken out" in run.err
+    assert "make it anew: scripts/delete_vm.py" in run.err
+    assert uuids(lab) == before
+
+
+def password_of_another(world: World) -> None:
+    cluster(world).store.create("secrets", kube_nodes.password_secret(NAME, "of another machine"))
+
+
+def member_of_another(world: World) -> None:
+    etcd = cluster(world).etcd
+    etcd.promote(etcd.add_learner(f"{NAME}-deadbeef", "192.0.2.7"))
+
+
+def other_settings(world: World) -> None:
+    cluster(world).critical["cluster-cidr"] = "10.52.0.0/16"
+
+
+def rotated(world: World) -> None:
+    cluster(world).tokens.server_password = "rotated"
+
+
+@pytest.mark.parametrize(
+    ("happens", "role", "said", "cure"),
+    [
+        (
+            password_of_another,
+            "agent",
+            "the cluster still holds the password of an earlier machine of this name",
+            f"delete secret {NAME}.node-password.k3s",
+        ),
+        (member_of_another, "server", "etcd still has a member of an earlier machine", f"delete node {NAME}"),
+        (other_settings, "server", "this server's settings differ from those of the others", "compare /etc/rancher"),
+        (rotated, "agent", "the server refuses the token", "was it rotated?"),
+    ],
+)
+def test_refusal_of_k3s_is_read_from_the_journal_and_named_with_its_cure(
+    lab: Lab, homelab: Homelab, via: str, happens: Callable[[World], Any], role: str, said: str, cure: str
+) -> None:
+    lab.look(happens)
+
+    run = homelab("--via", via, K3S_ROLE_3=role, **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME} is not joined: {NAME} does not join: {said}" in run.err
+    assert cure in run.err
+    assert ready_members(lab) == {"k3s-server"}
+
+
+# --- the server that the token comes from ------------------------------------------------------------------------
+
+
+def test_vm_that_holds_k3s_existing_node_ip_is_not_deleted(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    vmid, _ = vm_on(lab, "pve1")
+    folder = homelab.home / ".ssh"
+    folder.mkdir(mode=0o700)
+    (folder / "config").write_text("Host *\n  StrictHostKeyChecking accept-new\n")
+    address = lab.look(lambda world: guests(world).machine_in(world.vms[vmid]).address)
+
+    run = homelab.delete("pve1", str(vmid), "--yes", "--via", via, K3S_EXISTING_NODE_IP=address, SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 1, run.text
+    assert f"it holds K3S_EXISTING_NODE_IP ({address}), where the token comes from" in run.err
+    assert "set K3S_EXISTING_NODE_IP to another Ready server" in run.err
+    assert vmid in lab.snapshot()["vms"]
