@@ -36,6 +36,7 @@ def _node(item: Mapping[str, Any]) -> K3sNode:
         is_etcd=ETCD in labels,
         is_etcd_voter=conditions.get("EtcdIsVoter") == "True",
         addresses=tuple(address["address"] for address in status.get("addresses", [])),
+        boot_id=status["nodeInfo"].get("bootID", ""),
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
-from homelab.k3s_manager import diagnosis, installing, roles
+from homelab.k3s_manager import installing, roles
 from homelab.k3s_manager.answers import parse_version
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
+from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.server import K3sServer
 from homelab.models import (
     MEMBER_TAGS,
@@ -26,16 +27,13 @@ from homelab.models import (
     VmFacts,
 )
 from homelab.proxmox.client import Proxmox
-from homelab.runtime import Clock, Pace, wait_for
+from homelab.runtime import Clock, wait_for
 from homelab.settings import K3sConfig, Role, Secret
 from homelab.shell import Shell
 
 NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
 READY_TIMEOUT_S = {Role.AGENT: 300, Role.SERVER: 600}
 BACK_TIMEOUT_S = 300
-HOPELESS_S = 20
-"""How long k3s may log the same hopeless trouble, over some of its own restarts, before nobody waits any longer."""
-PACE = Pace(first_s=0.2, longest_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +144,11 @@ class K3sManager:
 
     def _join(self, plan: NodePlan, vm: VmFacts, *, is_new: bool, facts: K3sFacts) -> tuple[Outcome, ...]:
         name = plan.config.vm_name
-        if not plan.is_write and facts.is_known and _is_member(facts.node(name), vm):
+        if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
             return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
         node = self._node_by_now(name)
         if node and node.system_uuid == vm.config.uuid:
-            return self._bring_back(plan, vm, node)
+            return self._bring_back(plan, vm, node, facts)
         if node and node.is_ready:
             raise NodeFailed(
                 f"another machine is a Ready member under the name {name}",
@@ -173,20 +171,24 @@ class K3sManager:
                     raise
             self.clock.sleep(PACE.longest_s)
 
-    def _bring_back(self, plan: NodePlan, vm: VmFacts, node: K3sNode) -> tuple[Outcome, ...]:
+    def _bring_back(self, plan: NodePlan, vm: VmFacts, node: K3sNode, facts: K3sFacts) -> tuple[Outcome, ...]:
         """The machine is a member already: wait until it is Ready, restart its service once if it does not come."""
         name = node.name
-        if node.is_ready:
+        stale = _ready_before_the_start(plan, facts)
+        if is_member(node, vm) and node.boot_id != stale:
             return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
         unit = "k3s" if node.is_server else "k3s-agent"
         self.progress(f"{name}: waiting until its Node is Ready again")
         try:
-            self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: "")
+            self._wait(name, vm, BACK_TIMEOUT_S, lambda: "", stale)
         except TimedOut:
             shell = self.finder.login(plan.config, vm, is_new=False)
             since = installing.restart(shell, unit)
-            self._wait_until_ready(name, vm, BACK_TIMEOUT_S, lambda: installing.journal(shell, unit, since))
+            self._wait(name, vm, BACK_TIMEOUT_S, lambda: installing.journal(shell, unit, since))
         return (Outcome(plan.name, Status.CHANGED, f"{name} is Ready again"),)
+
+    def _wait(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str], stale: str = "-") -> None:
+        wait_until_member(lambda: self._node(name), Awaited(name, vm, journal, stale), self.clock, timeout_s)
 
     def _join_anew(self, plan: NodePlan, vm: VmFacts, *, is_new: bool) -> tuple[Outcome, ...]:
         credentials = self._get_credentials()
@@ -224,39 +226,7 @@ class K3sManager:
         installing.check_host_name(shell, order)
         installing.check_server_reachable(shell, order)
         since = installing.install(shell, order, self.config)
-        self._wait_until_ready(
-            order.name, vm, READY_TIMEOUT_S[order.role], lambda: installing.journal(shell, order.unit, since)
-        )
-
-    def _wait_until_ready(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str]) -> None:
-        """Wait for a Ready Node with the VM's uuid (and, on etcd, its vote); a journal that stays hopeless ends it."""
-        hopeless_since: list[float] = []
-
-        def look() -> K3sNode | None:
-            node = self._node(name)
-            problem = None if _is_member(node, vm) else diagnosis.hopeless(name, journal())
-            if problem is None:
-                hopeless_since.clear()
-                return node
-            hopeless_since.append(self.clock.now())
-            if hopeless_since[-1] - hopeless_since[0] >= HOPELESS_S:
-                raise NodeFailed(problem.what, problem.why, problem.cure)
-            return node
-
-        try:
-            wait_for(
-                look,
-                lambda node: _is_member(node, vm),
-                clock=self.clock,
-                timeout_s=timeout_s,
-                what=f"{name} did not become Ready",
-                cure=f"kubectl describe node {name}; in the VM: journalctl -u k3s -u k3s-agent -n 50",
-                pace=PACE,
-            )
-        except TimedOut as error:
-            if problem := diagnosis.diagnose(name, journal()):
-                raise TimedOut(problem.what, f"{problem.why} ({error.why})", problem.cure) from error
-            raise
+        self._wait(order.name, vm, READY_TIMEOUT_S[order.role], lambda: installing.journal(shell, order.unit, since))
 
     def _mark(self, vm: VmFacts, role: Role) -> None:
         """Write the role on the VM, for the day when its Node is gone."""
@@ -354,7 +324,7 @@ class K3sManager:
                 self.progress(f"{heir.config.vm_name}: becomes a server in place of {node}")
 
 
-def _is_member(node: K3sNode | None, vm: VmFacts) -> bool:
-    if node is None or not node.is_ready or node.system_uuid != vm.config.uuid:
-        return False
-    return node.is_etcd_voter or not node.is_etcd
+def _ready_before_the_start(plan: NodePlan, facts: K3sFacts) -> str:
+    """The boot id of a Node that still counted as Ready although its machine was off; `-` where there is none."""
+    node = facts.node(plan.config.vm_name) if plan.is_write else None
+    return node.boot_id if node and node.is_ready else "-"

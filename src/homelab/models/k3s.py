@@ -20,6 +20,7 @@ class K3sNode:
     is_etcd: bool
     is_etcd_voter: bool
     addresses: tuple[str, ...] = ()
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
