@@ -7,6 +7,7 @@ import pytest
 from e2e.conftest import Homelab
 from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, servers, uuid_of, uuids, vm_on
 from pvelab.lab import Lab
+from pvelab.rules import power
 
 
 @pytest.mark.parametrize("seed", ["stopped", "paused"])
@@ -96,6 +97,18 @@ def test_after_a_power_cut_all_vms_are_started_and_none_deleted(lab: Lab, homela
     assert uuids(lab) == before
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert ready_members(lab) == ALL_MEMBERS
+
+
+def test_ready_from_before_the_vm_went_off_is_not_taken_for_ready_now(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    lab.look(lambda world: [power.switch_off(world, vm) for vm in world.vms.values() if vm.node != "pve1"])
+    assert ready_members(lab) == ALL_MEMBERS, "k3s has not noticed yet"
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert run.out.count("is Ready again") == 2
+    assert run.out.count("already in cluster, skipping") == 1
 
 
 def test_within_ten_minutes_of_a_host_boot_vms_with_onboot_are_left_alone(lab: Lab, homelab: Homelab, via: str) -> None:
