@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 from aiohttp.multipart import BodyPartReader
 
+from pvelab import progress
 from pvelab.answers import Answer, ApiError, UploadedFile, Who
 from pvelab.api import Api
 from pvelab.routes.access import csrf_token
@@ -33,6 +34,7 @@ UPLOAD_FIELDS = ("content", "checksum-algorithm", "checksum", "filename")
 CHUNK_BYTES = 1 << 20
 HANG_LOOK_S = 0.05
 NOT_IMPLEMENTED = 501
+UNTOUCHED = Action()
 
 
 class Cut(Exception):
@@ -95,27 +97,30 @@ class NodeApi:
             _check_request(request)
             who = _who(world, request, path)
             if UPLOAD_PATH.fullmatch(path) and request.content_type == "multipart/form-data":
-                return _success(await self._upload(world, exchange, who))
+                return await self._upload(world, exchange, who)
             exchange.params = await _params(request)
-            action = world.hooks.intercept(self.hostname, request.method, path, exchange.params)
-            await _before(request, action)
-            answer = await Api(world).call(request.method, path, exchange.params, who, self.hostname)
+            action = world.hooks.intercept(self.hostname, request.method, path, exchange.params) or UNTOUCHED
+            await _before(world, request, action)
+            with progress.fated(action.fate):
+                answer = await Api(world).call(request.method, path, exchange.params, who, self.hostname)
         except ApiError as error:
             return _failure(error)
-        _after(action)
-        return _success(answer)
+        return _after(action, _success(answer))
 
-    async def _upload(self, world: World, exchange: _Exchange, who: Who) -> Answer:
+    async def _upload(self, world: World, exchange: _Exchange, who: Who) -> web.Response:
+        action = world.hooks.intercept(self.hostname, "POST", exchange.path, exchange.params) or UNTOUCHED
+        if action.kind == "drop":
+            await _take_half(exchange.request)
+            raise Cut
         exchange.params, file = await _read_upload(world, exchange.request)
         try:
-            action = world.hooks.intercept(self.hostname, "POST", exchange.path, exchange.params)
-            await _before(exchange.request, action)
-            answer = await Api(world).upload(exchange.path, exchange.params, file, who, self.hostname)
-        except ApiError:
+            await _before(world, exchange.request, action)
+            with progress.fated(action.fate):
+                answer = await Api(world).upload(exchange.path, exchange.params, file, who, self.hostname)
+        except (ApiError, Cut):
             file.path.unlink(missing_ok=True)
             raise
-        _after(action)
-        return answer
+        return _after(action, _success(answer))
 
 
 @dataclass(slots=True)
@@ -205,6 +210,13 @@ async def _read_upload(world: World, request: web.BaseRequest) -> tuple[dict[str
     raise ApiError(400, "Bad Request", has_body=False)
 
 
+async def _take_half(request: web.BaseRequest) -> None:
+    """Receive half of a body."""
+    left_bytes = (request.content_length or 0) // 2
+    while left_bytes > 0:
+        left_bytes -= len(await request.content.read(min(left_bytes, CHUNK_BYTES)))
+
+
 async def _spool(folder: Path, part: BodyPartReader) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", delete=False) as file:
@@ -213,9 +225,9 @@ async def _spool(folder: Path, part: BodyPartReader) -> Path:
     return Path(file.name)
 
 
-async def _before(request: web.BaseRequest, action: Action | None) -> None:
-    if action is None:
-        return
+async def _before(world: World, request: web.BaseRequest, action: Action) -> None:
+    if action.delay_s:
+        await world.clock.sleep(action.delay_s)
     if action.kind == "hang":
         while request.transport is not None and not request.transport.is_closing():
             await asyncio.sleep(HANG_LOOK_S)
@@ -226,9 +238,12 @@ async def _before(request: web.BaseRequest, action: Action | None) -> None:
         raise ApiError(action.status, action.reason, has_body=action.status < 595)
 
 
-def _after(action: Action | None) -> None:
-    if action and action.kind == "reset-after":
+def _after(action: Action, response: web.Response) -> web.Response:
+    if action.kind in ("reset-after", "drop"):
         raise Cut
+    if action.kind == "half" and isinstance(response.body, bytes):
+        response.body = response.body[: len(response.body) // 2]
+    return response
 
 
 def _success(answer: Answer) -> web.Response:

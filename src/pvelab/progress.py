@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from pvelab.answers import ApiError, Who
-from pvelab.state import Node, Task, World
+from pvelab.state import Fate, Node, Task, World
 
 POLL_S = 0.5
 LOCK_TIMEOUT_S = 10.0
+STUCK_LOOK_S = 5.0
+_fate: ContextVar[Fate | None] = ContextVar("fate", default=None)
 UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9][A-Za-z0-9-]*):(?P<pid>[0-9A-F]{8}):(?P<pstart>[0-9A-F]{8,9}):"
     r"(?P<starttime>[0-9A-F]{8}):(?P<type>[^:\s]+):(?P<id>[^:\s]*):(?P<user>[^:\s]+):"
@@ -40,6 +44,16 @@ class Interrupted(ApiError):
 
     def __init__(self) -> None:
         super().__init__(500, "received interrupt")
+
+
+@contextmanager
+def fated(fate: Fate | None) -> Iterator[None]:
+    """Give the tasks that are begun meanwhile a fate."""
+    before = _fate.set(fate)
+    try:
+        yield
+    finally:
+        _fate.reset(before)
 
 
 async def begin(world: World, job: Job, worker: Worker) -> str:
@@ -100,6 +114,7 @@ def _new_task(world: World, job: Job) -> Task:
                 id=job.id,
                 user=job.who.user,
                 tokenid=job.who.token,
+                fate=_fate.get(),
             )
 
 
@@ -128,8 +143,14 @@ class _Run:
             await self._advance(None)
 
     async def _next(self) -> None:
-        fault = self.world.hooks.task_fault(self.task)
-        await self._advance(Interrupted() if self.task.interrupted else ApiError(500, fault) if fault else None)
+        fate = self.task.fate
+        fault = self.world.hooks.task_fault(self.task) or (fate.failure if fate else "")
+        if self.task.interrupted:
+            await self._advance(Interrupted())
+        elif fate and not fault:
+            self.world.clock.after(STUCK_LOOK_S, self._next)
+        else:
+            await self._advance(ApiError(500, fault) if fault else None)
 
     async def _advance(self, error: ApiError | None) -> None:
         try:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from errno import EPIPE
 
 import asyncssh
 
+from pvelab import progress
 from pvelab.machine import Account, Input, Machine
 from pvelab.sftp import FileAccess
 from pvelab.shell.environment import Executed
 from pvelab.shell.files import FileSystem
 from pvelab.shell.run import shell_for
+from pvelab.shell.streams import Collected
+from pvelab.ssh_channel import ClientStreams, FromClient, ToClient, cut_short
 from pvelab.state import Action
 
 SSH_PORT = 2222
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
-_READ_BYTES = 1 << 20
 _WINDOW_BYTES = 8 << 20
 _PACKET_BYTES = 256 << 10
 _WAITING_CONNECTIONS = 256
+UNTOUCHED = Action()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,15 @@ class SshServer:
     ) -> None:
         channel = stdout.channel
         user = str(stdout.get_extra_info("username"))
-        command = _Command(self, user, channel.get_command() or "", (_FromClient(stdin), _ToClient(stdout)))
-        work = asyncio.create_task(command.run(_ToClient(stderr)))
+        connection = stdout.get_extra_info("connection")
+        streams = ClientStreams(FromClient(stdin), ToClient(stdout), ToClient(stderr))
+        command = _Command(self, user, channel.get_command() or "")
+        work = asyncio.create_task(command.run(streams, connection.abort))
         gone = asyncio.create_task(channel.wait_closed())
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if command.outlives_client:
+                await asyncio.wait((work,))
         finally:
             gone.cancel()
             if not work.done():
@@ -119,7 +124,7 @@ class SshServer:
         if not work.cancelled():
             work.result()
         if command.is_cut:
-            stdout.get_extra_info("connection").abort()
+            connection.abort()
         elif isinstance(channel, asyncssh.SSHServerChannel) and not channel.is_closing():
             channel.exit(command.exit_code)
 
@@ -127,32 +132,38 @@ class SshServer:
 class _Command:
     """One command line in execution."""
 
-    def __init__(self, server: SshServer, user: str, text: str, streams: tuple[_FromClient, _ToClient]) -> None:
+    def __init__(self, server: SshServer, user: str, text: str) -> None:
         self._hooks = server.hooks
         self._machine = server.machine()
         self._user = user
         self._text = text
-        self._streams = streams
         self.exit_code = 255
         self.is_cut = False
+        self.outlives_client = False
 
-    async def run(self, err: _ToClient) -> None:
-        """Run it, or what a fault puts in its place."""
-        stdin, out = self._streams
-        shell = shell_for(self._machine, self._user, (stdin, out, err))
+    async def run(self, streams: ClientStreams, cut: Callable[[], None]) -> None:
+        """Run it, or what a fault puts in its place; `cut` is the end of the connection."""
+        action = self._hooks.intercept(self._machine, self._user, self._text) or UNTOUCHED
+        self.is_cut = action.kind in ("reset", "reset-after", "drop")
+        self.outlives_client = action.kind == "drop"
+        streams = cut_short(streams, cut) if action.kind == "drop" else streams
+        held = Collected()
+        out = held if action.kind == "half" else streams.out
+        shell = shell_for(self._machine, self._user, (streams.stdin, out, streams.err))
         learned: int | None = None
-        action = self._hooks.intercept(self._machine, self._user, self._text)
         try:
-            if action is None or action.kind == "reset-after":
-                text = self._text or (await stdin.rest()).decode()
-                self.exit_code = await shell.run_text(text)
-                learned = None if action else self.exit_code
-            elif action.kind == "answer":
-                self.exit_code = learned = action.status
-                await err.write(action.reason.encode() + b"\n")
-            elif action.kind == "hang":
+            if action.delay_s:
+                await self._machine.clock.sleep(action.delay_s)
+            if action.kind == "hang":
                 await asyncio.Event().wait()
-            self.is_cut = action is not None and action.kind in ("reset", "reset-after")
+            elif action.kind == "answer":
+                self.exit_code = action.status
+                await streams.err.write(action.reason.encode() + b"\n")
+            elif action.kind != "reset":
+                with progress.fated(action.fate):
+                    self.exit_code = await shell.run_text(self._text or await _script(streams.stdin))
+                await streams.out.write(bytes(held.data[: len(held.data) // 2]))
+            learned = None if self.is_cut else self.exit_code
         except BrokenPipeError:
             learned = None
         finally:
@@ -193,37 +204,9 @@ def _is_authorized(account: Account, key: asyncssh.SSHKey) -> bool:
     return any(offered in line.split() for line in account.authorized_keys)
 
 
-class _FromClient(Input):
-    """What the client sends, as it comes; the client waits while it is not read."""
-
-    def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
-        self._reader = reader
-
-    async def chunk(self) -> bytes:
-        """The next piece. Raises BrokenPipeError when the client is gone."""
-        try:
-            return await self._reader.read(_READ_BYTES)
-        except asyncssh.Error as lost:
-            raise BrokenPipeError(EPIPE, os.strerror(EPIPE)) from lost
-
-    async def rest(self) -> bytes:
-        """Everything up to the end."""
-        return await self._reader.read()
-
-
-class _ToClient:
-    """Output to the client, which is waited for when it does not read."""
-
-    def __init__(self, writer: asyncssh.SSHWriter[bytes]) -> None:
-        self._writer = writer
-
-    async def write(self, data: bytes) -> None:
-        """Send data. Raises BrokenPipeError when the client is gone."""
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except asyncssh.Error as lost:
-            raise BrokenPipeError(EPIPE, os.strerror(EPIPE)) from lost
-
-    async def close(self) -> None:
-        """The channel is closed by the exit status."""
+async def _script(stdin: Input) -> str:
+    """What a shell without a command line is told to do."""
+    script = bytearray()
+    while chunk := await stdin.chunk():
+        script += chunk
+    return script.decode()

@@ -173,6 +173,13 @@ class Vm:
         return self.config.get("name", f"VM {self.vmid}")
 
 
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a fault makes of a task: it fails with the text, or without one never ends."""
+
+    failure: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Task:
     """A worker of a node: running until it has an exit status."""
@@ -188,6 +195,7 @@ class Task:
     tokenid: str = ""
     log: list[str] = field(default_factory=list)
     interrupted: bool = False
+    fate: Fate | None = None
     endtime: int | None = None
     exitstatus: str | None = None
 
@@ -246,13 +254,18 @@ class Pool:
 class Action:
     """What happens to one request instead of, or after, its normal course.
 
-    hang: no answer. answer: status and reason at once, nothing carried out. reset: the connection is cut before
-    anything is carried out. reset-after: it is carried out, then the connection is cut.
+    go-on: it is carried out. hang: no answer. answer: status and reason at once, nothing carried out. reset: the
+    connection is cut before anything is carried out. reset-after: it is carried out, then the connection is cut.
+    half: it is carried out, and half of the answer is all there is. drop: the connection is cut while it is carried
+    out, with half of the first input or output on its way; it goes on without the client.
+    `delay_s` passes first, in lab time; `fate` is that of the tasks it starts.
     """
 
-    kind: Literal["hang", "answer", "reset", "reset-after"]
+    kind: Literal["go-on", "hang", "answer", "reset", "reset-after", "half", "drop"] = "go-on"
     status: int = 0
     reason: str = ""
+    delay_s: float = 0.0
+    fate: Fate | None = None
 
 
 @dataclass(frozen=True, slots=True)
