@@ -47,6 +47,10 @@ class Source:
     def failed(self, why: str) -> NotFetched:
         return NotFetched(f"download of {self.url}", why, f"set {self.setting} to an address that has the file")
 
+    def altered(self, found: str, wanted: str) -> NotFetched:
+        cure = f"compare IMAGE_SHA256 with the SHA256SUMS beside it, or remove it; else set {self.setting} to a mirror"
+        return NotFetched(f"download of {self.url}", f"its sha256 is {found}, wanted {wanted}", cure)
+
     def interrupted(self, why: str) -> _Transient:
         cure = f"run again; if it stays so, set {self.setting} to another mirror or check HTTPS_PROXY"
         return _Transient(f"download of {self.url}", why, cure)
@@ -74,7 +78,7 @@ def fetch(
             try:
                 size, found = _save(source, part, on_progress)
                 if sha256 is not None and found != sha256.lower():
-                    raise source.failed(f"its sha256 is {found}, wanted {sha256}")
+                    raise source.altered(found, sha256)
                 part.replace(target)
             finally:
                 part.unlink(missing_ok=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from homelab import download
-from homelab.errors import HomelabError, NodeFailed, TimedOut, Undecided
+from homelab.errors import HomelabError, NodeFailed, TimedOut, Undecided, Unreachable
 from homelab.models import ImageOnNode, StorageState, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Upload
@@ -17,6 +18,7 @@ from homelab.settings import ImageConfig, NodeConfig
 
 EXTENSION = {"import": "qcow2", "iso": "img"}
 SUMS = "SHA256SUMS"
+VOUCH = "set IMAGE_SHA256 to the image's checksum, or IMAGE_UNVERIFIED=1 to use it unchecked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class ImageManager:
     _ready: dict[str, ImageOnNode] = field(default_factory=dict)
     _sha256: str = ""
     _local: Path | None = None
+    _failure: HomelabError | None = None
     _once: threading.RLock = field(default_factory=threading.RLock)
     _places: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -60,6 +63,8 @@ class ImageManager:
 
     def _ensure(self, node: NodeConfig) -> ImageOnNode:
         place = self._place(node)
+        if place.content == "iso":
+            self._check_root(node)
         with self._lock(place.volume if place.is_shared else f"{node.name}/{place.volume}"):
             if not self._is_there(node, place):
                 with self.slots:
@@ -70,7 +75,7 @@ class ImageManager:
 
     def sha256(self) -> str:
         """The checksum that the image must have: IMAGE_SHA256, or the line in SHA256SUMS beside ISO_URL."""
-        with self._once:
+        with self._source():
             if not self._sha256:
                 if self.image.sha256:
                     self._sha256 = self.image.sha256
@@ -79,6 +84,18 @@ class ImageManager:
                 else:
                     self._sha256 = published_sha256(self.image, self.clock)
             return self._sha256
+
+    @contextmanager
+    def _source(self) -> Iterator[None]:
+        """One at a time at the image's source; where it failed once in a run, it has failed for all nodes."""
+        with self._once:
+            if self._failure:
+                raise self._failure
+            try:
+                yield
+            except HomelabError as error:
+                self._failure = error
+                raise
 
     # --- where it belongs ------------------------------------------------------------------------------------
 
@@ -96,6 +113,17 @@ class ImageManager:
             f"storages with content iso or import: {usable}",
             f"set {node.key('ISO_STORAGE')} to one of them, or allow it: pvesm set local --content iso,import,...",
         )
+
+    def _check_root(self, node: NodeConfig) -> None:
+        """From `iso` content only root imports; raises NodeFailed before anything is brought in vain."""
+        try:
+            self.pve.root(node.name)
+        except Unreachable as error:
+            raise NodeFailed(
+                f"{node.name}: the image cannot be imported",
+                f"no storage has content import, which the API needs for that; {error}",
+                f"pvesm set local --content iso,vztmpl,backup,snippets,import; or {error.cure}",
+            ) from error
 
     def _candidates(self, node: NodeConfig) -> list[StorageState]:
         """ISO_STORAGE_n alone if set; else STORAGE_n before all others."""
@@ -150,7 +178,7 @@ class ImageManager:
         return True
 
     def _local_copy(self) -> Path:
-        with self._once:
+        with self._source():
             return self._local or self._fetch(self.sha256())
 
     def _fetch(self, sha256: str | None) -> Path:
@@ -165,7 +193,10 @@ class ImageManager:
 def published_sha256(image: ImageConfig, clock: Clock) -> str:
     """The checksum of the image in the SHA256SUMS beside its URL (lines `<sha256> *<name>`)."""
     folder, _, name = image.url.rpartition("/")
-    text = download.fetch_text(f"{folder}/{SUMS}", clock=clock)
+    try:
+        text = download.fetch_text(f"{folder}/{SUMS}", clock=clock)
+    except download.NotFetched as error:
+        raise HomelabError(error.what, error.why, f"{error.cure}; or {VOUCH}") from error
     for line in text.splitlines():
         checksum, _, listed = line.partition(" ")
         if listed.lstrip(" *") == name and len(checksum) == 64:
@@ -173,5 +204,5 @@ def published_sha256(image: ImageConfig, clock: Clock) -> str:
     raise HomelabError(
         f"no checksum for {name}",
         f"it is not listed in {folder}/{SUMS}",
-        "set IMAGE_SHA256 to the image's checksum, or IMAGE_UNVERIFIED=1 to use it unchecked",
+        VOUCH,
     )

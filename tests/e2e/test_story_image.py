@@ -1,0 +1,280 @@
+"""Stories of the cloud image: known by its checksum, brought once, and never half of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from e2e.conftest import Homelab
+from e2e.world import nodes_with_running_vm, ready_members
+from pvelab.lab import Lab
+from pvelab.shell.contents import Memory
+
+ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", "K3S_EXISTING_NODE_IP": None}
+"""One VM without a cluster is enough for the story."""
+CONTENT = "iso,vztmpl,backup,snippets,images"
+
+
+def image_requests(lab: Lab) -> list[str]:
+    """How often the image itself was asked for, by us or by a node."""
+    return [request.what for request in lab.requests if request.via == "http" and request.what.endswith(".img")]
+
+
+def image_files(lab: Lab) -> dict[str, set[str]]:
+    """Files by node that are no snippets: the image, whole or in parts."""
+    files: dict[str, dict[str, str]] = lab.snapshot()["files"]
+    return {node: {path for path in found if "/snippets/" not in path} for node, found in files.items()}
+
+
+def cached(homelab: Homelab) -> list[str]:
+    """What is left of downloads on this machine."""
+    folder = homelab.home / ".cache" / "homelab"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def delete_vm(lab: Lab, vmid: int = 100, node: str = "pve3") -> None:
+    lab.shell(node, f"qm stop {vmid} && qm destroy {vmid}")
+
+
+# --- once --------------------------------------------------------------------------------------------------------
+
+
+def test_image_that_is_there_already_is_not_brought_again(lab: Lab, homelab: Homelab, via: str) -> None:
+    homelab("--via", via, **ONLY_PVE3)
+    delete_vm(lab)
+    before, asked = lab.snapshot()["files"], len(image_requests(lab))
+    assert asked == 1
+
+    run = homelab("--via", via, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    assert len(image_requests(lab)) == asked
+    assert lab.snapshot()["files"] == before
+    assert "image" not in run.err
+
+
+def test_damaged_image_on_a_node_is_replaced_before_it_is_used(lab: Lab, homelab: Homelab, via: str) -> None:
+    homelab("--via", via, **ONLY_PVE3)
+    delete_vm(lab)
+    whole = lab.snapshot()["files"]["pve3"]
+    (path,) = image_files(lab)["pve3"]
+    lab.look(lambda world: world.nodes["pve3"].files.write(path, Memory(b"QFI\xfb half an image")))
+
+    run = homelab("--via", via, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    assert lab.snapshot()["files"]["pve3"] == whole
+
+
+def test_shared_storage_is_filled_once(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.shell("pve1", f"pvesm add nfs nas --server 192.0.2.9 --export /images --content {CONTENT},import")
+    everywhere = {f"ISO_STORAGE_{n}": "nas" for n in (1, 2, 3)}
+
+    run = homelab("--via", via, K3S_EXISTING_NODE_IP=None, **everywhere)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert len(image_requests(lab)) == 1
+    assert run.err.count(" to nas:") == 1
+
+
+def test_each_node_with_a_storage_of_its_own_gets_one_but_we_fetch_it_once(lab: Lab, homelab: Homelab) -> None:
+    run = homelab("--via", "ssh", K3S_EXISTING_NODE_IP=None)
+
+    assert run.exit_code == 0, run.text
+    assert len(image_requests(lab)) == 1
+    assert {node: len(paths) for node, paths in image_files(lab).items()} == {"pve1": 1, "pve2": 1, "pve3": 1}
+
+
+# --- known by its checksum ---------------------------------------------------------------------------------------
+
+
+def without_sums(lab: Lab) -> None:
+    (lab.folder / "www" / "images" / "SHA256SUMS").unlink()
+
+
+def sums_of_others(lab: Lab) -> None:
+    (lab.folder / "www" / "images" / "SHA256SUMS").write_text(f"{'0' * 64} *another.img\nnonsense\n")
+
+
+def checksum(lab: Lab) -> str:
+    return (lab.folder / "www" / "images" / "SHA256SUMS").read_text().split()[0]
+
+
+def test_checksum_of_ones_own_needs_no_list_beside_the_image(lab: Lab, homelab: Homelab, via: str) -> None:
+    wanted = checksum(lab)
+    without_sums(lab)
+
+    run = homelab("--via", via, IMAGE_SHA256=wanted, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    (path,) = image_files(lab)["pve3"]
+    assert wanted[:12] in path
+
+
+@pytest.mark.parametrize(
+    ("breaks", "said"),
+    [
+        (without_sums, "/images/SHA256SUMS: the server answered 404"),
+        (sums_of_others, "no checksum for noble-server-cloudimg-amd64.img: it is not listed in"),
+    ],
+)
+def test_image_that_nobody_vouches_for_is_not_used_unless_that_is_allowed(
+    lab: Lab, homelab: Homelab, via: str, breaks: Callable[[Lab], None], said: str
+) -> None:
+    breaks(lab)
+
+    refused = homelab("--via", via, K3S_EXISTING_NODE_IP=None)
+
+    assert refused.exit_code == 1, refused.text
+    assert said in refused.err
+    assert "IMAGE_SHA256" in refused.err
+    assert "IMAGE_UNVERIFIED=1" in refused.err
+    assert lab.writes == []
+    assert image_requests(lab) == []
+
+    allowed = homelab("--via", via, IMAGE_UNVERIFIED="1", **ONLY_PVE3)
+    assert allowed.exit_code == 0, allowed.text
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    assert len(image_requests(lab)) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "settings", "said", "cure"),
+    [
+        ("", {"IMAGE_SHA256": "0" * 64}, f"wanted {'0' * 64}", "IMAGE_SHA256"),
+        ("wrong-checksum", {}, "its sha256 is ", "ISO_URL"),
+        ("truncated", {}, "cut off after ", "ISO_URL"),
+        ("missing", {}, "the server answered 404", "ISO_URL"),
+    ],
+    ids=["wrong-setting", "wrong-checksum", "truncated", "missing"],
+)
+def test_image_that_is_not_what_it_should_be_is_left_nowhere(
+    lab: Lab, homelab: Homelab, via: str, how: str, settings: dict[str, str], said: str, cure: str
+) -> None:
+    if how:
+        lab.fault("image-broken", how=how)
+    before = lab.snapshot()
+
+    run = homelab("--via", via, K3S_EXISTING_NODE_IP=None, **settings)
+
+    assert run.exit_code == 1, run.text
+    assert said in run.err
+    assert cure in run.err
+    assert lab.snapshot() == before
+    assert cached(homelab) == []
+    assert [lab.shell(node, "ls /var/tmp /tmp") for node in before["files"]] == 3 * ["/tmp:\n\n/var/tmp:\n"]
+
+
+def test_source_that_is_broken_is_tried_a_few_times_not_a_few_times_for_each_node(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("image-broken", how="truncated")
+
+    run = homelab("--via", "ssh", K3S_EXISTING_NODE_IP=None)
+
+    assert run.exit_code == 1
+    assert len(image_requests(lab)) == 4
+
+
+# --- where it goes and how ---------------------------------------------------------------------------------------
+
+
+def test_where_a_node_cannot_download_it_is_uploaded(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("task-fails", kind="download")
+
+    run = homelab("--via", "api", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert "pve3: image uploaded to local:import/noble-server-cloudimg-amd64-" in run.err
+    assert nodes_with_running_vm(lab) == ["pve3"]
+
+
+def test_download_of_a_node_that_does_not_end_is_not_begun_a_second_time(lab: Lab, homelab: Homelab) -> None:
+    lab.look(lambda world: setattr(world.timings, "download_s", 4000.0))
+
+    run = homelab("--via", "api", **ONLY_PVE3)
+
+    assert run.exit_code == 1, run.text
+    assert "task download of noble-server-cloudimg-amd64-" in run.err
+    assert "it may go on by itself" in run.err
+    assert image_requests(lab) == []
+
+
+def test_storage_for_the_image_is_as_configured(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.shell("pve3", f"mkdir -p /srv/images && pvesm add dir images --path /srv/images --content {CONTENT},import")
+
+    run = homelab("--via", via, ISO_STORAGE_3="images", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    (path,) = image_files(lab)["pve3"]
+    assert path.startswith("/srv/images/")
+
+
+def no_image_content(lab: Lab) -> None:
+    lab.shell("pve3", "pvesm set local --content snippets,images")
+
+
+def nothing(_lab: Lab) -> None:
+    """The storages are as they should be; the setting is not."""
+
+
+@pytest.mark.parametrize(
+    ("breaks", "settings", "said"),
+    [
+        (no_image_content, {}, "pve3: no storage takes the image: storages with content iso or import: none"),
+        (nothing, {"ISO_STORAGE_3": "tank"}, "pve3: no storage takes the image: storages with content iso or import:"),
+    ],
+)
+def test_where_no_storage_takes_images_the_command_that_allows_it_is_named(
+    lab: Lab, homelab: Homelab, via: str, breaks: Callable[[Lab], None], settings: dict[str, Any], said: str
+) -> None:
+    breaks(lab)
+
+    run = homelab("--via", via, **ONLY_PVE3, **settings)
+
+    assert run.exit_code == 1, run.text
+    assert said in run.err
+    assert "set ISO_STORAGE_3 to one of them, or allow it: pvesm set local --content iso,import,..." in run.err
+    assert lab.writes == []
+
+
+def test_without_import_content_root_imports_the_image_by_its_path(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.shell("pve1", f"pvesm set local --content {CONTENT}")
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert len(ready_members(lab)) == 4
+
+
+def test_without_import_content_and_ssh_nothing_is_brought_in_vain(lab: Lab, homelab: Homelab) -> None:
+    lab.shell("pve1", f"pvesm set local --content {CONTENT}")
+    lab.fault("ssh-refused")
+
+    run = homelab("--via", "api", **ONLY_PVE3)
+
+    assert run.exit_code == 1, run.text
+    assert "pve3: the image cannot be imported: no storage has content import, which the API needs for that" in run.err
+    assert "pvesm set local --content iso,vztmpl,backup,snippets,import" in run.err
+    assert image_requests(lab) == []
+    assert lab.writes == []
+
+
+def test_by_the_api_alone_the_vm_is_made_and_the_lost_agent_is_named(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("ssh-refused")
+
+    run = homelab("--via", "api", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    assert "SSH to node pve3" in run.err
+
+    delete_vm(lab)
+    again = homelab("--via", "api", **ONLY_PVE3)
+    assert again.exit_code == 0, again.text
+    assert len(image_requests(lab)) == 1
