@@ -56,11 +56,11 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     def bring(node: NodePlan) -> None:
         result = homelab.vms.apply(node)
         report.add(result.outcomes)
-        if result.vm is None:
+        if result.running is None:
             homelab.k3s.leave_out(node)
             return
         report.runs(node.name)
-        report.add(homelab.k3s.join(node, result.vm, is_new=result.is_new, facts=facts.k3s))
+        report.add(homelab.k3s.join(node, result.running, facts.k3s))
 
     homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)

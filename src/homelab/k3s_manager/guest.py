@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from homelab import cloud_init
 from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut, Unreachable
-from homelab.models import VmFacts
+from homelab.models import RunningVm, VmFacts
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock, wait_for
@@ -18,6 +18,7 @@ from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Shell, 
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 FIRST_BOOT_EXTRA_S = 420
+LEAST_TIMEOUT_S = 15
 CLOUD_INIT_TIMEOUT_S = 900
 CLOUD_INIT_OVER = frozenset({"done", "error", "disabled", "degraded done"})
 
@@ -32,14 +33,24 @@ class GuestFinder:
     clock: Clock
     on_learned: Callable[[str], None]
 
-    def login(self, node: NodeConfig, vm: VmFacts, *, is_new: bool) -> Shell:
-        """A shell on the VM, once it answers.
+    def login(self, node: NodeConfig, running: RunningVm) -> Shell:
+        """A shell on the VM, once it answers; a VM that has been up for long is given less time.
 
         Raises NodeFailed `running, not responding` when neither agent nor SSH answers in time.
         """
-        timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if is_new else 0)
-        address = cloud_init.static_address(node.ip_config) or self._address_by_agent(vm, timeout_s)
-        trust = self._trust(vm, is_new=is_new)
+        vm = running.vm
+        address = cloud_init.static_address(node.ip_config)
+        if not address and not running.has_agent:
+            raise NodeFailed(
+                f"VM {vm.config.name} (vmid={vm.vmid}): its address cannot be found",
+                "it was made without the guest agent, and it gets its address by DHCP",
+                f"set {node.key('CLOUD_IP_CONFIG')} to a static address, or let homelab log in to the node over SSH; "
+                f"then scripts/delete_vm.py {vm.node} {vm.vmid}, and run again",
+            )
+        timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if running.is_new else 0)
+        timeout_s = max(timeout_s - vm.status.uptime_s, LEAST_TIMEOUT_S)
+        address = address or self._address_by_agent(vm, timeout_s)
+        trust = self._trust(vm, is_new=running.is_new)
         shell = self.shells.guest(address, self.config.ssh.guest_port, self.config.guest.user, trust)
         self._wait_for_ssh(vm, shell, timeout_s)
         return shell

@@ -23,6 +23,7 @@ from homelab.models import (
     NodePlan,
     Outcome,
     Plan,
+    RunningVm,
     Status,
     VmFacts,
 )
@@ -132,18 +133,18 @@ class K3sManager:
         with self._lock:
             self._plan = tuple(plan for plan in self._plan if plan.name != node.name)
 
-    def join(self, plan: NodePlan, vm: VmFacts, *, is_new: bool, facts: K3sFacts) -> tuple[Outcome, ...]:
+    def join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         """Make the VM a Ready member; what goes wrong becomes an outcome with its cure."""
         if not facts.is_wanted:
             return ()
         try:
-            return self._join(plan, vm, is_new=is_new, facts=facts)
+            return self._join(plan, running, facts)
         except HomelabError as error:
             what = f"{plan.config.vm_name} is not joined: {error.what}"
             return (Outcome(plan.name, Status.FAILED, what, error.why, error.cure or "run again"),)
 
-    def _join(self, plan: NodePlan, vm: VmFacts, *, is_new: bool, facts: K3sFacts) -> tuple[Outcome, ...]:
-        name = plan.config.vm_name
+    def _join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
+        name, vm = plan.config.vm_name, running.vm
         if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
             return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
         node = self._node_by_now(name)
@@ -157,7 +158,7 @@ class K3sManager:
             )
         if node:
             self.remove(name)
-        return self._join_anew(plan, vm, is_new=is_new)
+        return self._join_anew(plan, running)
 
     def _node_by_now(self, name: str) -> K3sNode | None:
         """The Node as it is now. Where VMs were just started, the server may be one of them, so it is given time."""
@@ -182,7 +183,7 @@ class K3sManager:
         try:
             self._wait(name, vm, BACK_TIMEOUT_S, lambda: "", stale)
         except TimedOut:
-            shell = self.finder.login(plan.config, vm, is_new=False)
+            shell = self.finder.login(plan.config, RunningVm(vm))
             since = installing.restart(shell, unit)
             self._wait(name, vm, BACK_TIMEOUT_S, lambda: installing.journal(shell, unit, since))
         return (Outcome(plan.name, Status.CHANGED, f"{name} is Ready again"),)
@@ -190,9 +191,10 @@ class K3sManager:
     def _wait(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str], stale: str = "-") -> None:
         wait_until_member(lambda: self._node(name), Awaited(name, vm, journal, stale), self.clock, timeout_s)
 
-    def _join_anew(self, plan: NodePlan, vm: VmFacts, *, is_new: bool) -> tuple[Outcome, ...]:
+    def _join_anew(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
+        vm = running.vm
         credentials = self._get_credentials()
-        shell = self.finder.login(plan.config, vm, is_new=is_new)
+        shell = self.finder.login(plan.config, running)
         noted = self.finder.wait_for_cloud_init(vm, shell)
         role = self._begin(plan)
         order = JoinOrder(

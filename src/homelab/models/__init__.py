@@ -11,7 +11,6 @@ from homelab.models.facts import (
 from homelab.models.k3s import (
     K3sFacts,
     K3sNode,
-    Machine,
     Members,
 )
 from homelab.models.plan import (
@@ -20,6 +19,7 @@ from homelab.models.plan import (
     NodePlan,
     Outcome,
     Plan,
+    RunningVm,
     Status,
     VmSpec,
 )
@@ -72,7 +72,6 @@ __all__ = [
     "ImageOnNode",
     "K3sFacts",
     "K3sNode",
-    "Machine",
     "Member",
     "Members",
     "NodeFacts",
@@ -80,6 +79,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "PowerHistory",
+    "RunningVm",
     "Status",
     "StorageState",
     "TaskRow",

@@ -48,17 +48,6 @@ class K3sFacts:
         return tuple(node for node in self.voters if node.is_ready)
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """A running VM that can be logged in to: where it is and how it is known."""
-
-    node: str
-    vmid: int
-    name: str
-    uuid: str
-    address: str
-
-
 class Members(Protocol):
     """What replacing a VM needs of the k3s cluster; K3sManager is the real one."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from homelab.errors import Problem
-from homelab.models.facts import NodeFacts
+from homelab.models.facts import NodeFacts, VmFacts
 from homelab.models.k3s import K3sFacts
 from homelab.settings import NodeConfig, Role
 
@@ -97,6 +97,15 @@ class VmSpec:
     macs: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     kept_tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningVm:
+    """A node's VM that runs now. `has_agent` is False where it was made without what installs the guest agent."""
+
+    vm: VmFacts
+    is_new: bool = False
+    has_agent: bool = True
 
 
 class Status(Enum):

@@ -16,6 +16,7 @@ from homelab.models import (
     NodePlan,
     Outcome,
     Plan,
+    RunningVm,
     Status,
     Verdict,
     VmFacts,
@@ -33,8 +34,7 @@ class Result:
     """What came of one node: lines for the report, and its VM if that runs now."""
 
     outcomes: tuple[Outcome, ...]
-    vm: VmFacts | None = None
-    is_new: bool = False
+    running: RunningVm | None = None
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class VmManager:
         vm = node.facts.found
         now = VmFacts(vm.node, vm.vmid, self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid))
         cure = node.problem.cure if node.problem else ""
-        return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}", cure=cure),), now)
+        return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}", cure=cure),), RunningVm(now))
 
 
 def _unlock(vm: VmFacts) -> str:
@@ -157,10 +157,10 @@ def _unlock(vm: VmFacts) -> str:
 def _kept(node: NodePlan) -> Result:
     running = node.facts.vm if node.action is Action.KEEP and not node.facts.is_down else None
     if node.problem:
-        return Result((Outcome.failed(node.name, node.problem),), running)
+        return Result((Outcome.failed(node.name, node.problem),), RunningVm(running) if running else None)
     if running is None:
         return Result((Outcome(node.name, Status.SKIPPED, f"{node.facts.vm_title} is left as it is: {node.reason}"),))
-    return Result((Outcome(node.name, Status.OK, _running_title(node, running)),), running)
+    return Result((Outcome(node.name, Status.OK, _running_title(node, running)),), RunningVm(running))
 
 
 def _running_title(node: NodePlan, vm: VmFacts) -> str:
@@ -177,4 +177,4 @@ def _made(node: NodePlan, made: Made, what: str) -> Result:
     title = f"VM {made.vm.config.name} (vmid={made.vm.vmid})"
     lines = [Outcome(node.name, Status.CHANGED, f"{title} {what}, running")]
     lines += [Outcome(node.name, Status.SKIPPED, loss.what, loss.why, loss.cure) for loss in made.losses]
-    return Result(tuple(lines), made.vm, is_new=True)
+    return Result(tuple(lines), RunningVm(made.vm, is_new=True, has_agent=not made.losses))

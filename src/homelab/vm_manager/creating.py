@@ -111,7 +111,8 @@ def _attach_vendor_data(pve: Proxmox, node: str, spec: VmSpec) -> tuple[Problem,
         volume = pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
         pve.set_vm(node, spec.vmid, {"cicustom": f"vendor={volume}"})
     except HomelabError as error:
-        return (error.problem,)
+        why = f"the snippet that installs it cannot be brought to the node: {error}"
+        return (Problem(f"VM {spec.name} is made without the guest agent", why, error.cure),)
     return ()
 
 

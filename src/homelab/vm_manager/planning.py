@@ -58,7 +58,7 @@ def _plan_down(node: NodeFacts, stopped_vm: StoppedVm, *, is_power_cut: bool) ->
     if _has_just_booted(node):
         return _after_boot(node)
     if is_power_cut or node.power.host_booted_after_vm:
-        return _start(node, f"{node.reason}, as after a power cut: started, not deleted", may_replace=True)
+        return _start(node, f"{node.reason}, as after a power cut", may_replace=True)
     if stopped_vm is StoppedVm.START:
         return _start(node, f"{node.reason}; STOPPED_VM=start", may_replace=True)
     if node.guards:
@@ -89,7 +89,7 @@ def _after_boot(node: NodeFacts) -> NodePlan:
     uptime_s = node.power.host_uptime_s
     since = "its uptime cannot be read" if uptime_s is None else f"up for only {uptime_s // 60} min"
     if not node.found.config.starts_on_boot:
-        return _start(node, f"{node.reason}; host {since}: started, not deleted", may_replace=False)
+        return _start(node, f"{node.reason}; host {since}", may_replace=False)
     problem = Problem(
         f"{node.vm_title} is {node.verdict.value}",
         f"host {node.name}: {since}, and the VM has onboot=1: it is left to start by itself",
