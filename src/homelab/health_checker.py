@@ -182,7 +182,7 @@ def why_not_member(vm: VmFacts, k3s: K3sFacts) -> str:
     if not k3s.is_wanted:
         return ""
     if k3s.problem:
-        return f"running; k3s cannot be asked ({k3s.problem})"
+        return f"running; {k3s.problem}"
     node = k3s.node(vm.config.name.lower())
     if node is None:
         return "running, not in the cluster yet"

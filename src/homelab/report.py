@@ -68,7 +68,7 @@ class Report:
 
     def fallback(self, node: str, reason: str) -> None:
         """A node's API could not be used."""
-        self._error_line(f"{node}: using CLI fallback ({reason})")
+        self.progress(f"{node}: using CLI fallback ({reason})")
 
     def say(self, text: str) -> None:
         """A line of the answer itself, on stdout."""
@@ -179,10 +179,11 @@ class Report:
     def _summary(self) -> str:
         failed = sum(outcome.status is Status.FAILED for outcome in self._outcomes)
         changed = sum(outcome.status is Status.CHANGED for outcome in self._outcomes)
-        nodes = len(self._plan.nodes) if self._plan else 0
+        count = len(self._plan.nodes) if self._plan else 0
+        nodes = f"{count} node{'s' * (count != 1)}"
         if self.is_dry_run:
-            return f"{nodes} nodes; {changed} to change, {failed} with a problem; nothing was changed (--dry-run)"
-        return f"{nodes} nodes, {len(self._running)} with their VM running; {changed} changed, {failed} failed"
+            return f"{nodes}; {changed} to change, {failed} with a problem; nothing was changed (--dry-run)"
+        return f"{nodes}, {len(self._running)} with their VM running; {changed} changed, {failed} failed"
 
     def _as_json(self) -> dict[str, object]:
         outcomes = [{**asdict(outcome), "status": outcome.status.value} for outcome in self._outcomes]

@@ -86,8 +86,13 @@ def test_quiet_leaves_only_what_needs_attention(capsys: Captured) -> None:
 
     assert capsys.readouterr().err.splitlines() == [
         "warning: NODE_3 is missing",
-        "pve1: using CLI fallback (connection refused)",
     ]
+
+
+def test_the_fallback_is_said_on_stderr(capsys: Captured) -> None:
+    Report().fallback("pve1", "connection refused")
+
+    assert capsys.readouterr() == ("", "pve1: using CLI fallback (connection refused)\n")
 
 
 @pytest.mark.parametrize(("is_verbose", "shown"), [(True, "127.10.1.1: GET /version\n"), (False, "")])
@@ -256,7 +261,10 @@ def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", terminal)
         report.finish()
-        shown = os.read(ours, 65536).decode()
+        terminal.flush()
+        shown = ""
+        while "0 failed" not in shown and "1 failed" not in shown:
+            shown += os.read(ours, 65536).decode()
     os.close(ours)
 
     assert "is healthy, skipping." in shown

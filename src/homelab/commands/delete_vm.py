@@ -113,7 +113,7 @@ def _agreed(vm: VmFacts, ask: Callable[[str], str] | None) -> bool:
             "add --yes to delete it without being asked",
         )
     answer = (ask or input)(f"Delete VM {vm.vmid} with its disks? Type its name to confirm: ")
-    return answer.strip() in (vm.config.name, "yes")
+    return answer.strip() == vm.config.name
 
 
 def _configured(homelab: assembly.Homelab, name: str) -> NodeConfig:
@@ -130,8 +130,8 @@ def _find(homelab: assembly.Homelab, node: NodeConfig, vmid: int) -> VmFacts | N
     row = next((row for row in pve.cluster_vms() if row.vmid == vmid), None)
     if row and (row.node != node.name or row.is_container):
         what = "a container" if row.is_container else f"on {row.node}, not on {node.name}"
-        cure = f"use: scripts/delete_vm.py {row.node} {vmid}, or pct destroy {vmid} on {row.node} for a container"
-        raise NodeFailed(f"{vmid} is {what}", "only the VM that was named is deleted", cure)
+        command = f"pct destroy {vmid}" if row.is_container else f"scripts/delete_vm.py {row.node} {vmid}"
+        raise NodeFailed(f"{vmid} is {what}", "only the VM that was named is deleted", command)
     try:
         return VmFacts(node.name, vmid, pve.vm_status(node.name, vmid), pve.vm_config(node.name, vmid))
     except NotThere:
