@@ -150,10 +150,13 @@ class VMHealthChecker:
         )
 
     def _last_start(self, vm: VmFacts, now: int | None) -> int | None:
-        """When the VM's present or last run began, in the host's Unix time; None: no start is on record."""
+        """When the VM's present or last run began, in the host's Unix time; None: no start is on record.
+
+        Tasks go by VMID alone, so those of an earlier VM with this one's are left out.
+        """
         if vm.status.status == "running":
             return None if now is None else now - vm.status.uptime_s
-        tasks = self._pve.tasks(vm.node, vmid=vm.vmid)
+        tasks = [task for task in self._pve.tasks(vm.node, vmid=vm.vmid) if task.start_time >= vm.config.created_at]
         return max((task.start_time for task in tasks if task.kind == "qmstart" and task.went_well), default=None)
 
     # --- with what k3s says ----------------------------------------------------------------------------------

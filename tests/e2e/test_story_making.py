@@ -137,6 +137,20 @@ def test_unfinished_vm_that_has_booted_is_finished_not_made_anew(
     assert "finished (an earlier run was interrupted)" in run.out
 
 
+def test_half_built_vm_with_the_vmid_of_an_earlier_one_has_not_booted(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    lab.shell("pve3", "qm stop 102 && qm destroy 102 && sleep 2")
+    lab.shell("pve3", "qm create 102 --name k3s-vm-pve3 --tags 'homelab;homelab-unfinished' --scsi0 local:8")
+    before = uuids(lab)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab)[102] != before[102]
+    assert "it never booted and is made again" in run.text
+    assert lab.snapshot()["vms"][102]["config"]["tags"] == "homelab"
+
+
 def test_unfinished_vm_that_is_locked_is_not_touched(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.reset("stopped")
     vmid, _ = vm_on(lab, "pve3")

@@ -134,6 +134,13 @@ def test_only_starts_that_went_well_count_as_the_last_start() -> None:
     assert observed(ProxmoxReads([vm(**STOPPED)], task_rows=rows)).power.last_vm_start_time == NOW - 40
 
 
+def test_starts_of_an_earlier_vm_with_the_same_vmid_do_not_count() -> None:
+    made = vm({"meta": f"creation-qemu=10.0.13,ctime={NOW - 60}"}, **STOPPED)
+
+    assert observed(ProxmoxReads([made], task_rows=[start_task(NOW - 90)])).power.last_vm_start_time is None
+    assert observed(ProxmoxReads([made], task_rows=[start_task(NOW - 60)])).power.last_vm_start_time == NOW - 60
+
+
 def test_a_vm_without_any_start_on_record_counts_as_run_before_the_boot() -> None:
     found = observed(ProxmoxReads([vm(**STOPPED)], task_rows=[]))
 

@@ -31,6 +31,7 @@ def test_an_empty_config_has_nothing() -> None:
     empty = VmConfig({})
 
     assert (empty.name, empty.tags, empty.uuid, empty.drives, empty.boot_drives) == ("", frozenset(), "", (), ())
+    assert empty.created_at == 0
     assert (empty.is_template, empty.is_protected, empty.starts_on_boot) == (False, False, False)
 
 

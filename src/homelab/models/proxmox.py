@@ -128,6 +128,12 @@ class VmConfig:
         return property_string(self.values.get("smbios1", "")).get("uuid", "").lower()
 
     @property
+    def created_at(self) -> int:
+        """When the VM was made, in the host's Unix time; 0 where Proxmox did not note it (before 7.1)."""
+        ctime = property_string(self.values.get("meta", "")).get("ctime", "")
+        return int(ctime) if ctime.isdigit() else 0
+
+    @property
     def is_template(self) -> bool:
         return self.values.get("template", "0") == "1"
 
