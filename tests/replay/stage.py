@@ -40,6 +40,7 @@ SECRETS = {"root@pam!test": "11111111-1111-4111-8111-111111111111",
            "svc@pve!test": "22222222-2222-4222-8222-222222222222",
            "root@pam!sep": "33333333-3333-4333-8333-333333333333"}  # fmt: skip
 WRONG = "99999999-9999-4999-8999-999999999999"
+PATIENCE_S = 20.0
 IMAGE_BYTES = 64 << 20
 RAW_BYTES = 32 << 20
 PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKtECoe2hUmUPLMVFNbayOgCaZgxGNRR5ANaTWzj3Xg8 bob@x\n"
@@ -102,9 +103,10 @@ class Stage:
         self.guests = StandIn()
         self._lab_clock: LabClock | None = None
         self.world = self.run(self._new_world())
-        self._tls = ssl._create_unverified_context()
-        self.port = 0
         self._listener = self.run(self._listen())
+        self.port = self._listener.runner.addresses[0][1]
+        tls = ssl._create_unverified_context()
+        self._connection = http.client.HTTPSConnection(ADDRESS, self.port, context=tls)
         self._ssh_port = _free_port()
         self._ssh_server = SshServer(lambda: self.world.nodes["pve1"], SshHooks())
         self.run(self._ssh_server.listen(certs.ssh_key_pair("root@pve1").private_openssh, ADDRESS, self._ssh_port))
@@ -112,6 +114,7 @@ class Stage:
 
     def close(self) -> None:
         """Stop listening and end the thread."""
+        self._connection.close()
         if self._client:
             self._client.close()
         self.run(self._ssh_server.close())
@@ -166,15 +169,22 @@ class Stage:
             target += f"?{urlencode(params)}" if params else ""
         elif params:
             body, headers["Content-Type"] = urlencode(params).encode(), "application/x-www-form-urlencoded"
-        connection = http.client.HTTPSConnection(
-            ADDRESS, self.port, context=self._tls, timeout=request.get("timeout_s", 20)
-        )
+        return self._exchange(method, target, body, headers, request.get("timeout_s", PATIENCE_S))
+
+    def _exchange(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Reply:
+        """Over the one connection that is kept; the next request opens another where this one broke."""
+        self._connection.timeout = timeout_s
+        if self._connection.sock:
+            self._connection.sock.settimeout(timeout_s)
         try:
-            connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            return Reply(response.status, response.reason, dict(response.getheaders()), response.read().decode())
-        finally:
-            connection.close()
+            self._connection.request(method, target, body, dict(headers))
+            with self._connection.getresponse() as response:
+                return Reply(response.status, response.reason, dict(response.getheaders()), response.read().decode())
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
 
     def shell(self, argv: Sequence[str]) -> Ran:
         """Run a command on the node as root, over SSH."""
@@ -188,9 +198,7 @@ class Stage:
         return Ran(out.channel.recv_exit_status(), *texts)
 
     async def _listen(self) -> ApiListener:
-        listener = await serve_api(lambda: self.world, "pve1", (ADDRESS, 0), _server_context(self.folder))
-        self.port = listener.runner.addresses[0][1]
-        return listener
+        return await serve_api(lambda: self.world, "pve1", (ADDRESS, 0), _server_context(self.folder))
 
     async def _new_world(self) -> World:
         clock = self._lab_clock = self._lab_clock or LabClock(asyncio.get_running_loop(), self.clock)
