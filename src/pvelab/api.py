@@ -42,7 +42,7 @@ class Api:
     async def upload(self, path: str, params: Mapping[str, str], file: UploadedFile, who: Who, node: str) -> Answer:
         """POST /nodes/{node}/storage/{storage}/upload with a file that has arrived. Raises ApiError."""
         found = await self._find("POST", path, {**params, "filename": file.filename}, who, node)
-        return Answer(await transfer.upload(found.call, file))
+        return Answer(await transfer.upload(found.call, file, self.world.nodes[node]))
 
     async def _find(self, method: str, path: str, params: Mapping[str, str], who: Who, node: str) -> _Found:
         path = "/" + path.strip("/")
@@ -54,20 +54,23 @@ class Api:
         if values.get("node") == "localhost":
             values["node"] = node
         permissions.check(self.world, who, declared.permission, values)
-        target = await self._target(values.get("node", node), node)
+        target = self._node(values.get("node", node))
+        if declared.is_proxied and target.hostname != node:
+            await self._reach(target)
         errors = schema.verify(declared.properties, values)
         if errors:
             raise ApiError(400, INVALID_PARAMETERS, errors)
         return _Found(route, Call(self.world, who, target, values))
 
-    async def _target(self, name: str, receiver: str) -> Node:
-        """The node that carries the request out, if the one that received it reaches it."""
+    def _node(self, name: str) -> Node:
         target = self.world.nodes.get(name)
         if target is None:
             reason = f"failed to get address info for: {name}: Name or service not known"
             raise refused(f"hostname lookup '{name}' failed - {reason}")
-        if name == receiver:
-            return target
+        return target
+
+    async def _reach(self, target: Node) -> None:
+        """Refuse unless the node that received the request can pass it on."""
         if not target.is_up:
             raise ApiError(595, "No route to host", has_body=False)
         if target.api == "refuses":
@@ -75,4 +78,3 @@ class Api:
         if target.api == "hangs":
             await self.world.clock.sleep(PROXY_TIMEOUT_S)
             raise ApiError(596, "Connection timed out", has_body=False)
-        return target

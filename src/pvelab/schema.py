@@ -67,6 +67,7 @@ class Method:
     properties: Properties
     permission: Any
     allows_token: bool = True
+    is_proxied: bool = False
 
 
 class Schema:
@@ -96,6 +97,7 @@ class Schema:
             properties=self.properties(template, method),
             permission=permissions.get("check") or permissions.get("user"),
             allows_token=bool(entry.get("allowtoken", 1)),
+            is_proxied="proxyto" in entry,
         )
 
     def match(self, parts: list[str]) -> tuple[str, dict[str, str]] | None:

@@ -274,7 +274,9 @@ def test_upload_through_another_node_lands_on_the_target(stage: Stage) -> None:
     reply = stage.ask(
         "POST", "/nodes/pve2/storage/local/upload", params={"content": "iso", "filename": "@a.iso"}, upload=upload
     )
-    assert stage.wait_for(reply.json["data"]).exitstatus == "OK"
+    task = stage.wait_for(reply.json["data"])
+    assert (task.node, task.exitstatus) == ("pve1", "OK")
+    assert any("scp -o BatchMode=yes -o HostKeyAlias=pve2" in line for line in task.log)
     assert stage.world.nodes["pve2"].files.read("/var/lib/vz/template/iso/a.iso") == b"iso"
     assert not stage.world.nodes["pve1"].files.exists("/var/lib/vz/template/iso/a.iso")
 

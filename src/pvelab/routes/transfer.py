@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from pvelab import progress
-from pvelab.answers import UploadedFile, bad_parameter, refused
+from pvelab.answers import ApiError, UploadedFile, bad_parameter, refused
 from pvelab.routes.call import Call, route
 from pvelab.rules import storages, volumes
 from pvelab.rules.images import inspect
@@ -55,25 +55,39 @@ def upload_without_file(_call: Call) -> None:
     raise refused("missing temporary file name")
 
 
-async def upload(call: Call, file: UploadedFile) -> str:
-    """Take a file that has arrived at the node. Returns the UPID. Raises ApiError."""
-    target = _target_of_upload(call)
-    token = f"{call.world.random.getrandbits(128):032x}"
-    arrived = f"/var/tmp/pveupload-{token}"
-    call.node.files.make_folder("/var/tmp", parents=True)
-    call.node.files.adopt(arrived, file.path, owned=True)
+async def upload(call: Call, file: UploadedFile, receiver: Node) -> str:
+    """Take a file that has arrived at the node `receiver`, which does the work. Returns the UPID. Raises ApiError."""
+    arrived = _spool(call.world, receiver, file)
+    try:
+        target = _target_of_upload(call)
+        if not call.node.is_up:
+            raise refused(_not_activated(target))
+    except ApiError:
+        receiver.files.remove(arrived)
+        raise
     seconds = call.world.timings.copy_s + file.path.stat().st_size / call.world.timings.import_bytes_per_s
 
     async def work(task: Task) -> progress.Steps:
         try:
             task.log.append(f"starting file import from: {arrived}")
-            await _check_arrived(call.node, target, arrived, task)
+            await _check_arrived(receiver, target, arrived, task)
             yield seconds
-            _copy(call.node, target, arrived, task)
+            _copy(receiver, target, arrived, task)
         finally:
-            call.node.files.remove(arrived)
+            receiver.files.remove(arrived)
 
-    return await progress.begin(call.world, progress.Job(call.node, "imgcopy", "", call.who), work)
+    return await progress.begin(call.world, progress.Job(receiver, "imgcopy", "", call.who), work)
+
+
+def _spool(world: World, receiver: Node, file: UploadedFile) -> str:
+    """Where pveproxy keeps an upload until it has come. Raises ApiError."""
+    arrived = f"/var/tmp/pveupload-{world.random.getrandbits(128):032x}"
+    receiver.files.make_folder(posixpath.dirname(arrived), parents=True)
+    try:
+        receiver.files.adopt(arrived, file.path, owned=True)
+    except OSError as error:
+        raise refused(f"write to temporary file failed - {error.strerror}") from error
+    return arrived
 
 
 @route("POST", f"{STORAGE}/download-url")
@@ -162,16 +176,36 @@ def _check_image(target: Target, content: Content, path: str, task: Task) -> Non
         raise refused(f"qemu-img: Could not open '{path}': Image is not in qcow2 format")
 
 
-def _copy(node: Node, target: Target, arrived: str, task: Task) -> None:
-    content = node.files.content(arrived)
+def _copy(receiver: Node, target: Target, arrived: str, task: Task) -> None:
+    content, node = receiver.files.content(arrived), target.place.node
     task.log += [
         f"target node: {node.hostname}",
         f"target file: {target.path}",
         f"file size is: {content.size_bytes}",
-        f"command: cp -- {arrived} {target.path}",
+        f"command: {_copy_command(receiver, target, arrived)}",
     ]
     _place(node, target, content)
     task.log.append("finished file import successfully")
+
+
+def _copy_command(receiver: Node, target: Target, arrived: str) -> str:
+    node = target.place.node
+    if node is receiver:
+        return f"cp -- {arrived} {target.path}"
+    return f"/usr/bin/scp {_ssh_options(node)} -p -- {arrived} [{node.address}]:{target.path}"
+
+
+def _not_activated(target: Target) -> str:
+    """What is said of a member that the node which received an upload cannot log in to."""
+    node, storage = target.place.node, target.place.storage.name
+    command = f"/usr/bin/ssh {_ssh_options(node)} {node.address} -- /usr/sbin/pvesm status --storage {storage}"
+    return f"can't activate storage '{storage}' on node '{node.hostname}': command '{command}' failed: exit code 255"
+
+
+def _ssh_options(node: Node) -> str:
+    known_hosts = f"/etc/pve/nodes/{node.hostname}/ssh_known_hosts"
+    trust = f"-o HostKeyAlias={node.hostname} -o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=none"
+    return f"-o BatchMode=yes {trust}"
 
 
 def _place(node: Node, target: Target, content: Content) -> None:
