@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pvelab.lab import Lab
 from pvelab.network import API_PORT, SOURCES_PORT, SSH_PORT
 
 PACES = {"demo": spec.PACE_DEMO, "test": spec.PACE_TEST, "real": 1.0}
+LIST_COLUMNS, LIST_INDENT = 110, " " * 6
 USAGE_ERROR = 2
 NOT_FOUND = 127
 KILLED_BY_SIGNAL = 128
@@ -99,7 +101,8 @@ def _print_catalogues() -> None:
     for title, catalogue in (("Seeds", seeds.SEEDS), ("Faults", faults.FAULTS)):
         print(f"{title}:")
         for choice, what in catalogue.described():
-            print(f"  {choice}\n      {what}")
+            print(f"  {choice}")
+            print(textwrap.fill(what, LIST_COLUMNS, initial_indent=LIST_INDENT, subsequent_indent=LIST_INDENT))
 
 
 def _run_until_interrupted(lab: Lab) -> int:

@@ -21,12 +21,18 @@ class Catalogue:
 
     kind: str
     things: dict[str, Doing] = field(default_factory=dict)
+    plans: dict[str, Doing] = field(default_factory=dict)
 
-    def add(self, name: str) -> Callable[[Doing], Doing]:
-        """Decorate the function that does it; its first parameter is given by the lab, the others are options."""
+    def add(self, name: str, plan: Doing | None = None) -> Callable[[Doing], Doing]:
+        """Decorate the function that does it; its first parameter is given by the lab, the others are options.
+
+        With a `plan`, a dataclass, the options are its fields, and the function's parameter `plan` is given one.
+        """
 
         def added(function: Doing) -> Doing:
             self.things[name] = function
+            if plan:
+                self.plans[name] = plan
             return function
 
         return added
@@ -35,23 +41,29 @@ class Catalogue:
         """The function and its options, texts turned into numbers where it wants them. Raises UnknownChoice."""
         if name not in self.things:
             raise UnknownChoice(f"no {self.kind} {name!r}; there are: {', '.join(self.things)}")
-        known = _options(self.things[name])
+        known = self._options(name)
         unknown = [option for option in options if option not in known]
         if unknown:
             raise UnknownChoice(f"{self.kind} {name} has no option {unknown[0]!r}, only: {', '.join(known) or 'none'}")
         missing = [option for option, parameter in known.items() if _is_needed(parameter) and option not in options]
         if missing:
             raise UnknownChoice(f"{self.kind} {name} needs {missing[0]}=...")
-        return self.things[name], {option: _converted(known[option], value) for option, value in options.items()}
+        chosen = {option: _converted(known[option], value) for option, value in options.items()}
+        return self.things[name], {"plan": self.plans[name](**chosen)} if name in self.plans else chosen
 
     def described(self) -> Iterator[tuple[str, str]]:
-        """Each name with its options, and the first line of what it says of itself."""
+        """Each name with its options, and what it says of itself."""
         for name, function in self.things.items():
             options = ",".join(
                 f"{option}=" + ("..." if _is_needed(parameter) else str(parameter.default))
-                for option, parameter in _options(function).items()
+                for option, parameter in self._options(name).items()
             )
-            yield f"{name}:{options}" if options else name, (inspect.getdoc(function) or "").partition("\n")[0]
+            yield f"{name}:{options}" if options else name, " ".join((inspect.getdoc(function) or "").split())
+
+    def _options(self, name: str) -> dict[str, inspect.Parameter]:
+        plan = self.plans.get(name)
+        parameters = list(inspect.signature(plan or self.things[name]).parameters.values())
+        return {parameter.name: parameter for parameter in (parameters if plan else parameters[1:])}
 
 
 def parse_choice(text: str) -> tuple[str, dict[str, str]]:
@@ -62,11 +74,6 @@ def parse_choice(text: str) -> tuple[str, dict[str, str]]:
     if wrong:
         raise UnknownChoice(f"{text!r}: write NAME:key=value,key=value")
     return name, {key: value for key, _, value in pairs}
-
-
-def _options(function: Doing) -> dict[str, inspect.Parameter]:
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    return {parameter.name: parameter for parameter in parameters}
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from pvelab import breakage, request_faults
 from pvelab.catalogue import Catalogue, UnknownChoice
 from pvelab.rules import power, storages
 from pvelab.sources import IMAGE_FOLDER, Damage
@@ -17,6 +17,8 @@ FAULTS = Catalogue("fault")
 ALL = "all"
 LEFT_FREE_BYTES = 50 << 20
 DAMAGES = {"truncated": Damage.TRUNCATED, "wrong-checksum": Damage.WRONG_CONTENT, "missing": Damage.MISSING}
+FAULTS.add("at", request_faults.At)(request_faults.at_request)
+FAULTS.add("on", request_faults.On)(request_faults.on_requests)
 
 
 @FAULTS.add("node-down")
@@ -44,11 +46,10 @@ async def ssh_refused(site: Site, node: str = ALL, mode: Literal["refused", "han
 
 
 @FAULTS.add("bad-certificate")
-async def bad_certificate(site: Site, node: str = ALL) -> None:
+def bad_certificate(site: Site, node: str = ALL) -> None:
     """The API shows a certificate that another authority signed, on one node or on all."""
     for found in _nodes(site, node):
-        await site.doors.show_foreign(found.hostname, True)
-        site.repairs.append(partial(site.doors.show_foreign, found.hostname, False))
+        breakage.show_foreign(site, found)
 
 
 @FAULTS.add("stuck-boot")
@@ -84,15 +85,7 @@ def storage_full(site: Site, node: str, storage: str) -> None:
     known = storages.all_storages(site.world)
     if storage not in known or not storages.is_on(known[storage], found):
         raise UnknownChoice(f"no storage {storage!r} on {node}")
-    room = storages.room(site.world, known[storage], found)
-    taken = max(0, room.available_bytes - LEFT_FREE_BYTES)
-    holder = (
-        found.files.usage(known[storage].path).mounted
-        if storages.in_folder(known[storage])
-        else site.world.capacities[storages.key(known[storage], found)]
-    )
-    holder.other_bytes += taken
-    site.repairs.append(lambda: setattr(holder, "other_bytes", holder.other_bytes - taken))
+    breakage.fill_storage(site, found, known[storage], LEFT_FREE_BYTES)
 
 
 @FAULTS.add("bridge-missing")
@@ -135,12 +128,7 @@ async def join_fails(site: Site, how: Literal["token-unreadable", "server-down",
 async def _shut(site: Site, node: Node, service: Literal["api", "ssh"], mode: str) -> None:
     if mode not in ("refused", "hang"):
         raise UnknownChoice(f"mode={mode}: give refused or hang")
-    door = (site.doors.api if service == "api" else site.doors.ssh)[node.hostname]
-    await (door.hang() if mode == "hang" else door.close())
-    if service == "api":
-        node.api = "hangs" if mode == "hang" else "refuses"
-        site.repairs.append(lambda: setattr(node, "api", "answers"))
-    site.repairs.append(door.open)
+    await breakage.shut(site, node, service, "hang" if mode == "hang" else "refused")
 
 
 def _nodes(site: Site, name: str) -> list[Node]:

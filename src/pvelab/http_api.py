@@ -47,12 +47,16 @@ class ApiListener:
 
     runner: web.ServerRunner
 
-    async def close(self) -> None:
-        """Stop listening and drop every connection."""
+    def drop(self) -> None:
+        """Cut every connection."""
         server = self.runner.server
         for connection in server.connections if server else ():
             if connection.transport is not None:
                 connection.transport.abort()
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        self.drop()
         await self.runner.cleanup()
 
 

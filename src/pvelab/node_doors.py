@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pvelab.certs import Issued
 from pvelab.door import Door, Listener
-from pvelab.http_api import serve_api
+from pvelab.http_api import ApiListener, serve_api
 from pvelab.identity import Identity
 from pvelab.network import API_PORT, SSH_PORT
 from pvelab.sshd import SshHooks, SshServer
@@ -25,7 +25,10 @@ class NodeDoors:
         folder.mkdir(parents=True, exist_ok=True)
         self._own = {name: _context(issued, folder, name) for name, issued in identity.certificates.items()}
         self._foreign = {name: _context(issued, folder, f"{name}-foreign") for name, issued in identity.foreign.items()}
+        for name, context in self._own.items():
+            context.sni_callback = self._choose(name)
         self._strange: set[str] = set()
+        self._listeners: dict[str, ApiListener] = {}
         self.api: dict[str, Door] = {}
         self.ssh: dict[str, Door] = {}
 
@@ -37,7 +40,7 @@ class NodeDoors:
     async def open(self) -> None:
         """Open what is not open, under the nodes' own certificates."""
         for node in list(self._strange):
-            await self.show_foreign(node, False)
+            self.show_foreign(node, False)
         for door in self._all():
             await door.open()
 
@@ -46,19 +49,27 @@ class NodeDoors:
         for door in self._all():
             await door.close()
 
-    async def show_foreign(self, node: str, is_foreign: bool) -> None:
+    def show_foreign(self, node: str, is_foreign: bool) -> None:
         """Have a node's API show a certificate of an authority that nobody trusts, or its own again."""
         (self._strange.add if is_foreign else self._strange.discard)(node)
         if self.api[node].is_open:
-            await self.api[node].close()
-            await self.api[node].open()
+            self._listeners[node].drop()
 
     def _all(self) -> Iterable[Door]:
         return (*self.api.values(), *self.ssh.values())
 
     async def _serve_api(self, node: str, address: str, port: int) -> Listener:
-        context = self._foreign[node] if node in self._strange else self._own[node]
-        return await serve_api(self._world, node, (address, port), context)
+        listener = self._listeners[node] = await serve_api(self._world, node, (address, port), self._own[node])
+        return listener
+
+    def _choose(self, node: str) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
+        """Choose the certificate of each connection when it begins."""
+
+        def choose(connection: ssl.SSLObject, _name: str | None, _own: ssl.SSLContext) -> None:
+            if node in self._strange:
+                connection.context = self._foreign[node]
+
+        return choose
 
     async def _serve_ssh(self, node: str, address: str, port: int) -> Listener:
         server = SshServer(lambda: self._world().nodes[node], self._hooks)

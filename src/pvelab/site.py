@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pvelab import faults, seeds
 from pvelab.admin import Admin
@@ -22,6 +23,7 @@ from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_release import k3s_binary, release_files
 from pvelab.guest.machine import Nic
 from pvelab.identity import Identity, new_identity, node_addresses, write_papers
+from pvelab.interception import Traps
 from pvelab.machine import Machine
 from pvelab.network import SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
@@ -56,6 +58,7 @@ class Site:
     log: RequestLog = field(default_factory=RequestLog)
     repairs: list[Repair] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
+    traps: Traps = field(default_factory=Traps)
     image: bytes = qcow2_image(IMAGE_BYTES, _IMAGE_SEED)
     spec: LabSpec = field(init=False)
     network: Network = field(init=False)
@@ -68,6 +71,7 @@ class Site:
     world: World = field(init=False)
     _hooks: SshHooks = field(init=False)
     _exits: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _begun: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self) -> None:
         """Claim a network and serve the downloads; the nodes' doors open with the first reset.
@@ -81,7 +85,7 @@ class Site:
         self.sources = Sources(self.setting.folder / "www", self.log.add)
         await self.sources.start(self.network.sources, SOURCES_PORT)
         self._exits.push_async_callback(self.sources.stop)
-        self._hooks = SshHooks(record=self.log.add_ssh)
+        self._hooks = SshHooks(self.traps.on_ssh, self.log.add_ssh)
         self._move_to(self.setting.spec)
         self._exits.push_async_callback(self._close_doors)
         self.guests = Guests(self.clock, self.network, self.setting.folder / "spool", self._hooks)
@@ -119,8 +123,19 @@ class Site:
 
     async def clear_faults(self) -> None:
         """Repair what was broken, the latest first."""
+        self.traps.waiting.clear()
+        await self._finish_begun()
         while self.repairs:
             await _finished(self.repairs.pop()())
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Break something while a request that a fault has hit goes its way."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._begun.add(task)
+
+    async def _finish_begun(self) -> None:
+        while self._begun:
+            await self._begun.pop()
 
     def environment(self) -> dict[str, str]:
         """The variables of a ready `.env`."""
@@ -161,7 +176,9 @@ class Site:
 
     async def _clear(self) -> None:
         self.clock.forget()
+        await self._finish_begun()
         self.repairs.clear()
+        self.traps.waiting.clear()
         await self.guests.clear()
 
     def _move_to(self, spec: LabSpec) -> None:
@@ -182,7 +199,7 @@ class Site:
     def _renew_world(self) -> None:
         blueprint = Blueprint(self.spec, self.network, self.clock, self.setting.folder, self.identity)
         self.world = new_world(blueprint, self.guests)
-        self.world.hooks = Hooks(record=self.log.add_api)
+        self.world.hooks = Hooks(self.traps.on_api, self.log.add_api)
         self.guests.world = self.world
         equip(self.world, lambda node: list(self._neighbours(node)))
 

@@ -151,6 +151,11 @@ class Guests:
             raise NotRunning("the existing k3s server")
         return self._existing.machine
 
+    def door_of(self, hostname: str) -> Door | None:
+        """The door to the sshd of a machine that is switched on."""
+        every = (*self._inside.values(), *([self._existing] if self._existing else []))
+        return next((one.door for one in every if one.machine.hostname == hostname), None)
+
     def start_existing(self, spec: ExistingServer) -> GuestMachine:
         """Install and switch on the k3s server outside; its k3s is up some seconds later."""
         self._existing_spec, self._existing_disk = spec, spec.installed(self.folder, self.clock)
