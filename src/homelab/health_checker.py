@@ -17,6 +17,7 @@ from homelab.models import (
     K3sFacts,
     NodeFacts,
     PowerHistory,
+    TaskRow,
     Verdict,
     VmFacts,
     VmRow,
@@ -25,6 +26,8 @@ from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 
 PARALLEL_READS = 64
+MAKING = frozenset({"qmcreate", "qmclone", "qmrestore"})
+"""Tasks at whose end there is a VM that had no name before."""
 NO_QUORUM = Problem(
     "the Proxmox cluster has no quorum",
     "nothing may be written until most of its members are back",
@@ -108,11 +111,16 @@ class VMHealthChecker:
             return _unknown(node, error.problem)
 
     def _observe_absence(self, node: NodeConfig) -> NodeFacts:
-        """No VM of that name in the list: absent only if the list shows everything and the cluster has quorum."""
+        """No VM of that name in the list: absent only if the list shows everything and the cluster has quorum.
+
+        A VM that is just being made has no name yet; it may be that of an earlier run.
+        """
         if not self._is_quorate():
             return _unknown(node, NO_QUORUM)
         if not self._pve.sees_all_vms():
             return _unknown(node, SEES_TOO_LITTLE)
+        if making := [task for task in self._pve.tasks(node.name, is_active=True) if task.kind in MAKING]:
+            return _unknown(node, _being_made(node, making[0]))
         return NodeFacts(node, Verdict.ABSENT, f"no VM named {node.vm_name} in the cluster")
 
     def _observe_vm(self, node: NodeConfig, row: VmRow) -> NodeFacts:
@@ -256,6 +264,14 @@ def _on_another_node(facts: NodeFacts, where: str) -> NodeFacts:
 
 def _unreachable(node: NodeConfig, problem: Problem) -> NodeFacts:
     return NodeFacts(node, Verdict.UNREACHABLE, str(problem), problem.cure)
+
+
+def _being_made(node: NodeConfig, task: TaskRow) -> Problem:
+    return Problem(
+        "a VM is just being made there",
+        f"task {task.kind} of VM {task.vmid}; it may be the one that is wanted",
+        f"wait for it to end: pvesh get /nodes/{node.name}/tasks --source active; then run again",
+    )
 
 
 def _unknown(node: NodeConfig, problem: Problem) -> NodeFacts:

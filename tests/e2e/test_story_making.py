@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from e2e.conftest import Homelab
 from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on
+from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
 from pvelab.rules import configs, power
 from pvelab.state import Acl, Task, Vm, World
@@ -201,6 +203,28 @@ def test_half_built_vm_with_a_data_disk_is_kept_and_not_started(lab: Lab, homela
     assert f"VM k3s-vm-pve3 (vmid={vmid}) is kept: left unfinished by an earlier run" in run.err
     assert "it has the data disk scsi1" in run.err
     assert lab.snapshot()["vms"] == before["vms"]
+
+
+def test_vm_that_an_interrupted_run_left_in_the_making_is_waited_for_and_not_made_twice(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    params = {"vmid": "100", "name": "k3s-vm-pve3", "tags": "homelab;homelab-unfinished", "scsi0": "local:8"}
+    lab.look(lambda world: setattr(world.timings, "create_s", 500.0))
+    creation = lab.look(
+        lambda world: asyncio.ensure_future(Api(world).call("POST", "/nodes/pve3/qemu", params, ROOT_SSH, "pve3"))
+    )
+    lab.wait_until(lambda _: creation.done())
+    others = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", **NO_JOIN}
+
+    too_early = homelab("--via", via, **others)
+
+    assert too_early.exit_code == 1, too_early.text
+    assert "a VM is just being made there: task qmcreate of VM 100" in too_early.err
+    assert lab.writes == []
+
+    lab.wait_until(lambda world: not any(task.is_running for task in world.tasks.values()), timeout_s=1000)
+    assert homelab("--via", via, **others).exit_code == 0
+    assert {vmid: vm["config"]["tags"] for vmid, vm in lab.snapshot()["vms"].items()} == {100: "homelab"}
 
 
 # --- VMIDs -------------------------------------------------------------------------------------------------------

@@ -313,6 +313,13 @@ def test_a_token_that_may_not_see_all_vms_makes_no_vm_absent() -> None:
     assert "VM.Audit" in found.cure
 
 
+@pytest.mark.parametrize(("kind", "verdict"), [("qmcreate", Verdict.UNKNOWN), ("vzdump", Verdict.ABSENT)])
+def test_while_a_vm_is_being_made_on_the_node_none_is_absent_there(kind: str, verdict: Verdict) -> None:
+    running = start_task(NOW - 5, kind=kind, end_time=None, exit_status="")
+
+    assert observed(ProxmoxReads(active=[running])).verdict is verdict
+
+
 def test_permissions_that_cannot_be_read_make_no_vm_absent() -> None:
     assert observed(ProxmoxReads(failing={"sees_all_vms": NO_ANSWER})).verdict is Verdict.UNKNOWN
 
