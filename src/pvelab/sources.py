@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -29,35 +29,40 @@ class Damage(enum.Enum):
 
 @dataclass(slots=True)
 class Sources:
-    """Files published under one address, kept in a folder; any of them can be damaged."""
+    """Files published under one address, written to a folder; any of them can be damaged."""
 
     folder: Path
     log: Callable[[Request], None]
     damaged: dict[str, Damage] = field(default_factory=dict)
+    _published: set[str] = field(default_factory=set)
+    _written: dict[str, bytes] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
     def publish(self, path: str, content: bytes) -> None:
         """Serve content at an absolute path."""
-        file = self._file(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+        self._published.add(path)
+        if self._written.get(path) != content:
+            file = self._file(path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            self._written[path] = content
 
     def publish_image(self, name: str, content: bytes) -> None:
         """Serve an image with the SHA256SUMS beside it."""
         self.publish(f"{IMAGE_FOLDER}/{name}", content)
-        self.publish(f"{IMAGE_FOLDER}/SHA256SUMS", f"{hashlib.sha256(content).hexdigest()} *{name}\n".encode())
+        self.publish(f"{IMAGE_FOLDER}/SHA256SUMS", f"{_sha256(content)} *{name}\n".encode())
 
     def publish_release(self, version: str, files: Mapping[str, bytes]) -> None:
         """Serve a k3s release with its sha256sum-amd64.txt."""
         for name, content in files.items():
             self.publish(f"{RELEASES_FOLDER}/{version}/{name}", content)
-        sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+        sums = "".join(f"{_sha256(content)}  {name}\n" for name, content in files.items())
         self.publish(f"{RELEASES_FOLDER}/{version}/sha256sum-amd64.txt", sums.encode())
 
     def clear(self) -> None:
-        """Publish nothing and damage nothing."""
+        """Publish nothing and damage nothing; files stay where they are, for when they are published again."""
         self.damaged.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._published.clear()
 
     async def start(self, address: str, port: int) -> None:
         """Begin to listen. Raises OSError when the address is taken."""
@@ -77,7 +82,7 @@ class Sources:
         path = PurePosixPath(request.path).as_posix()
         damage = self.damaged.get(path)
         file = self._file(path)
-        if ".." in request.path.split("/") or damage is Damage.MISSING or not file.is_file():
+        if path not in self._published or damage is Damage.MISSING:
             return self._logged(request, web.Response(status=404, text="404 page not found\n"))
         if damage is Damage.TRUNCATED:
             return await self._break_off(request, file)
@@ -111,6 +116,11 @@ class Sources:
 
     def _file(self, path: str) -> Path:
         return self.folder / path.lstrip("/")
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _altered(content: bytes) -> bytes:
