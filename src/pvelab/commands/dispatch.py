@@ -17,9 +17,25 @@ _HELP_COLUMNS = 66
 _INDENT = "\t     "
 
 
+def command_entries(groups: Groups) -> dict[str, Entry]:
+    """The commands of a tool by their words, as `disk import`."""
+    return {_command_words(entry): entry for group in groups for entry in group}
+
+
+def find_entry(
+    entries: Mapping[str, Entry], aliases: Mapping[str, str], words: Sequence[str]
+) -> tuple[str, int] | None:
+    """The command that the words call, and how many of them are its name."""
+    for length in (2, 1):
+        word = " ".join(words[:length])
+        if len(words) >= length and aliases.get(word, word) in entries:
+            return aliases.get(word, word), length
+    return None
+
+
 def tool_command(name: str, groups: Groups, aliases: Mapping[str, str], api: Api, node: Node) -> Command:
     """A tool with its commands; `aliases` are older names of commands."""
-    entries = {_command_words(entry): entry for group in groups for entry in group}
+    entries = command_entries(groups)
 
     async def run(process: Process) -> int:
         if process.user != "root":
@@ -31,11 +47,9 @@ def tool_command(name: str, groups: Groups, aliases: Mapping[str, str], api: Api
         if words[0] == "help":
             entry = entries.get(" ".join(words[1:]))
             return _show_help(process, entry, api) if entry else _show_usage(process, name, groups, "no such command")
-        for length in (2, 1):
-            word = " ".join(words[:length])
-            entry = entries.get(aliases.get(word, word))
-            if entry and len(words) >= length:
-                return await run_entry(Invocation(api, node, process, entry), words[length:])
+        found = find_entry(entries, aliases, words)
+        if found:
+            return await run_entry(Invocation(api, node, process, entries[found[0]]), words[found[1] :])
         return _show_usage(process, name, groups, f"unknown command '{name} {words[0]}'")
 
     return run
