@@ -10,6 +10,7 @@ from support.tool_words import TOOLS, command_problems
 
 UNREAD_STATUS = 401
 """The status of a request whose parameters nobody looked at."""
+CUT_STATUS = 0
 UPLOAD = "/upload"
 
 
@@ -20,7 +21,7 @@ def request_findings(requests: Iterable[Request]) -> list[str]:
 
 def _of_one(request: Request) -> Iterator[str]:
     for release in RELEASES:
-        if request.via == "api" and request.status != UNREAD_STATUS:
+        if request.via == "api" and request.status != UNREAD_STATUS and not _is_cut_upload(request):
             problems = request_problems(release, request.method, request.path, _params(request))
             yield from (f"{release}: {request.what}: {problem}" for problem in problems)
         for argv in request.programs if request.via == "ssh" else ():
@@ -28,6 +29,11 @@ def _of_one(request: Request) -> Iterator[str]:
                 words = [argv[0].rpartition("/")[2], *argv[1:]]
                 problems = command_problems(release, words, request.node)
                 yield from (f"{release}: {' '.join(words)}: {problem}" for problem in problems)
+
+
+def _is_cut_upload(request: Request) -> bool:
+    """An upload that ended before its fields had come."""
+    return request.status == CUT_STATUS and request.path.endswith(UPLOAD) and not request.params
 
 
 def _params(request: Request) -> dict[str, str]:
