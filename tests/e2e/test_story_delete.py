@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.world import k3s, ready_members, uuids, vm_on
+from e2e.world import ALL_MEMBERS, k3s, ready_members, uuids, vm_on
 from pvelab.lab import Lab
 
 
@@ -127,6 +127,25 @@ def test_server_among_three_voters_is_taken_out_of_etcd_before_it_is_deleted(
     assert run.exit_code == 0, run.text
     assert sorted(k3s(lab)["members"].values()) == ["voter", "voter"]
     assert ready_members(lab) == {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve3"}
+
+
+def test_clone_of_a_live_server_is_deleted_and_the_server_stays_a_member(lab: Lab, homelab: Homelab, via: str) -> None:
+    """A stopped VM of the same name is another machine: its deletion is no reason to touch Node, secret or member."""
+    lab.shell("pve2", "qm create 150 --name k3s-vm-pve2 --memory 512")
+    before = k3s(lab)
+
+    refused = homelab.delete("pve2", "150", "--yes", "--via", via)
+    assert refused.exit_code == 1
+    assert "another machine is a Ready member under the name k3s-vm-pve2" in refused.err
+
+    run = homelab.delete("pve2", "150", "--yes", "--force", "--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert 150 not in lab.snapshot()["vms"]
+    assert ready_members(lab) == ALL_MEMBERS
+    assert k3s(lab)["nodes"]["k3s-vm-pve2"]["uuid"] == before["nodes"]["k3s-vm-pve2"]["uuid"]
+    assert (k3s(lab)["members"], k3s(lab)["secrets"]) == (before["members"], before["secrets"])
+    assert "the Node of this name stays" in run.err
 
 
 def test_cluster_that_cannot_be_asked_forbids_deleting_unless_forced(lab: Lab, homelab: Homelab, via: str) -> None:

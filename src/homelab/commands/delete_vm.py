@@ -83,7 +83,7 @@ class Nobody:
     def check_replaceable(self, name: str) -> None:
         """Nothing is joined by this command."""
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, uuid: str) -> None:
         """Nothing can be taken out."""
 
 
@@ -106,13 +106,16 @@ def description(vm: VmFacts) -> list[str]:
 
 
 def _agreed(vm: VmFacts, ask: Callable[[str], str] | None) -> bool:
-    if ask is None and not sys.stdin.isatty():
+    if ask is None and (sys.stdin is None or not sys.stdin.isatty()):
         raise NodeFailed(
             f"VM {vm.config.name} (vmid={vm.vmid}) is not deleted",
             "there is no terminal to ask on",
             "add --yes to delete it without being asked",
         )
-    answer = (ask or input)(f"Delete VM {vm.vmid} with its disks? Type its name to confirm: ")
+    try:
+        answer = (ask or input)(f"Delete VM {vm.vmid} with its disks? Type its name to confirm: ")
+    except EOFError:
+        return False
     return answer.strip() == vm.config.name
 
 

@@ -11,6 +11,7 @@ from homelab.k3s_manager import installing, roles
 from homelab.k3s_manager.answers import parse_version
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
+from homelab.k3s_manager.leaving import Leaving
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.server import K3sServer
 from homelab.models import (
@@ -28,7 +29,7 @@ from homelab.models import (
     VmFacts,
 )
 from homelab.proxmox.client import Proxmox
-from homelab.runtime import Clock, wait_for
+from homelab.runtime import Clock
 from homelab.settings import K3sConfig, Role, Secret
 from homelab.shell import Shell
 
@@ -98,29 +99,10 @@ class K3sManager:
             self.progress(f"{name}: checking that a replacement could join")
             self._get_credentials()
 
-    def remove(self, name: str) -> None:
-        """End the membership of a machine that is off: etcd member, Node, node-password secret."""
-        if not self.config.existing_server:
-            return
-        server = self._server()
-        node = next((node for node in server.nodes() if node.name == name), None)
-        if node:
-            self.progress(f"{name}: removing its Node from the cluster")
-            server.delete_node(name)
-            if node.is_etcd:
-                self._wait_until_no_member(server, name)
-        server.delete_password(name)
-
-    def _wait_until_no_member(self, server: K3sServer, name: str) -> None:
-        wait_for(
-            server.etcd_members,
-            lambda members: not any(member.rpartition("-")[0] == name for member in members),
-            clock=self.clock,
-            timeout_s=120,
-            what=f"{name}: its etcd member is still there",
-            cure="look at the members: curl -sk https://127.0.0.1:6443/db/info on a server",
-            pace=PACE,
-        )
+    def remove(self, name: str, uuid: str) -> None:
+        """End the membership of a machine that is off, known by its uuid: etcd member, Node, node-password secret."""
+        if self.config.existing_server:
+            Leaving(self._server(), self.clock, self.progress).remove(name, uuid)
 
     # --- joining ---------------------------------------------------------------------------------------------
 
@@ -157,7 +139,7 @@ class K3sManager:
                 f"kubectl get node {name} -o wide shows where it is; rename one of the two (VM_NAME_n)",
             )
         if node:
-            self.remove(name)
+            self.remove(name, node.system_uuid)
         return self._join_anew(plan, running)
 
     def _node_by_now(self, name: str) -> K3sNode | None:

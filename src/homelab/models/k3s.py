@@ -55,6 +55,6 @@ class Members(Protocol):
         """Raise unless the replacement could join: token, CA, version at hand, a server answering."""
         ...
 
-    def remove(self, name: str) -> None:
-        """End the membership of a machine that is off: etcd member, Node, node-password secret."""
+    def remove(self, name: str, uuid: str) -> None:
+        """End the membership of the machine with this uuid, which is off: etcd member, Node, node-password secret."""
         ...

@@ -16,7 +16,7 @@ def delete_vm(pve: Proxmox, vm: VmFacts, members: Members) -> None:
     check_unchanged(pve, vm)
     if vm.status.status == "running":
         pve.stop_vm(vm.node, vm.vmid)
-    members.remove(vm.config.name.lower())
+    members.remove(vm.config.name.lower(), vm.config.uuid)
     pve.delete_vm(vm.node, vm.vmid)
 
 
