@@ -35,17 +35,19 @@ class Sources:
     log: Callable[[Request], None]
     damaged: dict[str, Damage] = field(default_factory=dict)
     _published: set[str] = field(default_factory=set)
-    _written: dict[str, bytes] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
     def publish(self, path: str, content: bytes) -> None:
         """Serve content at an absolute path."""
         self._published.add(path)
-        if self._written.get(path) != content:
-            file = self._file(path)
+        file = self._file(path)
+        if not file.is_file() or file.read_bytes() != content:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-            self._written[path] = content
+
+    def withdraw(self, path: str) -> None:
+        """Serve nothing there any more."""
+        self._published.discard(path)
 
     def publish_image(self, name: str, content: bytes) -> None:
         """Serve an image with the SHA256SUMS beside it."""
@@ -82,7 +84,7 @@ class Sources:
         path = PurePosixPath(request.path).as_posix()
         damage = self.damaged.get(path)
         file = self._file(path)
-        if path not in self._published or damage is Damage.MISSING:
+        if path not in self._published or damage is Damage.MISSING or not file.is_file():
             return self._logged(request, web.Response(status=404, text="404 page not found\n"))
         if damage is Damage.TRUNCATED:
             return await self._break_off(request, file)
