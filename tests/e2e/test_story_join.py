@@ -107,6 +107,18 @@ def test_static_address_at_which_nobody_answers_is_running_not_responding(lab: L
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
 
 
+@pytest.mark.parametrize("command", ["true", "cloud-init status"])
+def test_connection_that_drops_while_the_vm_comes_up_is_made_again(
+    lab: Lab, homelab: Homelab, via: str, command: str
+) -> None:
+    lab.fault("on", do="ssh-drop", command=command, node=NAME, times=1)
+
+    run = homelab("--via", via, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == {"k3s-server", NAME}
+
+
 # --- the first boot ----------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from homelab import cloud_init
-from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut, Unreachable
+from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut, Undecided, Unreachable
 from homelab.models import RunningVm, VmFacts
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
@@ -20,6 +20,8 @@ HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 FIRST_BOOT_EXTRA_S = 420
 LEAST_TIMEOUT_S = 15
 CLOUD_INIT_TIMEOUT_S = 900
+NOT_YET = (Unreachable, Undecided, TimedOut)
+"""A connection that did not come about, or dropped: it is tried again."""
 CLOUD_INIT_OVER = frozenset({"done", "error", "disabled", "degraded done"})
 
 
@@ -102,7 +104,7 @@ class GuestFinder:
                 return "" if shell.run(["true"], timeout_s=15).exit_code == 0 else "the shell answers with an error"
             except ChangedHostKey:
                 raise
-            except (Unreachable, TimedOut) as error:
+            except NOT_YET as error:
                 return str(error)
 
         try:
@@ -117,10 +119,12 @@ class GuestFinder:
         """
 
         def look() -> tuple[int, str]:
-            result = shell.run(["cloud-init", "status", "--format", "json"], timeout_s=60)
-            if result.exit_code != 127 and not cloud_init_state(result.stdout):
-                result = shell.run(["cloud-init", "status"], timeout_s=60)
-            return result.exit_code, result.stdout
+            try:
+                return _cloud_init_status(shell)
+            except ChangedHostKey:
+                raise
+            except NOT_YET as error:
+                return -1, str(error)
 
         exit_code, text = wait_for(
             look,
@@ -129,6 +133,7 @@ class GuestFinder:
             timeout_s=CLOUD_INIT_TIMEOUT_S,
             what=f"VM {vm.config.name}: cloud-init does not end",
             cure=f"look at it: ssh {shell.where} 'cloud-init status --long'",
+            describe=lambda seen: seen[1].strip(),
         )
         if exit_code == 1:
             log = shell.run(["tail", "-n", "5", "/var/log/cloud-init-output.log"]).stdout.strip()
@@ -140,6 +145,14 @@ class GuestFinder:
         if exit_code == 2:
             return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", text.strip()[:300], "")
         return None
+
+
+def _cloud_init_status(shell: Shell) -> tuple[int, str]:
+    """Exit code and text of `cloud-init status`, in plain words where it does not know JSON."""
+    result = shell.run(["cloud-init", "status", "--format", "json"], timeout_s=60)
+    if result.exit_code != 127 and not cloud_init_state(result.stdout):
+        result = shell.run(["cloud-init", "status"], timeout_s=60)
+    return result.exit_code, result.stdout
 
 
 def cloud_init_state(text: str) -> str:
