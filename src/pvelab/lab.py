@@ -131,6 +131,11 @@ class Lab:
         """Repair everything that fault() broke."""
         self._run(self._site.clear_faults())
 
+    def publish(self, path: str, content: bytes | None) -> None:
+        """Serve other content at a path of the download server, or nothing (None), until the next reset."""
+        sources = self._site.sources
+        self.look(lambda _: sources.withdraw(path) if content is None else sources.publish(path, content))
+
     def shell(self, machine: str, line: str) -> str:
         """Type a command line as root on a node, in a guest or on the k3s server outside, named by its host name.
 

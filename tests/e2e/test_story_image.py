@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 
 from e2e.conftest import Homelab
 from e2e.world import nodes_with_running_vm, ready_members
@@ -14,6 +15,7 @@ from pvelab.shell.contents import Memory
 
 ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", "K3S_EXISTING_NODE_IP": None}
 """One VM without a cluster is enough for the story."""
+SUMS = "/images/SHA256SUMS"
 CONTENT = "iso,vztmpl,backup,snippets,images"
 
 
@@ -94,15 +96,15 @@ def test_each_node_with_a_storage_of_its_own_gets_one_but_we_fetch_it_once(lab: 
 
 
 def without_sums(lab: Lab) -> None:
-    (lab.folder / "www" / "images" / "SHA256SUMS").unlink()
+    lab.publish(SUMS, None)
 
 
 def sums_of_others(lab: Lab) -> None:
-    (lab.folder / "www" / "images" / "SHA256SUMS").write_text(f"{'0' * 64} *another.img\nnonsense\n")
+    lab.publish(SUMS, f"{'0' * 64} *another.img\nnonsense\n".encode())
 
 
 def checksum(lab: Lab) -> str:
-    return (lab.folder / "www" / "images" / "SHA256SUMS").read_text().split()[0]
+    return requests.get(lab.env["ISO_URL"].rpartition("/images")[0] + SUMS, timeout=5).text.split()[0]
 
 
 def test_checksum_of_ones_own_needs_no_list_beside_the_image(lab: Lab, homelab: Homelab, via: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dotenv
 import pytest
+import requests
 
 from lab.lab_clients import api, ssh, version
 from pvelab import network
@@ -56,6 +57,17 @@ def test_storages_lie_on_the_nodes_that_have_them(lab: Lab) -> None:
 
 def test_hosts_have_been_up_for_thirty_days(lab: Lab) -> None:
     assert api(lab).nodes("pve2").status.get()["uptime"] == 30 * 86_400
+
+
+def test_what_is_published_can_be_exchanged_and_withdrawn_until_the_next_reset(lab: Lab) -> None:
+    url = lab.env["ISO_URL"].rpartition("/")[0] + "/SHA256SUMS"
+    before = requests.get(url, timeout=5).text
+    lab.publish("/images/SHA256SUMS", b"nothing\n")
+    assert requests.get(url, timeout=5).text == "nothing\n"
+    lab.publish("/images/SHA256SUMS", None)
+    assert requests.get(url, timeout=5).status_code == 404
+    lab.reset()
+    assert requests.get(url, timeout=5).text == before
 
 
 def test_a_person_at_a_machine_types_as_root_without_being_listed(lab: Lab) -> None:
