@@ -13,7 +13,7 @@ import pytest
 from lab.guest_world import VERSION, Bench, output, play, shell
 from lab.test_k3s_join import joined_agent, server_up
 from pvelab.guest.jsonpath import BadTemplate, render
-from pvelab.guest.kubectl_print import age
+from pvelab.guest.kube_ages import age
 from pvelab.guest.machine import GuestMachine
 
 
@@ -191,9 +191,9 @@ def test_kubectl_drain_names_the_pods_that_stand_in_its_way(tmp_path: Path) -> N
         assert "cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore): default/daemon" in said
         assert "cannot delete Pods that declare no controller (use --force to override): default/alone" in said
         said = await output(existing, "k3s kubectl drain agent --ignore-daemonsets --force")
-        assert "evicting pod default/web\npod/web evicted\n" in said
+        assert "evicting pod default/web\npod/alone evicted\npod/web evicted\n" in said
         assert await output(existing, "k3s kubectl get pods -o name") == "pod/daemon\n"
-        line = "k3s kubectl get pods -A -o name --field-selector spec.nodeName"
+        line = "k3s kubectl get pods -o name --field-selector spec.nodeName"
         assert await output(existing, f"{line}=agent") == "pod/daemon\n"
         assert await output(existing, f"{line}!=agent") == ""
 

@@ -151,6 +151,17 @@ def mark_unreachable(document: Document, now: float) -> None:
         document["spec"].setdefault("taints", []).append(taint)
 
 
+def keep_unschedulable_taint(document: Document, now: float) -> None:
+    """The node lifecycle controller's taint for a cordoned node: there while, and only while, it is cordoned."""
+    held = [taint for taint in document["spec"].get("taints", []) if taint["key"] == UNSCHEDULABLE_TAINT]
+    if not document["spec"].get("unschedulable"):
+        document["spec"].pop("unschedulable", None)
+        remove_taints(document, UNSCHEDULABLE_TAINT)
+    elif not held:
+        taint = {"effect": "NoSchedule", "key": UNSCHEDULABLE_TAINT, "timeAdded": timestamp(now)}
+        document["spec"].setdefault("taints", []).append(taint)
+
+
 def mark_voter(document: Document, texts: tuple[str, str, str], now: float) -> None:
     """The etcd leader's word on whether this node's member votes."""
     set_condition(document, "EtcdIsVoter", texts, now)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pvelab.guest import kube_resources
 from pvelab.guest.timestamps import timestamp
 
 Document = dict[str, Any]
@@ -16,18 +17,33 @@ Listener = Callable[[str, str, Document], None]
 
 
 class KubeError(Exception):
-    """An answer of the API server other than success; `reason` as in a Status object."""
+    """An answer of the API server other than success; `reason` and `details` as in a Status object."""
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, details: Document | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
+        self.details = details or {}
+
+
+def details_of(resource: str, name: str) -> Document:
+    """The details of a Status that is about one object."""
+    found = kube_resources.resource(resource)
+    return {"name": name} | ({"group": found.group} if found.group else {}) | {"kind": found.plural}
 
 
 def not_found(resource: str, name: str) -> KubeError:
     """404 in the API server's words."""
-    return KubeError(404, "NotFound", f'{resource} "{name}" not found')
+    qualified = kube_resources.resource(resource).qualified
+    return KubeError(404, "NotFound", f'{qualified} "{name}" not found', details_of(resource, name))
+
+
+def conflict(resource: str, name: str, why: str) -> KubeError:
+    """409 in the API server's words."""
+    qualified = kube_resources.resource(resource).qualified
+    text = f'Operation cannot be fulfilled on {qualified} "{name}": {why}'
+    return KubeError(409, "Conflict", text, details_of(resource, name))
 
 
 @dataclass(slots=True)
@@ -60,7 +76,9 @@ class ObjectStore:
         metadata = document["metadata"]
         key = (resource, metadata.get("namespace", ""), metadata["name"])
         if key in self._objects:
-            raise KubeError(409, "AlreadyExists", f'{resource} "{metadata["name"]}" already exists')
+            qualified = kube_resources.resource(resource).qualified
+            text = f'{qualified} "{metadata["name"]}" already exists'
+            raise KubeError(409, "AlreadyExists", text, details_of(resource, metadata["name"]))
         held = copy.deepcopy(document)
         held["metadata"].update(creationTimestamp=timestamp(self.now()), uid=str(uuid.uuid4()))
         self._objects[key] = held
@@ -76,20 +94,25 @@ class ObjectStore:
         if held == before:
             return before
         metadata = held["metadata"]
-        if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
+        is_due = "deletionTimestamp" in metadata and not metadata.get("deletionGracePeriodSeconds")
+        if is_due and not metadata.get("finalizers"):
             return self._remove(resource, held)
         return self._changed("MODIFIED", resource, held)
 
-    def delete(self, resource: str, name: str, namespace: str = "") -> Document:
-        """Remove an object, or mark it as being deleted while it has finalizers. Raises KubeError (NotFound)."""
+    def delete(self, resource: str, name: str, namespace: str = "", grace_s: int = 0) -> Document:
+        """Remove an object, or mark it as being deleted while it has finalizers or grace. Raises KubeError (NotFound).
+
+        grace_s: what somebody else, who removes it in the end, has to clean up.
+        """
         held = self._objects.get((resource, namespace, name))
         if held is None:
             raise not_found(resource, name)
         metadata = held["metadata"]
-        if not metadata.get("finalizers"):
+        if not metadata.get("finalizers") and not grace_s:
             return self._remove(resource, held)
         if "deletionTimestamp" not in metadata:
-            metadata.update(deletionTimestamp=timestamp(self.now()), deletionGracePeriodSeconds=0)
+            due = timestamp(self.now() + grace_s)
+            metadata.update(deletionTimestamp=due, deletionGracePeriodSeconds=grace_s)
             self._changed("MODIFIED", resource, held)
         return copy.deepcopy(held)
 

@@ -6,13 +6,18 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
-from pvelab.guest import kubectl_print
-from pvelab.guest.jsonpath import select
+from pvelab.guest import kube_resources, kubectl_print
 from pvelab.guest.k3s_files import KUBECONFIG
-from pvelab.guest.k3s_release import commit_of, kubernetes_minor
-from pvelab.guest.kube_objects import Document, KubeError
+from pvelab.guest.kube_api import ADMINS, Answer, KubeApi, Stream
+from pvelab.guest.kube_objects import KubeError
+from pvelab.guest.kube_requests import Request, User
+from pvelab.guest.kube_resources import Resource
+from pvelab.guest.kube_selectors import fits
+from pvelab.guest.kube_writes import Target
 from pvelab.guest.options import BadOption, Grammar, Options
 
 if TYPE_CHECKING:
@@ -27,20 +32,10 @@ _GRAMMAR = Grammar(
     | {"raw", "skip-wait-for-delete-timeout", "field-selector"},
     short={"n": "namespace", "A": "all-namespaces", "o": "output", "l": "selector"},
 )
-_RESOURCES = {
-    "nodes": ("node", "no"),
-    "secrets": ("secret",),
-    "namespaces": ("namespace", "ns"),
-    "pods": ("pod", "po"),
-    "persistentvolumes": ("persistentvolume", "pv"),
-    "persistentvolumeclaims": ("persistentvolumeclaim", "pvc"),
-    "events": ("event", "ev"),
-    "daemonsets": ("daemonset", "ds", "daemonsets.apps"),
-}
-CLUSTER_WIDE = ("nodes", "namespaces", "persistentvolumes")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _NO_QUORUM_S = 10.0
+_ADMIN = User("system:admin", frozenset({ADMINS}))
 FOREVER_S = 7 * 24 * 3600.0
 
 
@@ -63,7 +58,7 @@ class Call:
         """The namespace of what is not cluster-wide."""
         return self.options.value("namespace", "default")
 
-    def objects(self) -> tuple[str, list[str]]:
+    def objects(self) -> tuple[Resource, list[str]]:
         """Resource and names, from `node X Y` or `node/X node/Y`. Raises Complaint."""
         words = self.words
         if not words:
@@ -73,15 +68,19 @@ class Call:
             return resource_of(pairs[0][0]), [name for _, _, name in pairs]
         return resource_of(words[0]), words[1:]
 
-    def place(self, resource: str) -> str:
+    def place(self, resource: Resource) -> str:
         """The namespace to look in."""
-        return "" if resource in CLUSTER_WIDE else self.namespace
+        return self.namespace if resource.is_namespaced else ""
 
-    def chosen(self, resource: str, names: list[str]) -> list[str]:
+    def target(self, resource: Resource, name: str) -> Target:
+        """An object as a write names it."""
+        return Target(resource, name, self.place(resource))
+
+    def chosen(self, resource: Resource, names: list[str]) -> list[str]:
         """The names given, or those that the selector or --all means."""
         if names or not ("selector" in self.options or "all" in self.options):
             return names
-        found = self.cluster.store.list(resource, self.place(resource))
+        found = self.cluster.store.list(resource.plural, self.place(resource))
         return [one["metadata"]["name"] for one in found if fits(one, self.options.value("selector"))]
 
 
@@ -145,17 +144,12 @@ async def _connect(guest: GuestMachine, process: Process, options: Options) -> C
     return endpoint.cluster
 
 
-def resource_of(word: str) -> str:
+def resource_of(word: str) -> Resource:
     """The resource that a word of the command line names. Raises Complaint."""
-    for resource, names in _RESOURCES.items():
-        if word.lower() in (resource, *names):
-            return resource
-    raise Complaint(f'error: the server doesn\'t have a resource type "{word}"')
-
-
-def singular(resource: str) -> str:
-    """node for nodes."""
-    return _RESOURCES[resource][0]
+    found = kube_resources.named(word)
+    if found is None:
+        raise Complaint(f'error: the server doesn\'t have a resource type "{word}"')
+    return found
 
 
 def seconds(text: str, otherwise: float) -> float:
@@ -164,51 +158,23 @@ def seconds(text: str, otherwise: float) -> float:
     return sum(found) or otherwise
 
 
-def fits(document: Document, selector: str) -> bool:
-    """Has the object the labels that a selector asks for?"""
-    labels = document["metadata"].get("labels", {})
-    for part in filter(None, selector.split(",")):
-        name, equals, value = part.replace("==", "=").partition("=")
-        if name.startswith("!"):
-            if name[1:] in labels:
-                return False
-        elif name.endswith("!"):
-            if labels.get(name[:-1]) == value:
-                return False
-        elif name not in labels or (equals and labels[name] != value):
-            return False
-    return True
-
-
-def has_fields(document: Document, selector: str) -> bool:
-    """Has the object the fields (metadata.name, spec.nodeName, status.phase) that a field selector asks for?"""
-    for part in filter(None, selector.split(",")):
-        path, is_unequal, value = re.split(r"(!=)|==?", part, maxsplit=1)
-        if (str(next(iter(select(path, document)), "")) == value) == bool(is_unequal):
-            return False
-    return True
-
-
-def version_document(version: str) -> Document:
-    """What /version says."""
-    major, minor = kubernetes_minor(version)
-    return {
-        "major": str(major),
-        "minor": str(minor),
-        "gitVersion": version,
-        "gitCommit": commit_of(version) * 5,
-        "gitTreeState": "clean",
-        "goVersion": "go1.24.6",
-        "compiler": "gc",
-        "platform": "linux/amd64",
-    }
-
-
-def raw(call: Call, path: str) -> str:
+async def raw(call: Call, path: str) -> bytes:
     """`kubectl get --raw`. Raises KubeError."""
-    if path in ("/readyz", "/livez", "/healthz", "/ping"):
-        return "pong" if path == "/ping" else "ok"
-    if path == "/version":
-        server = call.cluster.servers[call.guest.address]
-        return json.dumps(version_document(server.version), indent=2)
-    raise KubeError(404, "NotFound", "the server could not find the requested resource")
+    if path == "/ping":
+        return b"pong"
+    api = KubeApi(call.cluster, call.guest.address, call.guest.clock.sleep)
+    path, _, query = path.partition("?")
+    answer = await api.answer(Request("GET", path, dict(parse_qsl(query, keep_blank_values=True)), user=_ADMIN))
+    if isinstance(answer, Stream):
+        raise Complaint("error: in the lab k3s's own kubectl follows nothing: use a kubectl outside")
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise _refusal(answer)
+    return answer.body
+
+
+def _refusal(answer: Answer) -> KubeError:
+    if answer.kind != "application/json":
+        text = f'an error on the server ("{answer.body.decode()}") has prevented the request from succeeding'
+        return KubeError(answer.status, "InternalError", text)
+    status = json.loads(answer.body)
+    return KubeError(answer.status, status["reason"], status["message"])

@@ -2,79 +2,93 @@
 
 from __future__ import annotations
 
-import calendar
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from pvelab.guest import jsonpath, kube_nodes
+from pvelab.guest import jsonpath
 from pvelab.guest.kube_objects import Document
+from pvelab.guest.kube_resources import Resource
+from pvelab.guest.kube_table import cells_of, columns_of
 
 Row = list[str]
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_LEAST_WIDTH, _GAP = 6, 3
+_FORMATS = (
+    "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,"
+    "name,template,templatefile,wide,yaml"
+)
+_ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 class BadOutput(Exception):
     """An output format that kubectl does not know; the text is its complaint."""
 
 
-def show(documents: Sequence[Document], resource: str, output: str, *, is_list: bool, now: float) -> str:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What is asked for: -o's value, a list or one object, namespaces or kinds before the names, a line of titles."""
+
+    output: str = ""
+    is_list: bool = True
+    has_namespaces: bool = False
+    has_titles: bool = True
+    has_kinds: bool = False
+
+
+def show(documents: Sequence[Document], resource: Resource, style: Style, now: float) -> str:
     """Objects in the wanted format, without the last newline. Raises BadOutput."""
+    output = style.output
     if output in ("json", "yaml") or output.startswith("jsonpath"):
-        document = _as_list(documents) if is_list else documents[0]
+        document = _as_list(documents) if style.is_list else documents[0]
         return _serialized(document, output)
     if output == "name":
-        kind = resource.removesuffix("s")
-        return "\n".join(f"{kind}/{document['metadata']['name']}" for document in documents)
+        return "\n".join(f"{resource.shown}/{document['metadata']['name']}" for document in documents)
     if output.startswith("custom-columns="):
         return _custom(documents, output.removeprefix("custom-columns="))
     if output not in ("", "wide"):
-        formats = "custom-columns,custom-columns-file,go-template,json,jsonpath,name,wide,yaml"
-        raise BadOutput(
-            f"error: unable to match a printer suitable for the output format {output!r}, allowed: {formats}"
-        )
-    return table(_rows(documents, resource, now, is_wide=output == "wide"))
+        text = f'unable to match a printer suitable for the output format "{output}"'
+        raise BadOutput(f"error: {text}, allowed formats are: {_FORMATS}")
+    return table(_rows(documents, resource, style, now))
 
 
 def _serialized(document: Document, output: str) -> str:
     if output == "json":
-        return json.dumps(document, indent=4)
+        return json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False).translate(_ESCAPED)
     if output == "yaml":
-        return yaml.safe_dump(document, sort_keys=True).rstrip("\n")
+        return yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=float("inf")).rstrip("\n")
     try:
         return jsonpath.render(output.partition("=")[2], document)
     except jsonpath.BadTemplate as problem:
         raise BadOutput(f"error: error parsing jsonpath {output.partition('=')[2]}, {problem}") from problem
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a text that would be read as something else between double quotes, as Go does."""
+
+
+def _is_ambiguous(value: str) -> bool:
+    resolvers = _Dumper.yaml_implicit_resolvers
+    return any(pattern.match(value) for _, pattern in [*resolvers.get(value[:1], []), *resolvers.get(None, [])])
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else '"' if _is_ambiguous(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def table(rows: Sequence[Row]) -> str:
     """Columns as wide as their widest cell, three spaces between them."""
     if not rows:
         return ""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    widths = [max(_LEAST_WIDTH, _GAP + max(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
+    lines = ("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def age(timestamp: str, now: float) -> str:
-    """How long ago, in kubectl's short form."""
-    seconds = max(0, int(now - calendar.timegm(time.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ"))))
-    if seconds < 2 * _MINUTE:
-        return f"{seconds}s"
-    if seconds < 10 * _MINUTE:
-        return f"{seconds // _MINUTE}m" + (f"{seconds % _MINUTE}s" if seconds % _MINUTE else "")
-    if seconds < 3 * _HOUR:
-        return f"{seconds // _MINUTE}m"
-    if seconds < 8 * _HOUR:
-        return f"{seconds // _HOUR}h" + (f"{seconds % _HOUR // _MINUTE}m" if seconds % _HOUR >= _MINUTE else "")
-    if seconds < 2 * _DAY:
-        return f"{seconds // _HOUR}h"
-    if seconds < 8 * _DAY:
-        return f"{seconds // _DAY}d" + (f"{seconds % _DAY // _HOUR}h" if seconds % _DAY >= _HOUR else "")
-    return f"{seconds // _DAY}d"
 
 
 def _as_list(documents: Sequence[Document]) -> Document:
@@ -85,53 +99,22 @@ def _custom(documents: Sequence[Document], columns: str) -> str:
     pairs = [column.partition(":") for column in columns.split(",")]
     rows = [[heading for heading, _, _ in pairs]]
     for document in documents:
-        found = [jsonpath.select(path, document) for _, _, path in pairs]
+        found: list[list[Any]] = [jsonpath.select(path, document) for _, _, path in pairs]
         rows.append([",".join(str(value) for value in values) or "<none>" for values in found])
     return table(rows)
 
 
-def _rows(documents: Sequence[Document], resource: str, now: float, *, is_wide: bool) -> list[Row]:
-    head, cells = _COLUMNS.get(resource, (["NAME", "AGE"], lambda _: []))
-    rows = [[*head]]
+def _rows(documents: Sequence[Document], resource: Resource, style: Style, now: float) -> list[Row]:
+    columns = columns_of(resource.plural)
+    chosen = [place for place, column in enumerate(columns) if style.output == "wide" or not column.is_wide]
+    rows = [[columns[place].title.upper() for place in chosen]] if style.has_titles else []
     for document in documents:
-        metadata = document["metadata"]
-        shown = {"NAME": metadata["name"], "AGE": age(metadata["creationTimestamp"], now)}
-        rest = iter(cells(document))
-        rows.append([shown[title] if title in shown else next(rest) for title in head])
-    if is_wide and resource == "nodes":
-        rows[0] += ["INTERNAL-IP", "EXTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME"]
-        for row, document in zip(rows[1:], documents, strict=True):
-            row += _wide(document)
+        cells = cells_of(document, resource.plural, now)
+        rows.append([str(cells[place]) for place in chosen])
+        if style.has_kinds:
+            rows[-1][0] = f"{resource.shown}/{rows[-1][0]}"
+    if style.has_namespaces:
+        first = ["NAMESPACE"] if style.has_titles else []
+        names = [*first, *(document["metadata"].get("namespace", "") for document in documents)]
+        rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
     return rows
-
-
-def _node(document: Document) -> Row:
-    ready = kube_nodes.condition(document, "Ready")
-    state = "Ready" if ready and ready["status"] == "True" else "NotReady"
-    if document["spec"].get("unschedulable"):
-        state += ",SchedulingDisabled"
-    prefix = "node-role.kubernetes.io/"
-    roles = sorted(label.removeprefix(prefix) for label in document["metadata"]["labels"] if label.startswith(prefix))
-    return [state, ",".join(roles) or "<none>", document["status"]["nodeInfo"]["kubeletVersion"]]
-
-
-def _wide(document: Document) -> Row:
-    addresses = {one["type"]: one["address"] for one in document["status"]["addresses"]}
-    info = document["status"]["nodeInfo"]
-    texts = [info[name] for name in ("osImage", "kernelVersion", "containerRuntimeVersion")]
-    return [addresses.get("InternalIP", "<none>"), addresses.get("ExternalIP", "<none>"), *texts]
-
-
-def _secret(document: Document) -> Row:
-    return [document["type"], str(len(document["data"]))]
-
-
-def _namespace(document: Document) -> Row:
-    return [document["status"]["phase"]]
-
-
-_COLUMNS: dict[str, tuple[Row, Callable[[Any], Row]]] = {
-    "nodes": (["NAME", "STATUS", "ROLES", "AGE", "VERSION"], _node),
-    "secrets": (["NAME", "TYPE", "DATA", "AGE"], _secret),
-    "namespaces": (["NAME", "STATUS", "AGE"], _namespace),
-}
