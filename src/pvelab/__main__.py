@@ -134,6 +134,7 @@ def _examples(env: Mapping[str, str], env_path: Path) -> list[str]:
         f"https://{first}:{env['PROXMOX_PORT']}/api2/json/nodes",
         f"ssh -i {env['SSH_KEY_PATH']} -o UserKnownHostsFile={env['SSH_KNOWN_HOSTS']} -p {env['SSH_PORT']} "
         f"root@{first} pvesh get /cluster/resources",
+        f"kubectl --kubeconfig {env['KUBECONFIG']} get nodes",
     ]
 
 

@@ -63,16 +63,29 @@ class Authority:
     def issue(self, subject: x509.Name, alternative_names: Sequence[str]) -> Issued:
         """Sign a server certificate for these DNS names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
+        names = x509.SubjectAlternativeName([_general_name(name) for name in alternative_names])
+        unsigned = self._for(subject, key, ExtendedKeyUsageOID.SERVER_AUTH).add_extension(names, critical=False)
+        return self._signed(unsigned, key)
+
+    def issue_client(self, subject: x509.Name) -> Issued:
+        """Sign a certificate by which a client shows who it is."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return self._signed(self._for(subject, key, ExtendedKeyUsageOID.CLIENT_AUTH), key)
+
+    def _for(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, usage: x509.ObjectIdentifier
+    ) -> x509.CertificateBuilder:
+        return (
             _unsigned(subject, self.subject, key, _DAYS_OF_A_CERTIFICATE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectAlternativeName([_general_name(n) for n in alternative_names]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(self._issued_by(), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+
+    def _signed(self, unsigned: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> Issued:
+        certificate = unsigned.sign(self._key, hashes.SHA256())
         return Issued(certificate.public_bytes(serialization.Encoding.PEM), _private_pem(key))
 
     def _issued_by(self) -> x509.AuthorityKeyIdentifier:

@@ -22,6 +22,7 @@ class Papers:
     known_hosts_path: Path
     key_path: Path
     public_key_path: Path
+    kubeconfig_path: Path
     token: str
 
 
@@ -45,6 +46,7 @@ def environment(spec: LabSpec, network: Network, papers: Papers) -> dict[str, st
         "K3S_EXISTING_NODE_IP": network.outside(1),
         "K3S_INSTALL_URL": base_url + sources.INSTALLER_PATH,
         "K3S_ARTIFACT_URL": base_url + sources.RELEASES_FOLDER,
+        "KUBECONFIG": str(papers.kubeconfig_path),
     }
     for number, node in enumerate(spec.nodes, start=1):
         found.update(node_environment(number, node))

@@ -65,4 +65,4 @@ def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Pa
             for name, address in machines.items()
         )
     )
-    return Papers(ca_path, known_hosts_path, keys / "id_ed25519", public_path, identity.token)
+    return Papers(ca_path, known_hosts_path, keys / "id_ed25519", public_path, folder / "kubeconfig", identity.token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pvelab.guest.kube_requests import Served
 from pvelab.sshd import SshRequest
 from pvelab.state import ApiRequest
 from pvelab.writes import is_api_write, is_program_write
@@ -17,7 +18,7 @@ NEVER_TOLD = 255
 class Request:
     """One request as it came in and how it ended.
 
-    `via` is api, ssh or http; `node` the machine that received it; `what` one readable line;
+    `via` is api, ssh, http or kubernetes; `node` the machine that received it; `what` one readable line;
     `argv` the first program that a command line ran, `programs` all of them, those that others started included.
     `status` is the HTTP status or the exit status.
     """
@@ -56,6 +57,20 @@ class RequestLog:
                 params=dict(request.params),
                 is_write=is_api_write(request.method, request.path),
                 status=request.status,
+            )
+        )
+
+    def add_kubernetes(self, served: Served) -> None:
+        """Append a request to a k3s server's Kubernetes API."""
+        self.add(
+            Request(
+                via="kubernetes",
+                node=served.node,
+                what=f"{served.method} {served.path}",
+                method=served.method,
+                path=served.path,
+                is_write=served.method not in ("GET", "HEAD"),
+                status=served.status,
             )
         )
 

@@ -25,7 +25,7 @@ from pvelab.guest.machine import Nic
 from pvelab.identity import Identity, new_identity, node_addresses, write_papers
 from pvelab.interception import Traps
 from pvelab.machine import Machine
-from pvelab.network import SOURCES_PORT, Network, claim_network
+from pvelab.network import K3S_PORT, SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
 from pvelab.qcow2 import qcow2_image
 from pvelab.requestlog import RequestLog
@@ -88,7 +88,9 @@ class Site:
         self._hooks = SshHooks(self.traps.on_ssh, self.log.add_ssh)
         self._move_to(self.setting.spec)
         self._exits.push_async_callback(self._close_doors)
-        self.guests = Guests(self.clock, self.network, self.setting.folder / "spool", self._hooks)
+        self.guests = Guests(
+            self.clock, self.network, self.setting.folder / "spool", self._hooks, self.log.add_kubernetes
+        )
         self._exits.push_async_callback(self.guests.close)
         self._exits.callback(self.clock.forget)
 
@@ -109,6 +111,7 @@ class Site:
         self.clock.rewind(seeds.BUILT_BEFORE_S)
         try:
             await Admin(self).start_existing()
+            self._write_kubeconfig()
             await build(self, **chosen)
         finally:
             self.clock.catch_up()
@@ -202,6 +205,13 @@ class Site:
         self.world.hooks = Hooks(self.traps.on_api, self.log.add_api)
         self.guests.world = self.world
         equip(self.world, lambda node: list(self._neighbours(node)))
+
+    def _write_kubeconfig(self) -> None:
+        """The administrator's, as somebody copies it from the server outside and puts its address in."""
+        address, clusters = self.network.outside(1), self.guests.clusters
+        path = self.papers.kubeconfig_path
+        path.touch(mode=0o600)
+        path.write_bytes(clusters.kubeconfig(clusters.endpoints[address].cluster, f"https://{address}:{K3S_PORT}"))
 
     def _neighbours(self, node: Node) -> Iterator[Neighbour]:
         """The guests that are on the network, as every node hears them on its bridge of the same name."""

@@ -11,7 +11,14 @@ from pvelab.environment import Papers, dotenv_text, environment
 from pvelab.network import claim_network
 from pvelab.spec import LOCAL, OLD_NODES, LabSpec, NodeSpec, NoSuchNode, nodes_called
 
-PAPERS = Papers(Path("/l/ca.pem"), Path("/l/known_hosts"), Path("/l/id"), Path("/l/id.pub"), "root@pam!lab=0-1")
+PAPERS = Papers(
+    ca_path=Path("/l/ca.pem"),
+    known_hosts_path=Path("/l/known_hosts"),
+    key_path=Path("/l/id"),
+    public_key_path=Path("/l/id.pub"),
+    kubeconfig_path=Path("/l/kubeconfig"),
+    token="root@pam!lab=0-1",
+)
 
 
 def test_the_default_lab_names_every_node_with_its_storages_and_bridges() -> None:

@@ -74,7 +74,7 @@ def test_it_prints_where_everything_is_and_runs_until_interrupted(tmp_path: Path
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd="src") as process:
         assert process.stdout
         try:
-            lines = [process.stdout.readline() for _ in range(11)]
+            lines = [process.stdout.readline() for _ in range(12)]
             curl = next(shlex.split(line) for line in lines if line.startswith("  curl"))
             answer = subprocess.run([*curl, "-s"], capture_output=True, text=True, timeout=5, check=False)
         finally:

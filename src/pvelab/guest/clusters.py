@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
-from pvelab.certs import Authority, Issued
+from pvelab.certs import Issued
 from pvelab.door import Door, Listener
 from pvelab.guest.doorkeeper import Doorkeeper
+from pvelab.guest.k3s_authorities import LOCAL_SERVER, Authorities, new_authorities
 from pvelab.guest.k3s_cluster import Cluster, Timer
 from pvelab.guest.k3s_tokens import Tokens, ca_hash
 from pvelab.network import K3S_PORT
@@ -20,11 +18,12 @@ from pvelab.network import K3S_PORT
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A k3s server that answers on 6443, with the certificate it shows."""
+    """A k3s server that answers on 6443, with the certificate it shows and the CA of the clients it knows."""
 
     cluster: Cluster
     address: str
     certificate: Issued
+    client_ca_pem: bytes
 
 
 class ServeEndpoint(Protocol):
@@ -41,19 +40,22 @@ class Clusters:
     serve: ServeEndpoint
     doorkeeper: Doorkeeper
     by_hash: dict[str, Cluster] = field(default_factory=dict)
-    authorities: dict[str, Authority] = field(default_factory=dict)
+    authorities: dict[str, Authorities] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     _doors: dict[str, Door] = field(default_factory=dict)
 
     def found(self, datastore: str, critical: dict[str, str]) -> Cluster:
         """Make a new cluster with a CA and tokens of its own."""
-        name = f"k3s-server-ca@{int(self.timer.now())}"
-        authority = Authority(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        pem = authority.certificate_pem
+        authorities = new_authorities(int(self.timer.now()))
+        pem = authorities.server.certificate_pem
         cluster = Cluster(self.timer, Tokens(ca_hash(pem)), pem, datastore=datastore, critical=critical)
         self.by_hash[cluster.tokens.ca_hash] = cluster
-        self.authorities[cluster.tokens.ca_hash] = authority
+        self.authorities[cluster.tokens.ca_hash] = authorities
         return cluster
+
+    def kubeconfig(self, cluster: Cluster, server: str = LOCAL_SERVER) -> bytes:
+        """What lets its owner administer a cluster by way of a server: https://ADDRESS:6443."""
+        return self.authorities[cluster.tokens.ca_hash].kubeconfig(server)
 
     def at(self, url: str) -> Cluster | None:
         """The cluster whose server answers at https://ADDRESS:6443; None: connection refused."""
@@ -63,12 +65,9 @@ class Clusters:
 
     def open(self, cluster: Cluster, address: str, names: tuple[str, ...]) -> None:
         """A server of the cluster begins to answer at address."""
-        authority = self.authorities[cluster.tokens.ca_hash]
-        subject = x509.Name(
-            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "k3s"), x509.NameAttribute(NameOID.COMMON_NAME, "k3s")]
-        )
-        wanted = ("127.0.0.1", "10.43.0.1", address, "kubernetes", "localhost", *names)
-        endpoint = Endpoint(cluster, address, authority.issue(subject, list(dict.fromkeys(wanted))))
+        authorities = self.authorities[cluster.tokens.ca_hash]
+        certificate = authorities.serving((address, *names))
+        endpoint = Endpoint(cluster, address, certificate, authorities.client.certificate_pem)
         self.endpoints[address] = endpoint
         door = Door(address, K3S_PORT, lambda at, port: self.serve(endpoint, at, port))
         self._doors[address] = door

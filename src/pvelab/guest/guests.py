@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from pvelab.guest.commands import GUEST_COMMANDS, program
 from pvelab.guest.doorkeeper import Doorkeeper
 from pvelab.guest.existing import ExistingServer
 from pvelab.guest.k3s_command import k3s
-from pvelab.guest.k3s_endpoint import serve_endpoint
+from pvelab.guest.k3s_endpoint import K3sServing
+from pvelab.guest.kube_requests import Served
 from pvelab.guest.kubectl import kubectl
 from pvelab.guest.leases import Leases
 from pvelab.guest.machine import Disk, GuestMachine, Hardware, Nic, Surroundings
@@ -61,6 +62,7 @@ class Guests:
     network: Network
     folder: Path
     ssh: SshHooks = field(default_factory=SshHooks)
+    record: Callable[[Served], None] = lambda _: None
     stuck: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     crashing: set[str] = field(default_factory=set)
@@ -76,7 +78,7 @@ class Guests:
     _doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
     def __post_init__(self) -> None:
-        self.clusters = Clusters(self.clock, serve_endpoint, self._doorkeeper)
+        self.clusters = Clusters(self.clock, K3sServing(self.clock, self.record), self._doorkeeper)
         self._leases = Leases(self.network.guest)
 
     # --- GuestSide ---
@@ -187,7 +189,7 @@ class Guests:
         for hit in (self.stuck, self.silent, self.crashing):
             hit.clear()
         await self.settled()
-        self.clusters = Clusters(self.clock, serve_endpoint, self._doorkeeper)
+        self.clusters = Clusters(self.clock, K3sServing(self.clock, self.record), self._doorkeeper)
         self._leases = Leases(self.network.guest)
 
     async def settled(self) -> None:

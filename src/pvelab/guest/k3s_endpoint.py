@@ -1,4 +1,4 @@
-"""What a k3s server answers on 6443: the supervisor's paths; the Kubernetes API asks for credentials."""
+"""What a k3s server answers on 6443: the supervisor's paths here; the Kubernetes API to those with a certificate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import binascii
 import json
 import ssl
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -16,8 +17,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from pvelab.guest.k3s_tokens import Role, TokenProblem, parse_token
+from pvelab.guest.kube_api import KubeApi, failure
+from pvelab.guest.kube_objects import KubeError
+from pvelab.guest.kube_requests import Served
+from pvelab.guest.kube_server import keep_anonymous, respond
 
 if TYPE_CHECKING:
+    from pvelab.clock import LabClock
     from pvelab.door import Listener
     from pvelab.guest.clusters import Endpoint
     from pvelab.guest.k3s_cluster import Cluster
@@ -102,31 +108,42 @@ def _role(cluster: Cluster, asked: Asked) -> Role | None:
 
 
 def _status(code: int, reason: str, message: str) -> Reply:
-    document = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    }
-    return Reply(code, _JSON, json.dumps(document).encode() + b"\n")
+    return Reply(code, _JSON, failure(KubeError(code, reason, message), indent=2).body)
 
 
 @dataclass(slots=True)
 class _Listener:
     runner: web.AppRunner
+    api: KubeApi
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
+        server = self.runner.server
+        for connection in server.connections if server else ():
+            if connection.transport is not None:
+                connection.transport.abort()
+        self.api.close()
         await self.runner.cleanup()
 
 
-async def serve_endpoint(endpoint: Endpoint, address: str, port: int) -> Listener:
-    """Answer over HTTPS. Raises OSError when the address is taken or not ours."""
+@dataclass(frozen=True, slots=True)
+class K3sServing:
+    """Serves the endpoints of a lab's k3s servers; `record` is told of requests to the Kubernetes API."""
 
-    async def handle(request: web.Request) -> web.Response:
+    clock: LabClock
+    record: Callable[[Served], None]
+
+    async def __call__(self, endpoint: Endpoint, address: str, port: int) -> Listener:
+        """Answer over HTTPS. Raises OSError when the address is taken or not ours."""
+        api = KubeApi(endpoint.cluster, endpoint.address, self.clock.sleep, self.record)
+        return await _serve(api, endpoint, address, port)
+
+
+async def _serve(api: KubeApi, endpoint: Endpoint, address: str, port: int) -> Listener:
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if not _is_supervisors(request.path):
+            return await respond(api, request)
         is_local = request.remote == address
         asked = Asked(request.path, "", request.headers.get("Authorization", ""), is_local)
         reply = answer(endpoint.cluster, asked)
@@ -134,7 +151,8 @@ async def serve_endpoint(endpoint: Endpoint, address: str, port: int) -> Listene
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    application.on_response_prepare.append(keep_anonymous)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:
         await web.TCPSite(runner, address, port, ssl_context=_context(endpoint)).start()
@@ -142,11 +160,16 @@ async def serve_endpoint(endpoint: Endpoint, address: str, port: int) -> Listene
         await runner.cleanup()
         raise
     await asyncio.sleep(0)
-    return _Listener(runner)
+    return _Listener(runner, api)
+
+
+def _is_supervisors(path: str) -> bool:
+    return path in ("/ping", "/cacerts", "/db/info") or path.startswith("/v1-k3s/")
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=endpoint.client_ca_pem.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
     with tempfile.TemporaryDirectory(prefix="pvelab-k3s-") as folder:
         context.load_cert_chain(*endpoint.certificate.write(Path(folder), "serving"))
     return context

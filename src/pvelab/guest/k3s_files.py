@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import uuid
@@ -82,7 +81,7 @@ class K3sFiles:
         self.files.rename(etcd, f"{etcd}-old-{int(now)}")
         return True
 
-    def keep_server(self, cluster: Cluster, settings: Settings) -> None:
+    def keep_server(self, cluster: Cluster, settings: Settings, kubeconfig: bytes) -> None:
         """Write what a server has once it belongs to a cluster."""
         server = f"{self.data_dir}/server"
         tokens = cluster.tokens
@@ -97,7 +96,7 @@ class K3sFiles:
             self._link(f"{server}/agent-token", f"{server}/token")
         for folder in (f"{self.data_dir}/server", f"{self.data_dir}/server/db"):
             self.files.change(folder, mode=0o700)
-        self.files.provide(KUBECONFIG, _kubeconfig(cluster), mode=settings.kubeconfig_mode)
+        self.files.provide(KUBECONFIG, kubeconfig, mode=settings.kubeconfig_mode)
 
     def keep_agent(self, cluster: Cluster) -> None:
         """Write what a node has once it got its configuration."""
@@ -111,13 +110,3 @@ class K3sFiles:
     def _link(self, path: str, target: str) -> None:
         if not self.files.exists(path):
             self.files.make_link(path, target)
-
-
-def _kubeconfig(cluster: Cluster) -> bytes:
-    authority = base64.b64encode(cluster.ca_pem).decode()
-    return (
-        "apiVersion: v1\nclusters:\n- cluster:\n"
-        f"    certificate-authority-data: {authority}\n    server: https://127.0.0.1:6443\n  name: default\n"
-        "contexts:\n- context:\n    cluster: default\n    user: default\n  name: default\n"
-        "current-context: default\nkind: Config\nusers:\n- name: default\n  user: {}\n"
-    ).encode()

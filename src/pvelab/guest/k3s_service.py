@@ -236,7 +236,7 @@ class ServerProgram:
         return True
 
     def _belong(self, cluster: Cluster) -> None:
-        self._node.files.keep_server(cluster, self._node.settings)
+        self._node.files.keep_server(cluster, self._node.settings, self._clusters.kubeconfig(cluster))
         self._come_up_with(cluster)
 
     def _come_up_with(self, cluster: Cluster) -> None:

@@ -1,0 +1,68 @@
+"""The Kubernetes API on the wire: aiohttp in front of KubeApi."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import hdrs, web
+
+from pvelab.guest.kube_api import KubeApi, Stream
+from pvelab.guest.kube_requests import Request, User
+
+_HEADERS = {"Cache-Control": "no-cache, private"}
+
+
+async def respond(api: KubeApi, request: web.Request) -> web.StreamResponse:
+    """Answer one request, or stream until the client has gone or the time that it gave is over."""
+    asked = Request(
+        method=request.method,
+        path=request.path,
+        query=dict(request.query),
+        accept=request.headers.get("Accept", ""),
+        content_type=request.headers.get("Content-Type", "").partition(";")[0],
+        body=await request.read(),
+        user=_user(request),
+        agent=request.headers.get("User-Agent", ""),
+    )
+    answer = await api.answer(asked)
+    if isinstance(answer, Stream):
+        return await _stream(api, request, answer)
+    return web.Response(status=answer.status, body=answer.body, headers=_HEADERS | {"Content-Type": answer.kind})
+
+
+async def keep_anonymous(_request: web.Request, response: web.StreamResponse) -> None:
+    """Go's servers do not say what they are; for an application's on_response_prepare."""
+    response.headers.pop(hdrs.SERVER, None)
+
+
+def _user(request: web.Request) -> User | None:
+    """Whom the certificate names that the client proved to have; None if it showed none."""
+    certificate = request.transport.get_extra_info("peercert") if request.transport else None
+    if not certificate:
+        return None
+    pairs: list[tuple[str, str]] = [pair for names in certificate["subject"] for pair in names]
+    groups = frozenset(value for name, value in pairs if name == "organizationName")
+    return User(dict(pairs).get("commonName", ""), groups)
+
+
+async def _stream(api: KubeApi, request: web.Request, stream: Stream) -> web.StreamResponse:
+    response = web.StreamResponse(headers=_HEADERS | {"Content-Type": "application/json"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    pump = asyncio.ensure_future(_pump(response, stream.events))
+
+    def end() -> None:
+        pump.cancel()
+
+    api.cluster.timer.after(stream.timeout_s, end)
+    try:
+        await asyncio.wait({pump})
+    finally:
+        pump.cancel()
+    return response
+
+
+async def _pump(response: web.StreamResponse, events: AsyncIterator[bytes]) -> None:
+    async for event in events:
+        await response.write(event)
