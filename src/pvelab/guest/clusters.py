@@ -13,6 +13,7 @@ from pvelab.guest.doorkeeper import Doorkeeper
 from pvelab.guest.k3s_authorities import LOCAL_SERVER, Authorities, new_authorities
 from pvelab.guest.k3s_cluster import Cluster, Timer
 from pvelab.guest.k3s_tokens import Tokens, ca_hash
+from pvelab.guest.kube_workloads import Workloads
 from pvelab.network import K3S_PORT
 
 
@@ -51,6 +52,7 @@ class Clusters:
         cluster = Cluster(self.timer, Tokens(ca_hash(pem)), pem, datastore=datastore, critical=critical)
         self.by_hash[cluster.tokens.ca_hash] = cluster
         self.authorities[cluster.tokens.ca_hash] = authorities
+        Workloads(cluster).start()
         return cluster
 
     def kubeconfig(self, cluster: Cluster, server: str = LOCAL_SERVER) -> bytes:
