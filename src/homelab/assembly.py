@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homelab import download
+from homelab.config.dotenv_file import home
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager
@@ -18,7 +19,7 @@ from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
 from homelab.report import Report
 from homelab.runtime import Clock
-from homelab.settings import Config, Via
+from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells
 from homelab.vm_manager import Replacements, VmManager
 
@@ -37,14 +38,24 @@ class Homelab:
 @contextmanager
 def connect(config: Config, via: Via, report: Report, clock: Clock) -> Iterator[Homelab]:
     """Find the nodes and tie the rooms together; closes every connection at the end."""
-    report.secrets = tuple(
-        secret for secret in (config.guest.password, config.api.token and config.api.token.secret) if secret
-    )
+    report.secrets = _secrets(config, report)
     report.dropped(config)
     ssh = config.ssh
-    with report.details(), Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts) as shells:
+    with (
+        report.details(),
+        Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts, home=home()) as shells,
+    ):
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
         yield _assemble(found, shells, report, clock)
+
+
+def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
+    """What is never to be shown. A password that is the user's name is none: hiding it would hide the name."""
+    token, password = config.api.token, config.guest.password
+    if password and password.reveal() == config.guest.user:
+        report.warn("CLOUD_PASSWORD is the same as CLOUD_USER: anybody can guess it")
+        password = None
+    return tuple(secret for secret in (token.secret if token else None, password) if secret)
 
 
 def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock) -> Homelab:
@@ -89,4 +100,4 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Cl
 
 def cache_folder() -> Path:
     """Where downloaded images are kept between runs: $XDG_CACHE_HOME/homelab."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "homelab"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "homelab"

@@ -72,5 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="write the report to stdout as JSON")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-v", "--verbose", action="store_true", help="show each request and command on stderr")
-    loudness.add_argument("--quiet", action="store_true", help="show no progress, only the report, warnings and errors")
+    loudness.add_argument(
+        "--quiet", action="store_true", help="show only warnings, errors and, if something failed, the report"
+    )
     return parser

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import TextIO
 
+from homelab import masking
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
 from homelab.models import Action, NodePlan, Outcome, Plan, Status, Verdict
 from homelab.settings import Config, Secret
@@ -24,12 +27,12 @@ STYLES = {Status.OK: "green", Status.CHANGED: "cyan", Status.SKIPPED: "dim", Sta
 class _Details(logging.Handler):
     """Hands log records to the one printer."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
+    def __init__(self, report: Report) -> None:
         super().__init__()
-        self._show = show
+        self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._show(record.getMessage())
+        self._report.detail(record)
 
 
 @dataclass(slots=True)
@@ -55,16 +58,23 @@ class Report:
 
     @contextmanager
     def details(self) -> Iterator[None]:
-        """With --verbose, what the rooms log (each request to a node) is shown while this lasts."""
-        logger, handler = logging.getLogger("homelab"), _Details(self._error_line)
-        if self.is_verbose:
-            logger.addHandler(handler)
-            logger.setLevel(logging.DEBUG)
+        """What the rooms log is shown while this lasts: warnings always, each request with --verbose."""
+        logger, handler = logging.getLogger("homelab"), _Details(self)
+        handler.setLevel(logging.DEBUG if self.is_verbose else logging.WARNING)
+        logger.addHandler(handler)
+        logger.setLevel(handler.level)
         try:
             yield
         finally:
             logger.removeHandler(handler)
             logger.setLevel(logging.NOTSET)
+
+    def detail(self, record: logging.LogRecord) -> None:
+        """One thing that a room logged."""
+        if record.levelno >= logging.WARNING:
+            self.warn(record.getMessage())
+        else:
+            self._error_line(record.getMessage())
 
     def fallback(self, node: str, reason: str) -> None:
         """A node's API could not be used."""
@@ -151,7 +161,7 @@ class Report:
             for problem in dict.fromkeys(Problem(outcome.what, outcome.why, outcome.cure) for outcome in told):
                 self.problem(problem, kind)
         if self.is_json:
-            self._line(json.dumps(self._as_json(), indent=2))
+            self._line(json.dumps(masking.masked_data(self._as_json(), self.secrets), indent=2))
         elif not self.is_quiet or failed:
             self._print_table()
         return self.exit_code
@@ -209,17 +219,22 @@ class Report:
     # --- printing --------------------------------------------------------------------------------------------
 
     def _line(self, text: str) -> None:
-        print(f"{self._masked(text)}\n", end="", flush=True)
+        _write(sys.stdout, self._masked(text))
 
     def _error_line(self, text: str) -> None:
-        """In one write, so that the lines of several threads do not mix."""
-        print(f"{self._masked(text)}\n", end="", file=sys.stderr, flush=True)
+        _write(sys.stderr, self._masked(text))
 
     def _masked(self, text: str) -> str:
-        """Without the secrets, also as JSON writes them; a longer one first, since it may contain another."""
-        for secret in sorted((secret.reveal() for secret in self.secrets), key=len, reverse=True):
-            text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
-        return text
+        return masking.masked(text, self.secrets)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """In one write, so that the lines of several threads do not mix. When nobody reads any more, the work goes on."""
+    try:
+        stream.write(f"{line}\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _line_of(outcome: Outcome) -> str:

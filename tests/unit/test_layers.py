@@ -21,7 +21,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "sizing": EVERYWHERE,
     "guards": EVERYWHERE,
     "cloud_init": EVERYWHERE,
-    "report": EVERYWHERE,
+    "masking": frozenset({"settings"}),
+    "report": EVERYWHERE | {"masking"},
     "shell": frozenset({"errors"}),
     "download": frozenset({"errors", "runtime"}),
     "proxmox": EVERYWHERE | {"runtime", "shell"},
@@ -49,7 +50,7 @@ FILE_CALLS = frozenset(
 # network's rooms is keys, images and the deadlines of real sockets.
 POWERS: dict[str, frozenset[str]] = {
     "runtime": TIME,
-    "report": OUTPUT,
+    "report": OUTPUT | FILES,
     "shell": NETWORK | FILES | TIME,
     "download": NETWORK | FILES,
     "proxmox": NETWORK | FILES | TIME,
@@ -57,7 +58,9 @@ POWERS: dict[str, frozenset[str]] = {
     "config.dotenv_file": FILES,
     "config.general": frozenset({"ssl"}),
 }
-MAY_CALL_FILES = frozenset({"shell", "download", "proxmox", "assembly", "config.dotenv_file", "config.general"})
+MAY_CALL_FILES = frozenset(
+    {"report", "shell", "download", "proxmox", "assembly", "config.dotenv_file", "config.general"}
+)
 
 
 def name_of(path: Path) -> str:

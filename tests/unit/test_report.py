@@ -396,3 +396,19 @@ def test_a_secret_that_contains_another_is_masked_whole(capsys: Captured) -> Non
     Report(secrets=(Secret("abc"), Secret("abc-123"))).say("token abc-123")
 
     assert capsys.readouterr().out == "token ***\n"
+
+
+def test_when_nobody_reads_any_more_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        Report().progress("pve1: creating")
+        Report().progress("pve1: created")
+
+
+def test_warnings_of_the_rooms_are_shown_without_being_asked_for(capsys: Captured) -> None:
+    with Report(secrets=(Secret("canary-secret"),)).details():
+        logging.getLogger("homelab.proxmox").warning("task ended with WARNINGS: canary-secret")
+
+    assert capsys.readouterr().err == "warning: task ended with WARNINGS: ***\n"

@@ -55,7 +55,7 @@ def load(env_file: Path | None, via: Via, environment: Mapping[str, str] | None 
     path = env_file or next((candidate for candidate in search_path() if LocalFiles().is_file(candidate)), None)
     lines = [] if path is None else _read_lines(path)
     values = {**expand(lines, environment), **environment}
-    reader = Reader(values, Surroundings(_home(), LocalFiles(), _why_missing(path)))
+    reader = Reader(values, Surroundings(home(), LocalFiles(), _why_missing(path)))
     unreadable = [_unreadable(path, line) for line in lines if line.key is None]
     try:
         config = read_config(reader, via)
@@ -133,7 +133,7 @@ def _repeated(path: Path | None, lines: Iterable[Line], asked: set[str]) -> list
     ]
 
 
-def _home() -> Path:
+def home() -> Path:
     """The home directory; the root directory for an account that has none."""
     try:
         return Path.home()
