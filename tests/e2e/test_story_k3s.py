@@ -150,6 +150,33 @@ def test_cluster_without_etcd_takes_agents_only(sqlite: tuple[Lab, Homelab], via
     assert "set K3S_ROLE_n=agent" in as_server.err
 
 
+# --- tokens ------------------------------------------------------------------------------------------------------
+
+
+def own_agent_token(world: World) -> str:
+    """The cluster was made with --agent-token; returns the full token of its agents."""
+    tokens = cluster(world).tokens
+    tokens.agent_password = "for-agents-only"
+    return tokens.agent_token
+
+
+@pytest.mark.parametrize("role", ["agent", "server"])
+def test_only_a_server_is_given_the_token_of_servers(lab: Lab, homelab: Homelab, via: str, role: str) -> None:
+    folder = "/var/lib/rancher/k3s/server"
+    for_agents = lab.look(own_agent_token)
+    lab.shell("k3s-server", f"rm {folder}/agent-token")
+    lab.shell("k3s-server", f"echo {for_agents} > {folder}/agent-token")
+    for_servers = lab.shell("k3s-server", f"cat {folder}/token").strip()
+
+    run = homelab("-v", "--via", via, K3S_ROLE_3=role, **ONLY_PVE3)
+
+    assert run.exit_code in (0, 3), run.text
+    assert ready_members(lab) == {"k3s-server", NAME}
+    config = lab.shell(NAME, "cat /etc/rancher/k3s/config.yaml")
+    assert (for_servers in config, for_agents in config) == (role == "server", role == "agent")
+    assert "for-agents-only" not in run.text
+
+
 # --- what k3s refuses --------------------------------------------------------------------------------------------
 
 
@@ -161,6 +188,15 @@ def short_token(lab: Lab) -> None:
     lab.shell("k3s-server", "echo canary > /var/lib/rancher/k3s/server/node-token")
 
 
+def short_agent_token(lab: Lab) -> None:
+    lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/agent-token")
+    lab.shell("k3s-server", "echo canary > /var/lib/rancher/k3s/server/agent-token")
+
+
+def no_agent_token(lab: Lab) -> None:
+    lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/agent-token")
+
+
 def no_token(lab: Lab) -> None:
     lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/node-token /var/lib/rancher/k3s/server/token")
 
@@ -170,6 +206,8 @@ def no_token(lab: Lab) -> None:
     [
         (other_cluster, "the k3s join token belongs to another cluster", "check K3S_EXISTING_NODE_IP"),
         (short_token, "the k3s join token is not understood", "a full token is needed"),
+        (short_agent_token, "agent-token does not hold a token of the form K10", "a full token is needed"),
+        (no_agent_token, "the k3s join token cannot be read", "sudo -n cat /var/lib/rancher/k3s/server/node-token"),
         (no_token, "the k3s join token cannot be read", "sudo -n cat /var/lib/rancher/k3s/server/node-token"),
     ],
 )

@@ -13,7 +13,7 @@ from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
 from homelab.k3s_manager.leaving import Leaving
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
-from homelab.k3s_manager.server import K3sServer
+from homelab.k3s_manager.server import K3sServer, Tokens
 from homelab.models import (
     MEMBER_TAGS,
     TAG_AGENT,
@@ -30,7 +30,7 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock
-from homelab.settings import K3sConfig, Role, Secret
+from homelab.settings import K3sConfig, Role
 from homelab.shell import Shell
 
 NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
@@ -42,7 +42,7 @@ BACK_TIMEOUT_S = 300
 class Credentials:
     """What every join of this run needs; read once."""
 
-    token: Secret
+    tokens: Tokens
     version: str
     script: str
     shared_flags: dict[str, object]
@@ -183,7 +183,7 @@ class K3sManager:
             plan.config.vm_name,
             role,
             self.config.existing_server or "",
-            credentials.token,
+            credentials.tokens.server if role is Role.SERVER else credentials.tokens.agent,
             credentials.version,
             credentials.script,
             credentials.shared_flags,
@@ -255,8 +255,8 @@ class K3sManager:
 
     def _read_credentials(self) -> Credentials:
         server = self._server()
-        token = server.token()
-        return Credentials(token, self._version(server), self._script(), server.shared_flags())
+        tokens = server.tokens()
+        return Credentials(tokens, self._version(server), self._script(), server.shared_flags())
 
     def _version(self, server: K3sServer) -> str:
         """The lowest version among the servers; K3S_VERSION may be older, never newer."""

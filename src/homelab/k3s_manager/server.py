@@ -16,6 +16,7 @@ from homelab.settings import Secret
 from homelab.shell import Shell
 
 TOKEN_FILE = "/var/lib/rancher/k3s/server/node-token"
+AGENT_TOKEN_FILE = "/var/lib/rancher/k3s/server/agent-token"
 CONFIG_FILE = "/etc/rancher/k3s/config.yaml"
 API = "https://127.0.0.1:6443"
 FULL_TOKEN = re.compile(r"K10([0-9a-f]{64})::\S+")
@@ -41,6 +42,14 @@ SHARED_FLAGS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Full tokens (`K10<hash of the CA>::...`). Only a server may have that of servers: it opens the whole cluster."""
+
+    server: Secret
+    agent: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class K3sServer:
     """One server of the cluster. `address` is K3S_EXISTING_NODE_IP; `where` names the login in errors."""
 
@@ -55,34 +64,41 @@ class K3sServer:
         """All Node objects. Source: kubectl get nodes -o json."""
         return parse_nodes(self._kubectl("get", "nodes", "-o", "json"), self.where)
 
-    def token(self) -> Secret:
-        """The full server token (`K10<hash of the CA>::server:...`), checked against the CA that the server shows."""
-        result = self.shell.run(["sudo", "-n", "cat", TOKEN_FILE])
+    def tokens(self) -> Tokens:
+        """Both join tokens, each checked against the CA that the server shows."""
+        files = (TOKEN_FILE, AGENT_TOKEN_FILE)
+        result = self.shell.run(["sudo", "-n", "cat", *files])
         self._check_sudo(result.stderr)
         if result.exit_code:
             raise Refused(
                 "the k3s join token cannot be read",
-                f"{self.where}: {TOKEN_FILE}: {_last_line(result.stderr)}",
-                f"try: ssh {self.where} 'sudo -n cat {TOKEN_FILE}'; the user needs sudo without a password, "
+                f"{self.where}: {_last_line(result.stderr)}",
+                f"try: ssh {self.where} 'sudo -n cat {' '.join(files)}'; the user needs sudo without a password, "
                 "and K3S_EXISTING_NODE_IP has to be a k3s server",
                 status=result.exit_code,
             )
-        text = result.stdout.strip()
-        match = FULL_TOKEN.fullmatch(text)
+        lines = [*result.stdout.splitlines(), "", ""]
+        ca_sha256 = self.ca_sha256()
+        server, agent = (self._checked(file, line, ca_sha256) for file, line in zip(files, lines, strict=False))
+        return Tokens(server, agent)
+
+    def _checked(self, file: str, line: str, ca_sha256: str) -> Secret:
+        """The token in a line; raises unless it is one of the cluster with this CA."""
+        match = FULL_TOKEN.fullmatch(line.strip())
         if not match:
             raise Misunderstood(
                 "the k3s join token is not understood",
-                f"{self.where}: {TOKEN_FILE} does not hold a token of the form K10<hash>::...",
+                f"{self.where}: {file} does not hold a token of the form K10<hash>::...",
                 "look at the file on the server; a full token is needed, so that the cluster's CA can be checked",
             )
-        if match[1] != self.ca_sha256():
+        if match[1] != ca_sha256:
             raise Refused(
                 "the k3s join token belongs to another cluster",
                 f"{self.where}: the token's CA hash is not that of the CA at {API}",
                 "check K3S_EXISTING_NODE_IP; on that server: k3s token rotate, or restart k3s",
                 status=0,
             )
-        return Secret(text)
+        return Secret(match[0])
 
     def ca_sha256(self) -> str:
         """SHA-256 of the cluster's CA as served without authentication. Source: GET /cacerts."""
