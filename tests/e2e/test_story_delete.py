@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from e2e.conftest import Homelab
@@ -50,6 +53,26 @@ def test_without_a_terminal_yes_is_needed(lab: Lab, homelab: Homelab, via: str) 
 
     assert run.exit_code == 1
     assert "--yes" in run.err
+    assert lab.writes == []
+
+
+class Terminal(io.StringIO):
+    """A terminal at which nothing is typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stdin", [Terminal(), None], ids=["ctrl-d", "closed"])
+def test_end_of_input_and_no_input_at_all_delete_nothing(
+    lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch, stdin: Terminal | None
+) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    run = homelab.delete("pve3", str(vmid))
+
+    assert run.exit_code == 1
     assert lab.writes == []
 
 
