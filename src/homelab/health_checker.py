@@ -10,6 +10,7 @@ from typing import TypeVar
 from homelab import guards
 from homelab.errors import HomelabError, NodeFailed, NotThere, Problem
 from homelab.models import (
+    MAKING,
     TAG_UNFINISHED,
     ClusterStatus,
     Facts,
@@ -26,8 +27,6 @@ from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 
 PARALLEL_READS = 64
-MAKING = frozenset({"qmcreate", "qmclone", "qmrestore"})
-"""Tasks at whose end there is a VM that had no name before."""
 NO_QUORUM = Problem(
     "the Proxmox cluster has no quorum",
     "nothing may be written until most of its members are back",

@@ -227,6 +227,42 @@ def test_vm_that_an_interrupted_run_left_in_the_making_is_waited_for_and_not_mad
     assert {vmid: vm["config"]["tags"] for vmid, vm in lab.snapshot()["vms"].items()} == {100: "homelab"}
 
 
+# --- another run at the same time --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nodes/pve1/qemu"), ("POST", "/nodes/pve1/qemu")])
+def test_vm_that_another_run_has_made_meanwhile_is_not_made_a_second_time(
+    lab: Lab, homelab: Homelab, via: str, method: str, path: str
+) -> None:
+    def take(world: World) -> None:
+        if 100 not in world.vms:
+            configs.add(world, Vm(100, "pve1", {"name": "K3s-vm-pve1", "memory": "512"}, world.clock.now()))
+
+    before_call(lab, method, path, take)
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert list(lab.snapshot()["vms"]) == [100]
+    assert "pve1: VM k3s-vm-pve1 is not made a second time: VM 100 has that name by now" in run.err
+    assert "run again when that has ended" in run.err
+
+
+def test_while_another_run_makes_a_vm_on_the_node_none_is_made_there(lab: Lab, homelab: Homelab, via: str) -> None:
+    def begin(world: World) -> None:
+        now = int(world.clock.now())
+        upid = f"UPID:pve1:00001000:00001000:{now:08X}:qmcreate:100:root@pam:"
+        world.tasks[upid] = Task(upid, "pve1", 0x1000, 0x1000, now, "qmcreate", "100", "root@pam")
+
+    before_call(lab, "GET", "/nodes/pve1/qemu", begin)
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert lab.snapshot()["vms"] == {}
+    assert "is not made a second time: another VM is just being made there" in run.err
+
+
 # --- VMIDs -------------------------------------------------------------------------------------------------------
 
 

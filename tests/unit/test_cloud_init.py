@@ -17,6 +17,7 @@ VOLUME = ImageOnNode("local:import/noble-0123456789ab.qcow2", needs_root=False)
 PATH = ImageOnNode("/var/lib/vz/template/iso/noble-0123456789ab.img", needs_root=True)
 SPEC = VmSpec(
     name="k3s-vm-pve1",
+    node="pve1",
     vmid=107,
     cores=4,
     memory_mib=8192,

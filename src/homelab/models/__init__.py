@@ -26,6 +26,7 @@ from homelab.models.plan import (
 from homelab.models.proxmox import (
     DRIVE_KEY,
     GIB,
+    MAKING,
     MEMBER_TAGS,
     MIB,
     NET_KEY,
@@ -53,6 +54,7 @@ from homelab.models.proxmox import (
 __all__ = [
     "DRIVE_KEY",
     "GIB",
+    "MAKING",
     "MEMBER_TAGS",
     "MIB",
     "NET_KEY",

@@ -86,6 +86,7 @@ class VmSpec:
     """A VM as it is to be made. `macs`, `kept` and `kept_tags` are carried over from the VM it replaces."""
 
     name: str
+    node: str
     vmid: int
     cores: int
     memory_mib: int

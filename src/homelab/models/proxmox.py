@@ -14,6 +14,9 @@ TAG_SERVER = "homelab-server"
 TAG_AGENT = "homelab-agent"
 MEMBER_TAGS = frozenset({TAG_SERVER, TAG_AGENT})
 
+MAKING = frozenset({"qmcreate", "qmclone", "qmrestore"})
+"""Tasks at whose end there is a VM that had no name before."""
+
 MIB = 1024**2
 GIB = 1024**3
 

@@ -99,8 +99,7 @@ class VmManager:
         with self.slots:
             made = create_vm(
                 self.pve,
-                self.config,
-                node.name,
+                self.config.guest,
                 spec,
                 image,
                 new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),

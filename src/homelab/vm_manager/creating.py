@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from homelab import cloud_init
 from homelab.errors import HomelabError, NodeFailed, Problem, Refused
-from homelab.models import TAG_UNFINISHED, ImageOnNode, VmFacts, VmSpec
+from homelab.models import MAKING, TAG_UNFINISHED, ImageOnNode, VmFacts, VmSpec
 from homelab.proxmox.client import Proxmox
-from homelab.settings import Config
+from homelab.settings import GuestConfig
 
 VMID_TRIES = 20
 
@@ -61,55 +61,67 @@ class Made:
 
 
 def create_vm(
-    pve: Proxmox, config: Config, node: str, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]
+    pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]
 ) -> Made:
     """Create, grow, start and mark as finished. Returns once Proxmox reports the VM running.
 
     Raises what the client raises; a VM that was begun carries the tag homelab-unfinished, and the next run goes on.
     """
-    spec = _create(pve, config, node, spec, image, new_vmid)
-    pve.resize_disk(node, spec.vmid, "scsi0", spec.disk_bytes)
-    if config.guest.password:
-        pve.set_password(node, spec.vmid, config.guest.password)
-    losses = _attach_vendor_data(pve, node, spec)
-    pve.start_vm(node, spec.vmid, timeout_s=config.guest.start_timeout_s)
-    return Made(finish_vm(pve, node, spec.vmid), losses)
+    spec = _create(pve, guest, spec, image, new_vmid)
+    pve.resize_disk(spec.node, spec.vmid, "scsi0", spec.disk_bytes)
+    if guest.password:
+        pve.set_password(spec.node, spec.vmid, guest.password)
+    losses = _attach_vendor_data(pve, spec)
+    pve.start_vm(spec.node, spec.vmid, timeout_s=guest.start_timeout_s)
+    return Made(finish_vm(pve, spec.node, spec.vmid), losses)
 
 
-def _create(
-    pve: Proxmox, config: Config, node: str, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]
-) -> VmSpec:
+def _create(pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]) -> VmSpec:
+    """The VM as it came to be, with its VMID. Looks before every attempt whether somebody else has made it by now."""
     path = image.source if image.needs_root else None
-    if spec.vmid:
-        pve.create_vm(node, cloud_init.vm_parameters(spec, config.guest, image), import_path=path)
-        return spec
     for _ in range(VMID_TRIES):
-        spec = replace(spec, vmid=new_vmid())
+        numbered = spec if spec.vmid else replace(spec, vmid=new_vmid())
+        _refuse_if_made(pve, spec)
         try:
-            pve.create_vm(node, cloud_init.vm_parameters(spec, config.guest, image), import_path=path)
+            pve.create_vm(spec.node, cloud_init.vm_parameters(numbered, guest, image), import_path=path)
         except Refused as error:
-            if f"VM {spec.vmid} already exists" not in error.why:
+            if spec.vmid or f"VM {numbered.vmid} already exists" not in error.why:
                 raise
         else:
-            return spec
-    raise NodeFailed(f"{node}: no VMID could be taken", f"{VMID_TRIES} were taken by others meanwhile", "run again")
+            return numbered
+    raise NodeFailed(
+        f"{spec.node}: no VMID could be taken", f"{VMID_TRIES} were taken by others meanwhile", "run again"
+    )
 
 
-def _attach_vendor_data(pve: Proxmox, node: str, spec: VmSpec) -> tuple[Problem, ...]:
+def _refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
+    """Raise NodeFailed if the node has a VM of that name by now, or makes one: until it is made, it has no name."""
+    found = next((row for row in pve.vms(spec.node) if row.name.lower() == spec.name), None)
+    making = next((task for task in pve.tasks(spec.node, is_active=True) if task.kind in MAKING), None)
+    if found or making:
+        raise NodeFailed(
+            f"{spec.node}: VM {spec.name} is not made a second time",
+            f"VM {found.vmid} has that name by now" if found else "another VM is just being made there",
+            "another run, or a person, was faster; run again when that has ended",
+        )
+
+
+def _attach_vendor_data(pve: Proxmox, spec: VmSpec) -> tuple[Problem, ...]:
     """Bring the snippet that installs the guest agent; without it the VM runs all the same, and the loss is named."""
     try:
         storage = next(
-            (storage for storage in pve.storages(node) if "snippets" in storage.content and storage.is_active), None
+            (storage for storage in pve.storages(spec.node) if "snippets" in storage.content and storage.is_active),
+            None,
         )
         if storage is None:
             raise NodeFailed(
-                f"{node}: no storage takes snippets",
+                f"{spec.node}: no storage takes snippets",
                 "so the guest agent is not installed",
                 "pvesm set local --content iso,vztmpl,backup,snippets,import",
             )
         text = cloud_init.vendor_data()
-        volume = pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
-        pve.set_vm(node, spec.vmid, {"cicustom": f"vendor={volume}"})
+        volume = pve.put_snippet(spec.node, storage.name, cloud_init.snippet_name(text), text)
+        pve.set_vm(spec.node, spec.vmid, {"cicustom": f"vendor={volume}"})
     except HomelabError as error:
         why = f"the snippet that installs it cannot be brought to the node: {error}"
         return (Problem(f"VM {spec.name} is made without the guest agent", why, error.cure),)

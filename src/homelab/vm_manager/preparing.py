@@ -49,6 +49,7 @@ def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
     old = node.facts.vm
     return VmSpec(
         name=wanted.vm_name,
+        node=node.name,
         vmid=old.vmid if old else wanted.vmid or 0,
         cores=sizing.cores(wanted, host),
         memory_mib=sizing.memory_mib(
