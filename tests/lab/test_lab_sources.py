@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,18 @@ def test_a_missing_image_is_404_until_everything_is_cleared_and_published_again(
     assert requests.get(served.url + IMAGE, timeout=5).status_code == 404
     served.sources.publish_image("noble.img", b"0123456789")
     assert requests.get(served.url + IMAGE, timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("harm", [lambda file: file.unlink(), lambda file: file.write_bytes(b"x")])
+def test_a_file_that_was_harmed_on_disk_is_whole_when_it_is_published_again(
+    served: Served, harm: Callable[[Path], object]
+) -> None:
+    served.sources.publish_image("noble.img", b"0123456789")
+    harm(served.sources.folder / IMAGE.lstrip("/"))
+    assert requests.get(served.url + IMAGE, timeout=5).content != b"0123456789"
+    served.sources.clear()
+    served.sources.publish_image("noble.img", b"0123456789")
+    assert requests.get(served.url + IMAGE, timeout=5).content == b"0123456789"
 
 
 def test_the_image_is_a_qcow2_of_its_virtual_size_whose_tables_lead_to_its_data() -> None:
