@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, VmFacts
+from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, VmConfig, VmFacts
 
 SYSTEM_DRIVES = ("efidisk", "tpmstate")
 LEAST_VOTERS = 3
@@ -13,17 +13,21 @@ LEAST_VOTERS = 3
 
 @dataclass(frozen=True, slots=True)
 class Attachments:
-    """What hangs on a VM outside its config. None: could not be read, which forbids deleting."""
+    """What hangs on a VM beside its config. None: could not be read, which forbids deleting.
+
+    `present` is the config without what waits for the next start: a disk that is to be detached then is destroyed now.
+    """
 
     has_snapshots: bool | None = False
     firewall_rules: int | None = 0
     acl_paths: tuple[str, ...] | None = ()
     replication_jobs: tuple[str, ...] | None = ()
+    present: VmConfig | None = field(default_factory=lambda: VmConfig({}))
 
 
 def proxmox_guards(vm: VmFacts, expected_name: str, attached: Attachments) -> tuple[Guard, ...]:
     """All reasons that Proxmox itself shows. Empty: nothing there speaks against deleting."""
-    return (*_state_guards(vm, expected_name), *_config_guards(vm), *_attachment_guards(vm, attached))
+    return (*_state_guards(vm, expected_name), *_config_guards(vm, attached.present), *_attachment_guards(vm, attached))
 
 
 def _state_guards(vm: VmFacts, expected_name: str) -> Iterator[Guard]:
@@ -50,25 +54,30 @@ def _state_guards(vm: VmFacts, expected_name: str) -> Iterator[Guard]:
         )
 
 
-def _config_guards(vm: VmFacts) -> Iterator[Guard]:
-    for drive in data_drives(vm):
+def _config_guards(vm: VmFacts, present: VmConfig | None) -> Iterator[Guard]:
+    """Of the config with and without what waits for the next start: either may show what would be lost."""
+    configs = (vm.config, present or VmConfig({}))
+    volumes = {drive.volume: drive for config in configs for drive in data_drives(config)}
+    for drive in volumes.values():
         yield Guard(
             f"it has the data disk {drive.key} ({drive.volume})",
             f"move it to another VM (qm disk move {vm.vmid} {drive.key} --target-vmid ...) or detach and remove it",
         )
-    for key in sorted(key for key in vm.config.values if PASSTHROUGH_KEY.fullmatch(key)):
+    for key in sorted({key for config in configs for key in config.values if PASSTHROUGH_KEY.fullmatch(key)}):
         yield Guard(f"it uses host hardware ({key})", f"qm set {vm.vmid} --delete {key}, and add it again afterwards")
 
 
-def data_drives(vm: VmFacts) -> tuple[Drive, ...]:
+def data_drives(config: VmConfig) -> tuple[Drive, ...]:
     """Drives that are not the boot disk, a CD drive (cloud-init has one), EFI or TPM state."""
-    disks = [drive for drive in vm.config.drives if not drive.is_cdrom and not drive.key.startswith(SYSTEM_DRIVES)]
-    boot = next((key for key in vm.config.boot_drives if any(disk.key == key for disk in disks)), "")
+    disks = [drive for drive in config.drives if not drive.is_cdrom and not drive.key.startswith(SYSTEM_DRIVES)]
+    boot = next((key for key in config.boot_drives if any(disk.key == key for disk in disks)), "")
     return tuple(disk for disk in disks if disk.key != boot)
 
 
 def _attachment_guards(vm: VmFacts, attached: Attachments) -> Iterator[Guard]:
     vmid = vm.vmid
+    if attached.present is None:
+        yield _unread("present config", f"qm config {vmid} --current")
     if attached.has_snapshots is None:
         yield _unread("snapshots", f"qm listsnapshot {vmid}")
     elif attached.has_snapshots:

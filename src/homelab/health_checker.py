@@ -183,6 +183,7 @@ class VMHealthChecker:
             firewall_rules=_or_none(lambda: self._pve.firewall_rule_count(vm.node, vm.vmid)),
             acl_paths=_or_none(lambda: self._pve.vm_acl_paths(vm.vmid)),
             replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
+            present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),
         )
         return (*guards.proxmox_guards(vm, expected_name, attached), *guards.k3s_guards(vm, k3s))
 

@@ -100,6 +100,11 @@ def data_disk(lab: Lab, vmid: int) -> None:
     lab.shell("pve1", f"qm set {vmid} --scsi1 local-lvm:8")
 
 
+def data_disk_until_the_next_start(lab: Lab, vmid: int) -> None:
+    data_disk(lab, vmid)
+    lab.look(lambda world: world.vms[vmid].unplug.update(scsi1=False))
+
+
 def snapshot(lab: Lab, vmid: int) -> None:
     lab.shell("pve1", f"qm snapshot {vmid} before")
 
@@ -129,6 +134,7 @@ def replication(lab: Lab, vmid: int) -> None:
     ("guard", "sentence", "cure"),
     [
         (data_disk, "it has the data disk scsi1 (local-lvm:vm-", "qm disk move"),
+        (data_disk_until_the_next_start, "it has the data disk scsi1 (local-lvm:vm-", "qm disk move"),
         (snapshot, "it has snapshots", "qm delsnapshot"),
         (passthrough, "it uses host hardware (hostpci0)", "--delete hostpci0"),
         (protection, "its protection is on", "--protection 0"),

@@ -25,8 +25,9 @@ YESTERDAY = start_task(NOW - DAY_S)
 class ProxmoxReads:
     """A Proxmox cluster as far as the health check reads it.
 
-    `offline` holds the VMs of members that do not answer, `vanished` the VMIDs that are listed but gone,
-    `failing` the error of a read by its name; `asked` lists every read with what it was about.
+    `offline` holds the VMs of members that do not answer, `vanished` the VMIDs that are listed but gone, `until_start`
+    what every VM has until it is started again, `failing` the error of a read by its name; `asked` lists every read
+    with what it was about.
     """
 
     vms: Sequence[VmFacts] = ()
@@ -34,6 +35,7 @@ class ProxmoxReads:
     nameless: frozenset[int] = frozenset()
     offline: Mapping[str, Sequence[VmRow]] = field(default_factory=dict)
     vanished: frozenset[int] = frozenset()
+    until_start: Mapping[str, str] = field(default_factory=dict)
     task_rows: Sequence[TaskRow] = (YESTERDAY,)
     active: Sequence[TaskRow] = ()
     uptime_s: int = 30 * DAY_S
@@ -69,11 +71,11 @@ class ProxmoxReads:
         self._ask("vm_status", node, vmid)
         return self._vm(node, vmid).status
 
-    def vm_config(self, node: str, vmid: int) -> VmConfig:
-        self._ask("vm_config", node, vmid)
+    def vm_config(self, node: str, vmid: int, *, is_current: bool = False) -> VmConfig:
+        self._ask("present_config" if is_current else "vm_config", node, vmid)
         if node in self.offline:
             raise Unreachable(f"node {node}", "no answer")
-        return self._vm(node, vmid).config
+        return VmConfig({**self._vm(node, vmid).config.values, **(self.until_start if is_current else {})}, "d1")
 
     def sees_all_vms(self) -> bool:
         self._ask("sees_all_vms")

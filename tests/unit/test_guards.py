@@ -8,7 +8,7 @@ import pytest
 
 from homelab.errors import Problem
 from homelab.guards import Attachments, data_drives, k3s_guards, lifted_by_force, proxmox_guards
-from homelab.models import Guard, K3sFacts, VmFacts
+from homelab.models import Guard, K3sFacts, VmConfig, VmFacts
 from unit.builders import OTHER_UUID, STOPPED, agent_node, k3s_cluster, k3s_node, vm
 
 NAME = "k3s-vm-pve1"
@@ -82,6 +82,7 @@ def test_what_hangs_on_it_elsewhere_forbids_deleting(attached: dict[str, Any], s
         ("replication_jobs", "pvesr list"),
         ("firewall_rules", "pvesh get /nodes/pve1/qemu/107/firewall/rules"),
         ("acl_paths", "pveum acl list"),
+        ("present", "qm config 107 --current"),
     ],
 )
 def test_what_cannot_be_read_forbids_deleting(unread: str, command: str) -> None:
@@ -89,6 +90,14 @@ def test_what_cannot_be_read_forbids_deleting(unread: str, command: str) -> None
 
     assert "cannot be read" in guard.sentence
     assert command in guard.cure
+
+
+def test_what_it_has_only_until_its_next_start_forbids_deleting() -> None:
+    present = VmConfig({"boot": "order=scsi0", "scsi0": "a:b", "scsi1": "tank:vm-107-disk-1", "usb0": "host=1"})
+
+    sentences = [guard.sentence for guard in guards_of(vm({"scsi0": "a:b", "usb0": "host=1"}), present=present)]
+
+    assert sentences == ["it has the data disk scsi1 (tank:vm-107-disk-1)", "it uses host hardware (usb0)"]
 
 
 def test_every_reason_is_given_at_once() -> None:
@@ -113,17 +122,17 @@ def test_the_case_of_its_name_does_not_matter() -> None:
     ids=["efi-and-tpm", "empty-cd-drive", "old-bootdisk-key", "network-first", "file-as-a-key"],
 )
 def test_its_boot_disk_and_what_belongs_to_the_machine_are_no_data(values: dict[str, str]) -> None:
-    assert data_drives(vm(values)) == ()
+    assert data_drives(vm(values).config) == ()
 
 
 def test_where_no_disk_is_known_to_be_the_boot_disk_every_disk_is_data() -> None:
-    assert [drive.key for drive in data_drives(vm({"boot": "order=net0"}))] == ["scsi0"]
+    assert [drive.key for drive in data_drives(vm({"boot": "order=net0"}).config)] == ["scsi0"]
 
 
 def test_only_the_first_bootable_disk_is_the_boot_disk() -> None:
     found = vm({"boot": "order=scsi1;scsi0", "scsi1": "local-zfs:vm-107-disk-1"})
 
-    assert [drive.key for drive in data_drives(found)] == ["scsi0"]
+    assert [drive.key for drive in data_drives(found.config)] == ["scsi0"]
 
 
 def test_a_person_who_insists_lifts_all_but_template_protection_and_lock() -> None:

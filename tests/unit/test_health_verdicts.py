@@ -168,11 +168,19 @@ def test_a_vm_that_is_down_comes_with_every_guard_of_proxmox_and_k3s() -> None:
     ]
 
 
-@pytest.mark.parametrize("unread", ["has_snapshots", "firewall_rule_count", "vm_acl_paths", "replication_jobs"])
+@pytest.mark.parametrize(
+    "unread", ["has_snapshots", "firewall_rule_count", "vm_acl_paths", "replication_jobs", "present_config"]
+)
 def test_what_hangs_on_a_vm_and_cannot_be_read_guards_it(unread: str) -> None:
     (guard,) = observed(ProxmoxReads([vm(**STOPPED)], failing={unread: NO_ANSWER})).guards
 
     assert "cannot be read" in guard.sentence
+
+
+def test_a_disk_that_is_to_be_detached_at_the_next_start_guards_its_vm() -> None:
+    (guard,) = observed(ProxmoxReads([vm(**STOPPED)], until_start={"scsi1": "tank:vm-107-disk-1,size=18T"})).guards
+
+    assert guard.sentence == "it has the data disk scsi1 (tank:vm-107-disk-1)"
 
 
 # --- unfinished --------------------------------------------------------------------------------------------------

@@ -102,9 +102,10 @@ class Reads:
         """Raises NotThere when Proxmox says that there is no such VM on the node."""
         return answers.vm_status(self._read(node, f"/nodes/{node}/qemu/{vmid}/status/current"))
 
-    def vm_config(self, node: str, vmid: int) -> VmConfig:
-        """With values that wait for the next start. Raises NotThere as vm_status."""
-        return answers.vm_config(self._read(node, f"/nodes/{node}/qemu/{vmid}/config"))
+    def vm_config(self, node: str, vmid: int, *, is_current: bool = False) -> VmConfig:
+        """With values that wait for the next start, or as it is until then. Raises NotThere as vm_status."""
+        params: Params | None = {"current": 1} if is_current else None
+        return answers.vm_config(self._read(node, f"/nodes/{node}/qemu/{vmid}/config", params))
 
     def has_snapshots(self, node: str, vmid: int) -> bool:
         found = rows(self._read(node, f"/nodes/{node}/qemu/{vmid}/snapshot"), "snapshots")
