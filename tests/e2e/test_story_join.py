@@ -21,6 +21,7 @@ from e2e.world import (
     vm_on,
     voters,
 )
+from homelab.proxmox.client import Proxmox
 from pvelab.guest import kube_nodes
 from pvelab.lab import Lab
 from pvelab.state import World
@@ -198,6 +199,36 @@ def test_ghost_of_an_earlier_machine_is_removed_and_the_new_one_joins(lab: Lab, 
     _, vm = vm_on(lab, "pve1")
     assert k3s(lab)["nodes"]["k3s-vm-pve1"]["uuid"] == uuid_of(vm)
     assert voters(lab) == ["k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"]
+
+
+def test_node_that_is_not_ready_stays_while_its_machine_is_still_a_vm(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    lab.shell("pve1", "qm set 100 --name parked && qm stop 100")
+    lab.wait_until(is_not_ready("k3s-vm-pve1"))
+    before = k3s(lab)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert "the Node k3s-vm-pve1 is that of another VM, which is still there: VM 100 on pve1" in run.err
+    assert "scripts/delete_vm.py pve1 100" in run.err
+    assert (k3s(lab)["nodes"], k3s(lab)["members"]) == (before["nodes"], before["members"])
+
+
+def test_token_that_does_not_see_all_vms_proves_no_machine_gone(
+    lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.reset("healthy")
+    lab.shell("pve1", "qm stop 100 && qm destroy 100")
+    lab.wait_until(is_not_ready("k3s-vm-pve1"))
+    answers = iter([True])
+    monkeypatch.setattr(Proxmox, "sees_all_vms", lambda _: next(answers, False))
+
+    run = homelab("--via", "api")
+
+    assert run.exit_code == 3, run.text
+    assert "the Node k3s-vm-pve1 of another machine is not Ready, and cannot be removed" in run.err
+    assert "k3s-vm-pve1" in k3s(lab)["nodes"]
 
 
 def test_name_of_a_ready_member_is_not_taken_from_it(lab: Lab, homelab: Homelab, via: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from homelab.errors import NodeFailed
 from homelab.k3s_manager.readiness import PACE
 from homelab.k3s_manager.server import K3sServer
 from homelab.models import K3sNode
+from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock, wait_for
 
 
@@ -51,3 +53,20 @@ class Leaving:
             cure="look at the members: curl -sk https://127.0.0.1:6443/db/info on a server",
             pace=PACE,
         )
+
+
+def check_machine_is_gone(pve: Proxmox, node: K3sNode) -> None:
+    """Raise NodeFailed unless no VM in Proxmox is the machine of this Node; what cannot be read is raised as it is."""
+    if not pve.sees_all_vms():
+        raise NodeFailed(
+            f"the Node {node.name} of another machine is not Ready, and cannot be removed",
+            "the token may not see all VMs, so its machine may be one of them",
+            "give the token VM.Audit on /vms",
+        )
+    for row in pve.cluster_vms():
+        if not row.is_container and pve.vm_config(row.node, row.vmid).uuid == node.system_uuid:
+            raise NodeFailed(
+                f"the Node {node.name} is that of another VM, which is still there",
+                f"VM {row.vmid} on {row.node} has its system UUID {node.system_uuid}",
+                f"start that VM and rename one of the two (VM_NAME_n), or scripts/delete_vm.py {row.node} {row.vmid}",
+            )

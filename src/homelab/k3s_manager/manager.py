@@ -11,7 +11,7 @@ from homelab.k3s_manager import installing, roles
 from homelab.k3s_manager.answers import parse_version
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
-from homelab.k3s_manager.leaving import Leaving
+from homelab.k3s_manager.leaving import Leaving, check_machine_is_gone
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.server import K3sServer, Tokens
 from homelab.models import (
@@ -139,6 +139,7 @@ class K3sManager:
                 f"kubectl get node {name} -o wide shows where it is; rename one of the two (VM_NAME_n)",
             )
         if node:
+            check_machine_is_gone(self.pve, node)
             self.remove(name, node.system_uuid)
         return self._join_anew(plan, running)
 
