@@ -247,15 +247,60 @@ def test_something_else_at_the_address_is_not_taken_for_proxmox(net: Net) -> Non
     assert "instead of Proxmox' JSON" in found.problems["pve1"].why
 
 
-def test_nodes_outside_any_cluster_are_each_asked(net: Net) -> None:
+def strangers(net: Net, second: Members) -> tuple[HttpsServer, ApiConfig]:
+    """Two hosts that share no cluster: pve1 at 127.0.0.1, and another at 127.0.0.2."""
     first = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
-    second = net.api(says({"pve2": "127.0.0.2"}, "pve2"), "127.0.0.2", first.port)
+    other = net.api(says(second, next(iter(second))), "127.0.0.2", first.port)
     bundle = first.ca_bundle.parent / "both.pem"
-    bundle.write_bytes(first.ca_bundle.read_bytes() + second.ca_bundle.read_bytes())
-    found = net.find(named("pve1", "127.0.0.1"), named("pve2", "127.0.0.2"), server=first, api=ApiConfig(TOKEN, bundle))
-    assert set(found.links) == {"pve1", "pve2"}
+    bundle.write_bytes(first.ca_bundle.read_bytes() + other.ca_bundle.read_bytes())
+    return first, ApiConfig(TOKEN, bundle)
+
+
+@pytest.mark.parametrize("name", ["pve2", "127.0.0.2"])
+def test_host_outside_the_cluster_is_a_problem_of_its_own(net: Net, name: str) -> None:
+    server, api = strangers(net, {"pve2": "127.0.0.2"})
+    found = net.find(named("pve1", "127.0.0.1"), named(name, "127.0.0.2"), server=server, api=api)
+    assert list(found.links) == ["pve1"]
     assert found.status is not None
-    assert {member.name for member in found.status.members} == {"pve1", "pve2"}
+    assert [member.name for member in found.status.members] == ["pve1"]
+    assert [node.name for node in found.config.nodes] == ["pve1", f"NODE_2={name}"]
+    problem = found.problems[f"NODE_2={name}"]
+    assert "its members are pve1" in problem.why
+    assert "--env" in problem.cure
+
+
+def test_stranger_of_the_same_name_is_not_taken_for_the_member(net: Net) -> None:
+    server, api = strangers(net, {"pve1": "127.0.0.2"})
+    found = net.find(named("pve1", "127.0.0.1"), named("127.0.0.2"), server=server, api=api)
+    assert list(found.links) == ["pve1"]
+    assert list(found.problems) == ["NODE_2=127.0.0.2"]
+    assert "is not in the cluster" in found.problems["NODE_2=127.0.0.2"].what
+
+
+def test_host_that_does_not_say_whether_it_is_a_member_is_no_part_of_the_run(net: Net) -> None:
+    first = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    other = net.api(lambda _: text_reply("", "401 Authentication failed!"), "127.0.0.2", first.port)
+    bundle = first.ca_bundle.parent / "both.pem"
+    bundle.write_bytes(first.ca_bundle.read_bytes() + other.ca_bundle.read_bytes())
+    found = net.find(named("pve1", "127.0.0.1"), named("pve2", "127.0.0.2"), server=first, api=ApiConfig(TOKEN, bundle))
+    assert (list(found.links), list(found.problems)) == (["pve1"], ["NODE_2=pve2"])
+
+
+def test_cluster_with_most_of_the_configured_nodes_is_the_one(net: Net) -> None:
+    server, api = strangers(net, {"pve2": "127.0.0.2", "pve3": "127.0.0.3"})
+    found = net.find(named("pve1", "127.0.0.1"), named("pve2", "127.0.0.2"), named("pve3"), server=server, api=api)
+    assert list(found.links) == ["pve2"]
+    assert set(found.problems) == {"NODE_1=pve1", "pve3"}
+
+
+@pytest.mark.parametrize("names", [("pve1", "127.0.0.1"), ("127.0.0.1", "pve1"), ("pve1.a", "pve1.b")])
+def test_second_entry_for_one_node_is_a_problem_and_the_first_goes_on(net: Net, names: tuple[str, str]) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    found = net.find(*(named(name, "127.0.0.1") for name in names), server=server)
+    assert list(found.links) == ["pve1"]
+    problem = found.problems[f"NODE_2={names[1]}"]
+    assert problem.why == f"NODE_2={names[1]} is the node of NODE_1"
+    assert [node.name for node in found.config.nodes] == ["pve1", f"NODE_2={names[1]}"]
 
 
 def test_name_lookup_that_hangs_holds_nobody_up(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from homelab.errors import HomelabError, Misunderstood, Problem, Refused, Unreac
 from homelab.models import ClusterStatus, Member
 from homelab.proxmox import answers
 from homelab.proxmox.api import Api, ApiAddress
+from homelab.proxmox.node_entries import entry, foreign, is_in, member_called, name_of, own_hosts, repeated
 from homelab.proxmox.probing import Door, Probes
 from homelab.proxmox.ssh import Ssh
 from homelab.proxmox.tls import TlsTrust
@@ -29,7 +29,10 @@ BETTER_ONE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found. `config` carries Proxmox' own node names, by which `links` and `problems` go."""
+    """What was found. `config` carries Proxmox' own node names, by which `links` and `problems` go.
+
+    All links are of one cluster, that of `status`: a list of its VMs shows every VM of every node.
+    """
 
     config: Config
     links: Mapping[str, Link]
@@ -41,8 +44,9 @@ def find(config: Config, *, via: Via, shells: Shells, on_fallback: OnFallback, c
     """Look for every configured node; those that nobody reaches get a problem, the others go on.
 
     Candidates in order: NODE_HOST_n; NODE_n if it is an address or has a dot; NODE_n.NODE_DOMAIN; NODE_n; PVE_IPS
-    matched by the name that the server reports; the member's address as the cluster knows it. Raises Refused when a
-    server will not tell the members (token wrong, or without Sys.Audit on /).
+    matched by the name that the server reports; the member's address as the cluster knows it. A node outside the
+    cluster, or one that is configured twice, gets a problem and no link. Raises Refused when a server will not tell
+    the members (token wrong, or without Sys.Audit on /).
     """
     return _Search(config, via, shells, on_fallback, clock).run()
 
@@ -68,23 +72,35 @@ class _Search:
         for node in nodes:
             self._knock(node, hosts[node.number])
         self.probes.wait_until(lambda: all(self._is_settled(node, hosts[node.number]) for node in nodes), BETTER_ONE_S)
-        names = {node.number: self._name(node) for node in nodes}
+        members = {node.number: self._identified(node) for node in nodes}
         for node in nodes:
             if not self._has_some(node, hosts[node.number]):
-                hosts[node.number] += self._other_addresses(node, names[node.number])
+                hosts[node.number] += self._other_addresses(node, name_of(node, members[node.number]))
         self.probes.wait_until(lambda: all(self._is_over(node, hosts[node.number]) for node in nodes))
-        return self._found(names, hosts)
+        return self._found(members, hosts)
 
-    def _found(self, names: Mapping[int, str], hosts: Mapping[int, Sequence[str]]) -> Found:
-        links, problems = {}, {}
+    def _found(self, members: Mapping[int, Member | None], hosts: Mapping[int, Sequence[str]]) -> Found:
+        """Links and problems; a node that may not be touched here keeps the words of its own key as its name."""
+        status = self._status(members.values())
+        links: dict[str, Link] = {}
+        problems: dict[str, Problem] = {}
+        renamed: dict[str, NodeConfig] = {}
         for node in self.config.nodes:
-            name = names[node.number]
+            member = members[node.number]
+            name = name_of(node, member)
             try:
-                links[name] = self._link(node, name, hosts[node.number])
+                link = self._link(node, name, hosts[node.number])
+                problem = foreign(node, member, status) or repeated(node, name, renamed.get(name))
             except Unreachable as error:
-                problems[name] = error.problem
-        renamed = tuple(replace(node, name=names[node.number]) for node in self.config.nodes)
-        return Found(replace(self.config, nodes=renamed), links, self._status(), problems)
+                link, problem = None, repeated(node, name, renamed.get(name)) or error.problem
+            if problem and (link or name in renamed):
+                name = entry(node)
+            if problem:
+                problems[name] = problem
+            elif link:
+                links[name] = link
+            renamed[name] = replace(node, name=name)
+        return Found(replace(self.config, nodes=tuple(renamed.values())), links, status, problems)
 
     # --- knocking ------------------------------------------------------------------------------------------------
 
@@ -129,7 +145,7 @@ class _Search:
             raise refused
 
     def _hosts_to_ask(self, node: NodeConfig) -> list[str]:
-        return [*_own_hosts(node, self.config.node_domain), *self.config.fallback_addresses]
+        return [*own_hosts(node, self.config.node_domain), *self.config.fallback_addresses]
 
     def _to_ask(self, *, is_api: bool = False) -> tuple[NodeConfig, str] | None:
         """An address that answers and has not been asked; with is_api only where the preferred door is open."""
@@ -177,31 +193,29 @@ class _Search:
     def _trust(self, node: NodeConfig) -> TlsTrust:
         return TlsTrust(self.config.api.ca_bundle, node.fingerprint)
 
-    def _status(self) -> ClusterStatus | None:
-        """All that was said; several answers come from nodes outside any cluster, or of several clusters."""
-        if not self.statuses:
-            return None
-        members = {member.name: member for status in self.statuses.values() for member in status.members}
-        return ClusterStatus(tuple(members.values()), all(status.is_quorate for status in self.statuses.values()))
+    def _status(self, members: Iterable[Member | None]) -> ClusterStatus | None:
+        """The one cluster of this run: that with most of the configured nodes, or the first that answered.
+
+        A host outside any cluster is a cluster of one.
+        """
+
+        def configured(status: ClusterStatus) -> int:
+            return sum(is_in(status, member) for member in members)
+
+        return max(self.statuses.values(), key=configured, default=None)
 
     def _members(self) -> list[Member]:
-        status = self._status()
-        return list(status.members) if status else []
+        """Of every cluster that answered."""
+        return [member for status in self.statuses.values() for member in status.members]
 
     # --- names and addresses -----------------------------------------------------------------------------------------
 
-    def _name(self, node: NodeConfig) -> str:
-        """What Proxmox calls a node: as a member of the cluster, or as the machine at its address says."""
-        member = self._member(node)
-        for host in _own_hosts(node, self.config.node_domain):
+    def _identified(self, node: NodeConfig) -> Member | None:
+        """The member that a node is, as its cluster or the machine at its address says; None when nobody does."""
+        member = member_called(node, self._members())
+        for host in own_hosts(node, self.config.node_domain):
             member = member or self._local_member(node, host)
-        return member.name if member else _label(node)
-
-    def _member(self, node: NodeConfig) -> Member | None:
-        """The member that a node of the configuration is, by the first label of NODE_n or by its address."""
-        by_name = [member for member in self._members() if member.name.lower() == _label(node).lower()]
-        by_address = [member for member in self._members() if member.address in (node.name, node.host)]
-        return next(iter(by_name + by_address), None)
+        return member
 
     def _local_member(self, node: NodeConfig, host: str) -> Member | None:
         """The machine at an address that answers, by its own word."""
@@ -212,8 +226,8 @@ class _Search:
 
     def _candidates(self, node: NodeConfig) -> list[str]:
         """The addresses of a node in the order in which they are wanted."""
-        own = _own_hosts(node, self.config.node_domain)
-        member = self._member(node)
+        own = own_hosts(node, self.config.node_domain)
+        member = member_called(node, self._members())
         return list(dict.fromkeys([*own, member.address])) if member and member.address else own
 
     def _other_addresses(self, node: NodeConfig, name: str) -> list[str]:
@@ -273,23 +287,3 @@ class _Search:
 
 def _members_of(wire: Transport) -> ClusterStatus:
     return answers.cluster_status(wire.call("GET", "/cluster/status", timeout_s=STATUS_TIMEOUT_S))
-
-
-def _own_hosts(node: NodeConfig, domain: str) -> list[str]:
-    """Addresses that the configuration itself gives a node, in order."""
-    given = [node.host] if node.host else []
-    if _is_address(node.name) or "." in node.name:
-        return [*given, node.name]
-    return [*given, *([f"{node.name}.{domain}"] if domain else []), node.name]
-
-
-def _label(node: NodeConfig) -> str:
-    return node.name if _is_address(node.name) else node.name.partition(".")[0]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
