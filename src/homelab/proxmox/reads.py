@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from homelab.errors import Refused, Unreachable
@@ -76,12 +76,12 @@ class Reads:
         )
 
     def sees_all_vms(self) -> bool:
-        """May we see every VM: VM.Audit on /vms and all below, or root over SSH?"""
+        """May we see every VM: VM.Audit on /vms and all below, or nothing but root over SSH?"""
         granted = self._granted("/vms")
         return "*" in granted or number(granted, "VM.Audit", 0) == 1
 
     def permissions(self, path: str) -> frozenset[str]:
-        """The token's privileges on a path such as /storage/local; over SSH {"*"}, since root has them all."""
+        """The token's privileges on a path such as /storage/local; {"*"} where all goes over SSH: root has them."""
         return frozenset(self._granted(path))
 
     def version(self, node: str) -> str:
@@ -157,7 +157,10 @@ class Reads:
     def _read(self, node: str, path: str, params: Params | None = None) -> Any:
         """GET by the node's own link, else by the next that answers; an empty node means any."""
         own = [self.links[node]] if node in self.links else []
-        links = [*own, *(link for name, link in self.links.items() if name != node)]
+        return self._read_by([*own, *(link for name, link in self.links.items() if name != node)], path, params)
+
+    def _read_by(self, links: Sequence[Link], path: str, params: Params | None = None) -> Any:
+        """GET by the first of these links that answers."""
         failure = Unreachable(f"GET {path}", "no node is reached", "see what is said of each node")
         for link in links:
             try:
@@ -178,11 +181,14 @@ class Reads:
             raise
 
     def _granted(self, path: str) -> answers.Row:
-        """Privilege -> 1 where it holds for all below the path, too; root's is `*`."""
-        link = next(iter(self.links.values()), None)
-        if link is not None and link.wire is Wire.SSH:
+        """Privilege -> 1 where it holds for all below the path, too; root's is `*`.
+
+        While any link speaks with the token, that link may be the one whose answer a decision rests on.
+        """
+        by_token = [link for link in self.links.values() if link.wire is Wire.API]
+        if self.links and not by_token:
             return dict.fromkeys(EVERYTHING, 1)
-        data = table(self._read("", "/access/permissions", {"path": path}), "permissions")
+        data = table(self._read_by(by_token, "/access/permissions", {"path": path}), "permissions")
         return table(data.get(path, {}), "permissions")
 
     def _any_root(self) -> SshWire:
