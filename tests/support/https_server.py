@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import struct
@@ -27,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent back: bytes as they are, and then the connection is kept, closed, reset or left hanging."""
+    """What is sent back: bytes as they are; then the connection is kept, closed, reset, garbled or left hanging."""
 
     data: bytes = b""
     then: str = "keep"
@@ -107,6 +108,8 @@ def _serve(
             server.asked.append(asked)
             reply = answer(asked)
             secured.sendall(reply.data)
+            if reply.then == "garble":
+                os.write(secured.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
             if reply.then == "hang":
                 stop.wait(10)
             if reply.then == "reset":

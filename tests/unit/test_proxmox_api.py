@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from email.utils import formatdate
 from pathlib import Path
 
@@ -164,6 +165,28 @@ def test_slow_read_is_unreachable_without_a_second_try_and_a_slow_write_undecide
     with pytest.raises(Undecided, match="no answer in time"):
         wire.call("POST", "/nodes/pve1/qemu", timeout_s=0.1)
     assert len(server.asked) == 2
+
+
+def test_broken_tls_in_the_answer_to_a_write_is_undecided_and_the_write_is_not_repeated(connect: Connect) -> None:
+    wire, server = connect(replies(Reply(then="garble")))
+    with pytest.raises(Undecided, match="cut off"):
+        wire.call("POST", "/nodes/pve1/qemu")
+    assert len(server.asked) == 1
+
+
+def test_port_that_answers_the_handshake_with_something_else_is_unreachable_for_writes_too() -> None:
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), connection:
+            connection.recv(4096)
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            connection.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        address = ApiAddress("127.0.0.1", listener.getsockname()[1], TlsTrust(), 1)
+        with pytest.raises(Unreachable, match="SSL routines::"):
+            Api(address, TOKEN, SteppingClock()).call("POST", "/nodes/pve1/qemu")
 
 
 def test_half_an_answer_to_a_write_is_undecided(connect: Connect) -> None:

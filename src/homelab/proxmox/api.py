@@ -14,7 +14,7 @@ from homelab.errors import HomelabError, Refused, Undecided, Unreachable
 from homelab.models import Wire
 from homelab.proxmox import tasks
 from homelab.proxmox.answers import misunderstood, whole
-from homelab.proxmox.exchange_errors import innermost, is_after_handshake, not_connected, tls_reason
+from homelab.proxmox.exchange_errors import innermost, is_in_handshake, not_connected, tls_reason
 from homelab.proxmox.refusals import refusal
 from homelab.proxmox.transport import Params, TargetUnreachable, Upload
 from homelab.runtime import Clock
@@ -193,7 +193,7 @@ class Api:
         import requests
 
         what = f"API {self._address}"
-        if isinstance(error, requests.exceptions.SSLError) and not is_after_handshake(error):
+        if is_in_handshake(error):
             return Unreachable(what, f"SSL routines::{tls_reason(error)}", self._tls_cure())
         if isinstance(error, requests.exceptions.ConnectTimeout):
             return Unreachable(what, f"no answer within {CONNECT_TIMEOUT_S:.0f} s", "is the node switched on?")

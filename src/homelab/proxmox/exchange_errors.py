@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from homelab.proxmox.tls import HandshakeFailed
+
 
 def chain(error: BaseException) -> list[BaseException]:
     """An error, and inside it the next, down to the first."""
@@ -24,9 +26,9 @@ def innermost(error: BaseException) -> str:
     return str(last) or type(last).__name__
 
 
-def is_after_handshake(error: BaseException) -> bool:
-    """TLS trouble after the request may have gone out: the peer vanished instead of refusing us."""
-    return any(isinstance(one, ssl.SSLEOFError | ssl.SSLZeroReturnError) for one in chain(error))
+def is_in_handshake(error: BaseException) -> bool:
+    """Did TLS fail before anything was sent? Later the same errors leave open what became of the request."""
+    return any(isinstance(one, HandshakeFailed) for one in chain(error))
 
 
 def tls_reason(error: BaseException) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 import certifi
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.exceptions import SSLError
 
 UPLOAD_BLOCK_BYTES = 1 << 18
 
@@ -56,6 +59,24 @@ class TlsTrust:
         return _anybody() if self.fingerprint else authorities(self.ca_bundle)
 
 
+class HandshakeFailed(SSLError):
+    """TLS came to nothing while connecting, so that no request was sent."""
+
+
+class _Connection(HTTPSConnection):
+    """Tells TLS trouble of connecting from that of a later exchange, for which urllib3 has the same error."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (ssl.SSLError, SSLError) as error:
+            raise HandshakeFailed(error) from error
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
 class TrustAdapter(HTTPAdapter):
     """Lets our TlsTrust decide instead of `verify`."""
 
@@ -66,6 +87,7 @@ class TrustAdapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         kwargs["blocksize"] = UPLOAD_BLOCK_BYTES
         super().init_poolmanager(connections, maxsize, block, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: bool | str, cert: Any = None
