@@ -44,6 +44,8 @@ def vm_parameters(spec: VmSpec, guest: GuestConfig, image: ImageOnNode) -> dict[
     }
     if guest.nameserver:
         parameters["nameserver"] = guest.nameserver
+    if spec.pool:
+        parameters["pool"] = spec.pool
     return {**parameters, **_networks(spec), **spec.kept}
 
 

@@ -124,7 +124,11 @@ class VMHealthChecker:
 
     def _observe_vm(self, node: NodeConfig, row: VmRow) -> NodeFacts:
         vm = VmFacts(
-            row.node, row.vmid, self._pve.vm_status(row.node, row.vmid), self._pve.vm_config(row.node, row.vmid)
+            row.node,
+            row.vmid,
+            self._pve.vm_status(row.node, row.vmid),
+            self._pve.vm_config(row.node, row.vmid),
+            row.pool,
         )
         verdict, reason, cure = _power_verdict(vm)
         facts = NodeFacts(node, verdict, reason, cure, vm)

@@ -13,7 +13,7 @@ from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on
 from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
 from pvelab.rules import configs, power
-from pvelab.state import Acl, Task, Vm, World
+from pvelab.state import Acl, Task, Token, Vm, World
 
 NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
 """Where the cluster has no part in the story."""
@@ -360,6 +360,56 @@ def test_node_without_room_gets_nothing_and_the_others_theirs(
     assert said in run.err
     assert cure in run.err
     assert not [request for request in lab.writes if request.node == node]
+
+
+def limited_token(lab: Lab, without: str) -> str:
+    """A token that may do what a run needs, but for one path."""
+    roles = {
+        "/": "PVEAuditor",
+        "/vms": "PVEVMAdmin",
+        "/storage/local": "PVEDatastoreAdmin",
+        "/sdn/zones/localnetwork": "PVESDNUser",
+    }
+
+    def give(world: World) -> None:
+        world.tokens["root@pam!lim"] = Token("root@pam", "lim", "s3cretsecretsecret", is_separated=True)
+        world.acls.update(Acl(path, "root@pam!lim", role) for path, role in roles.items() if path != without)
+
+    lab.look(give)
+    return "root@pam!lim=s3cretsecretsecret"
+
+
+@pytest.mark.parametrize(
+    ("without", "lacks", "role"),
+    [
+        ("/vms", "VM.Allocate, VM.Config.CPU, VM.Config.Cloudinit", "PVEVMAdmin"),
+        ("/storage/local", "Datastore.AllocateSpace on /storage/local", "PVEDatastoreUser"),
+        ("/sdn/zones/localnetwork", "SDN.Use on /sdn/zones/localnetwork/vmbr0", "PVESDNUser"),
+    ],
+)
+def test_vm_is_not_deleted_by_a_token_that_may_not_make_its_replacement(
+    lab: Lab, homelab: Homelab, without: str, lacks: str, role: str
+) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    token = limited_token(lab, without)
+
+    run = homelab("--via", "api", API_TOKEN=token, NODE_ENABLED_1="0", NODE_ENABLED_2="0", **NO_JOIN)
+
+    assert uuids(lab) == before, run.text
+    assert "pve3: the API token may not make VM k3s-vm-pve3: it lacks " in run.text
+    assert lacks in run.text
+    assert f"--roles {role}" in run.err
+
+
+def test_no_vm_is_begun_by_a_token_that_may_not_make_it(lab: Lab, homelab: Homelab) -> None:
+    token = limited_token(lab, "/sdn/zones/localnetwork")
+
+    run = homelab("--via", "api", API_TOKEN=token, **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "pve3: the API token may not make VM k3s-vm-pve3: it lacks SDN.Use on" in run.err
+    assert lab.writes == []
 
 
 def test_without_a_public_key_no_vm_is_made_that_nobody_could_log_in_to(

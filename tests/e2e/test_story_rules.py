@@ -404,6 +404,19 @@ def test_stopped_vm_of_the_old_script_follows_the_same_rules(lab: Lab, homelab: 
     assert "homelab" in lab.snapshot()["vms"][vmid]["config"]["tags"].split(";")
 
 
+def test_replacement_is_made_in_the_pool_of_the_vm_that_it_replaces(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"pvesh create /pools --poolid prod; pvesh set /pools/prod --vms {vmid}")
+    before = uuids(lab)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab)[vmid] != before[vmid]
+    assert lab.look(lambda world: world.pools["prod"].vmids) == {vmid}
+
+
 def test_locked_vm_that_runs_is_healthy_and_its_lock_is_named(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.reset("healthy")
     vmid, _ = vm_on(lab, "pve3")

@@ -44,6 +44,11 @@ def test_its_disk_is_imported_from_the_image_in_the_create_itself() -> None:
     }
 
 
+def test_a_vm_that_replaces_one_of_a_pool_is_made_in_that_pool() -> None:
+    assert "pool" not in parameters()
+    assert parameters(replace(SPEC, pool="prod"))["pool"] == "prod"
+
+
 def test_an_image_that_only_root_may_name_is_left_to_the_client() -> None:
     assert "import-from" not in parameters(image=PATH)["scsi0"]
 

@@ -65,13 +65,13 @@ def test_cluster_lists_vms_and_containers_and_nothing_else() -> None:
     data = [
         {"type": "qemu", "vmid": 100, "node": "pve1", "name": "a"},
         {"type": "qemu", "vmid": "101", "node": "pve2"},
-        {"type": "lxc", "vmid": 102, "node": "pve1", "name": "c"},
+        {"type": "lxc", "vmid": 102, "node": "pve1", "name": "c", "pool": "prod"},
         {"type": "storage", "node": "pve1"},
     ]
     assert read("/cluster/resources", data).cluster_vms() == (
         VmRow(100, "pve1", "a"),
         VmRow(101, "pve2", ""),
-        VmRow(102, "pve1", "c", is_container=True),
+        VmRow(102, "pve1", "c", is_container=True, pool="prod"),
     )
 
 

@@ -25,12 +25,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class VmFacts:
-    """The VM found for a node. `node` is where it really is."""
+    """The VM found for a node. `node` is where it really is, `pool` its resource pool if it was looked for."""
 
     node: str
     vmid: int
     status: VmStatus
     config: VmConfig
+    pool: str = ""
 
     @property
     def is_running(self) -> bool:

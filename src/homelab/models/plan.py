@@ -83,7 +83,7 @@ class ImageOnNode:
 
 @dataclass(frozen=True, slots=True)
 class VmSpec:
-    """A VM as it is to be made. `macs`, `kept` and `kept_tags` are carried over from the VM it replaces."""
+    """A VM as it is to be made. `macs`, `kept`, `kept_tags` and `pool` are carried over from the VM it replaces."""
 
     name: str
     node: str
@@ -98,6 +98,8 @@ class VmSpec:
     macs: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     kept_tags: frozenset[str] = frozenset()
+    pool: str = ""
+    is_replacement: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class VmRow:
-    """A guest in a list. `name` is empty where the list does not know it yet.
+    """A guest in a list. `name` is empty where the list does not know it yet, `pool` where it is in none.
 
     Source: GET /cluster/resources?type=vm or GET /nodes/{node}/qemu.
     """
@@ -68,6 +68,7 @@ class VmRow:
     node: str
     name: str
     is_container: bool = False
+    pool: str = ""
 
 
 @dataclass(frozen=True, slots=True)

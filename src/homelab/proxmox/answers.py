@@ -98,7 +98,7 @@ def cluster_status(data: Any) -> ClusterStatus:
 
 def cluster_vms(data: Any) -> tuple[VmRow, ...]:
     return tuple(
-        VmRow(number(row, "vmid"), text(row, "node"), text(row, "name"), row.get("type") == "lxc")
+        VmRow(number(row, "vmid"), text(row, "node"), text(row, "name"), row.get("type") == "lxc", text(row, "pool"))
         for row in rows(data, "GET /cluster/resources")
         if row.get("type") in ("qemu", "lxc")
     )

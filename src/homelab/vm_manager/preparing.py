@@ -10,6 +10,7 @@ from homelab.errors import HomelabError, NodeFailed
 from homelab.models import GIB, MEMBER_TAGS, TAG, TAG_UNFINISHED, NodePlan, Plan, StorageState, VmSpec
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
+from homelab.vm_manager.permitting import check_permissions
 
 THIN_KINDS = frozenset({"lvmthin", "zfspool", "dir", "nfs", "cifs", "btrfs", "rbd"})
 IMAGE_ROOM_BYTES = 4 * GIB
@@ -35,7 +36,7 @@ def check_room(pve: Proxmox, config: Config, plan: Plan) -> Plan:
 def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
     """The VM to be made on this node, sized by what the host has now. `vmid` is 0 where one has yet to be found.
 
-    Raises NodeFailed (SSH key, storage, cores, memory) or what the reads raise.
+    Raises NodeFailed (SSH key, storage, cores, memory, permissions) or what the reads raise.
     """
     wanted = node.config
     if not config.guest.public_keys:
@@ -47,7 +48,7 @@ def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
     check_storage(wanted, pve.storages(node.name))
     host = pve.host(node.name)
     old = node.facts.vm
-    return VmSpec(
+    spec = VmSpec(
         name=wanted.vm_name,
         node=node.name,
         vmid=old.vmid if old else wanted.vmid or 0,
@@ -66,7 +67,11 @@ def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
         macs=old.config.macs if old else {},
         kept={key: text for key, text in old.config.values.items() if key in KEPT_KEYS} if old else {},
         kept_tags=old.config.tags - {TAG, TAG_UNFINISHED} - MEMBER_TAGS if old else frozenset(),
+        pool=old.pool if old else "",
+        is_replacement=old is not None,
     )
+    check_permissions(pve, spec)
+    return spec
 
 
 def check_storage(node: NodeConfig, storages: tuple[StorageState, ...]) -> None:
