@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pvelab import progress, sources
 from pvelab.api import ROOT_SSH, Api
-from pvelab.guest import kube_nodes
+from pvelab.guest import kube_nodes, kube_pods
 from pvelab.machine import Machine
 from pvelab.network import K3S_PORT
 from pvelab.shell.run import run
@@ -56,10 +56,11 @@ class Admin:
             raise SeedFailed(f"{method} {path}: {task.exitstatus}")
 
     async def start_existing(self) -> None:
-        """Switch the k3s server outside on, and wait until its Node is Ready."""
+        """Switch the k3s server outside on, and wait until its Node is Ready and its own pods run."""
         server = self.site.existing_server
         self.site.guests.start_existing(server)
         await self._until(lambda: self._has_joined(server.hostname, is_server=True), f"start of {server.hostname}")
+        await self._until(self._runs_pods, f"start of the pods on {server.hostname}")
 
     async def create_vm(self, spec: NodeSpec, tags: str) -> Vm:
         """Make a node's VM from the cloud image; it is not started, and its disk is as large as the image."""
@@ -138,6 +139,11 @@ class Admin:
             return False
         votes = any(member.name.startswith(f"{name}-") for member in cluster.etcd.voters)
         return votes or not is_server or not cluster.has_etcd
+
+    def _runs_pods(self) -> bool:
+        """Is every pod of the cluster healthy?"""
+        cluster = next(iter(self.site.guests.clusters.by_hash.values()))
+        return all(map(kube_pods.is_healthy, cluster.store.list("pods")))
 
     async def _until(self, condition: Callable[[], bool], what: str) -> None:
         waited_s = 0.0
