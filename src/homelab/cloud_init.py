@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -70,6 +71,11 @@ def vendor_data() -> str:
 def snippet_name(text: str) -> str:
     """The name carries the content, so that a snippet is never overwritten by another one."""
     return f"homelab-vendor-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+
+
+def is_vendor_data(custom: str) -> bool:
+    """Is this value of `cicustom` the snippet that homelab brings for the first boot, and nothing of a person's?"""
+    return re.fullmatch(r"vendor=[^,:]+:snippets/homelab-vendor-[0-9a-f]+\.yaml", custom) is not None
 
 
 def static_address(ip_config: str) -> str | None:

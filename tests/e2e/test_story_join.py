@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from e2e.world import (
     vm_on,
     voters,
 )
+from homelab.errors import Refused
 from homelab.proxmox.client import Proxmox
 from pvelab.guest import kube_nodes
 from pvelab.lab import Lab
@@ -135,6 +137,17 @@ def with_vendor_data(lab: Lab, text: str) -> None:
     before_call(lab, "POST", r"/nodes/pve3/qemu/\d+/status/start", replace)
 
 
+def _refusing(set_vm: Callable[..., Any], word: str) -> Callable[..., Any]:
+    """Proxmox refuses to set values with this word."""
+
+    def refuse(pve: Proxmox, node: str, vmid: int, values: dict[str, str], **more: Any) -> Any:
+        if word in str(values):
+            raise Refused("no", "VM is locked (backup)", "wait", status=500)
+        return set_vm(pve, node, vmid, values, **more)
+
+    return refuse
+
+
 def test_failed_first_boot_is_reported_and_the_vm_not_joined(lab: Lab, homelab: Homelab, via: str) -> None:
     with_vendor_data(lab, "#cloud-config\npackages: [qemu-guest-agent, curl]\nruncmd: [[cat, /nowhere]]\n")
 
@@ -155,6 +168,39 @@ def test_first_boot_with_errors_it_got_over_joins_and_is_noted(lab: Lab, homelab
     assert run.exit_code == 0, run.text
     assert ready_members(lab) == {"k3s-server", NAME}
     assert f"VM {NAME}: cloud-init had errors it could get over" in run.out
+
+
+@pytest.mark.parametrize("has_snippet", [True, False], ids=["snippet-there", "snippet-lost"])
+def test_vm_stopped_in_its_first_boot_goes_through_it_when_started_again(
+    lab: Lab, homelab: Homelab, via: str, has_snippet: bool
+) -> None:
+    lab.fault("stuck-boot")
+    homelab("--via", via, VM_START_TIMEOUT="30", **ONLY_PVE3)
+    lab.clear_faults()
+    lab.shell("pve3", "qm stop 100")
+    if not has_snippet:
+        lab.shell("pve3", "rm -r /var/lib/vz/snippets")
+    before = uuids(lab)
+
+    run = homelab("--via", via, STOPPED_VM="start", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab) == before
+    assert ready_members(lab) == {"k3s-server", NAME}
+    assert "cicustom" not in lab.snapshot()["vms"][100]["config"]
+
+
+def test_vm_that_joined_is_a_success_even_where_its_tags_cannot_be_written(
+    lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Proxmox, "set_vm", _refusing(Proxmox.set_vm, "homelab-agent"))
+
+    run = homelab("--via", "api", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == {"k3s-server", NAME}
+    assert f"{NAME} joined cluster as agent" in run.out
+    assert f"VM {NAME} has joined, but does not bear the tag homelab-agent: no: VM is locked (backup)" in run.out
 
 
 # --- members that are ill, and ghosts ----------------------------------------------------------------------------

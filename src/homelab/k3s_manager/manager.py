@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from homelab import cloud_init
 from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
 from homelab.k3s_manager import installing, roles
 from homelab.k3s_manager.answers import parse_version
@@ -128,7 +129,8 @@ class K3sManager:
     def _join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
         if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
-            return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"),)
+            lines = self._end_first_boot(plan.name, vm)
+            return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"), *lines)
         node = self._node_by_now(name)
         if node and node.system_uuid == vm.config.uuid:
             return self._bring_back(plan, vm, node, facts)
@@ -179,6 +181,7 @@ class K3sManager:
         credentials = self._get_credentials()
         shell = self.finder.login(plan.config, running)
         noted = self.finder.wait_for_cloud_init(vm, shell)
+        leftovers = self._end_first_boot(plan.name, vm)
         role = self._begin(plan)
         order = JoinOrder(
             plan.config.vm_name,
@@ -195,8 +198,8 @@ class K3sManager:
                 self._install_as_server(plan, vm, shell, order)
         else:
             self._install(vm, shell, order)
-        self._mark(vm, role)
         lines = [Outcome(plan.name, Status.CHANGED, f"{order.name} joined cluster as {role.value}")]
+        lines += leftovers + self._mark(plan.name, vm, role)
         lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
         return tuple(lines)
 
@@ -213,12 +216,27 @@ class K3sManager:
         since = installing.install(shell, order, self.config)
         self._wait(order.name, vm, READY_TIMEOUT_S[order.role], lambda: installing.journal(shell, order.unit, since))
 
-    def _mark(self, vm: VmFacts, role: Role) -> None:
+    def _end_first_boot(self, node: str, vm: VmFacts) -> tuple[Outcome, ...]:
+        """Take the snippet of the first boot off, now that it is over: a missing one would stop a later start."""
+        if not cloud_init.is_vendor_data(vm.config.values.get("cicustom", "")):
+            return ()
+
+        def drop() -> None:
+            digest = self.pve.vm_config(vm.node, vm.vmid).digest
+            self.pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",), digest=digest)
+
+        return _noting(node, f"VM {vm.config.name} still has the snippet of its first boot", drop)
+
+    def _mark(self, node: str, vm: VmFacts, role: Role) -> tuple[Outcome, ...]:
         """Write the role on the VM, for the day when its Node is gone."""
-        config = self.pve.vm_config(vm.node, vm.vmid)
         tag = TAG_SERVER if role is Role.SERVER else TAG_AGENT
-        tags = ";".join(sorted((config.tags - MEMBER_TAGS) | {tag}))
-        self.pve.set_vm(vm.node, vm.vmid, {"tags": tags}, digest=config.digest)
+
+        def write() -> None:
+            config = self.pve.vm_config(vm.node, vm.vmid)
+            tags = ";".join(sorted((config.tags - MEMBER_TAGS) | {tag}))
+            self.pve.set_vm(vm.node, vm.vmid, {"tags": tags}, digest=config.digest)
+
+        return _noting(node, f"VM {vm.config.name} has joined, but does not bear the tag {tag}", write)
 
     def review(self, before: K3sFacts) -> tuple[Outcome, ...]:
         """What has to be said of the cluster as a whole once all nodes are done."""
@@ -307,6 +325,15 @@ class K3sManager:
             if heir := next(waiting, None):
                 self._roles[heir.name] = Role.SERVER
                 self.progress(f"{heir.config.vm_name}: becomes a server in place of {node}")
+
+
+def _noting(node: str, loss: str, step: Callable[[], None]) -> tuple[Outcome, ...]:
+    """Do what the membership does not depend on; where it fails, that is said, and the VM is joined all the same."""
+    try:
+        step()
+    except HomelabError as error:
+        return (Outcome(node, Status.SKIPPED, loss, str(error), error.cure),)
+    return ()
 
 
 def _ready_before_the_start(plan: NodePlan, facts: K3sFacts) -> str:

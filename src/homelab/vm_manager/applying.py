@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from homelab.errors import HomelabError, NodeFailed, TaskFailed, TimedOut
+from homelab.errors import HomelabError, NodeFailed, Problem, TaskFailed, TimedOut
 from homelab.models import (
     Action,
     Guard,
@@ -24,7 +24,7 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
-from homelab.vm_manager.creating import Made, VmidPool, create_vm, finish_vm
+from homelab.vm_manager.creating import VmidPool, create_vm, finish_vm, renew_vendor_data
 from homelab.vm_manager.deleting import delete_vm, refuse_if_guarded
 from homelab.vm_manager.preparing import specify
 
@@ -104,7 +104,13 @@ class VmManager:
                 image,
                 new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),
             )
-        return _made(node, made, f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB")
+        vm = self._finished(node.name, made.vmid)
+        what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
+        return _made(node, vm, made.losses, what)
+
+    def _finished(self, node: str, vmid: int) -> VmFacts:
+        """Where a join follows, it sees the end of the first boot, for which the snippet is kept."""
+        return finish_vm(self.pve, node, vmid, keeps_vendor_data=self.config.k3s.existing_server is not None)
 
     def _replace(self, node: NodePlan) -> Result:
         """Delete and create anew, once everything that the new VM needs is known to be there."""
@@ -131,6 +137,7 @@ class VmManager:
         if vm.status.status == "running":
             self.pve.resume_vm(vm.node, vm.vmid)
         else:
+            renew_vendor_data(self.pve, vm)
             self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
 
     def _finish(self, node: NodePlan) -> Result:
@@ -139,7 +146,7 @@ class VmManager:
             raise NodeFailed(f"{node.facts.vm_title} is not finished", f"it is locked ({vm.status.lock})", _unlock(vm))
         if vm.status.qmpstatus != "running":
             self._power_on(vm)
-        finish_vm(self.pve, vm.node, vm.vmid)
+        self._finished(vm.node, vm.vmid)
         return self._running(node, "finished (an earlier run was interrupted)")
 
     def _running(self, node: NodePlan, what: str) -> Result:
@@ -172,8 +179,8 @@ def _running_title(node: NodePlan, vm: VmFacts) -> str:
     return f"{node.facts.vm_title} is {node.reason}{note}"
 
 
-def _made(node: NodePlan, made: Made, what: str) -> Result:
-    title = f"VM {made.vm.config.name} (vmid={made.vm.vmid})"
+def _made(node: NodePlan, vm: VmFacts, losses: tuple[Problem, ...], what: str) -> Result:
+    title = f"VM {vm.config.name} (vmid={vm.vmid})"
     lines = [Outcome(node.name, Status.CHANGED, f"{title} {what}, running")]
-    lines += [Outcome(node.name, Status.SKIPPED, loss.what, loss.why, loss.cure) for loss in made.losses]
-    return Result(tuple(lines), RunningVm(made.vm, is_new=True, has_agent=not made.losses))
+    lines += [Outcome(node.name, Status.SKIPPED, loss.what, loss.why, loss.cure) for loss in losses]
+    return Result(tuple(lines), RunningVm(vm, is_new=True, has_agent=not losses))

@@ -54,16 +54,16 @@ def _has_leftovers(pve: Proxmox, node: str, storage: str, vmid: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A VM that was made and runs. `losses` says what it had to do without."""
+    """A VM that was made and started. `losses` says what it had to do without."""
 
-    vm: VmFacts
+    vmid: int
     losses: tuple[Problem, ...] = ()
 
 
 def create_vm(
     pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]
 ) -> Made:
-    """Create, grow, start and mark as finished. Returns once Proxmox reports the VM running.
+    """Create, grow and start; finish_vm is still to come. Returns once Proxmox reports the VM running.
 
     Raises what the client raises; a VM that was begun carries the tag homelab-unfinished, and the next run goes on.
     """
@@ -71,9 +71,9 @@ def create_vm(
     pve.resize_disk(spec.node, spec.vmid, "scsi0", spec.disk_bytes)
     if guest.password:
         pve.set_password(spec.node, spec.vmid, guest.password)
-    losses = _attach_vendor_data(pve, spec)
+    losses = _attach_vendor_data(pve, spec.node, spec.vmid, spec.name)
     pve.start_vm(spec.node, spec.vmid, timeout_s=guest.start_timeout_s)
-    return Made(finish_vm(pve, spec.node, spec.vmid), losses)
+    return Made(spec.vmid, losses)
 
 
 def _create(pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]) -> VmSpec:
@@ -106,32 +106,41 @@ def _refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
         )
 
 
-def _attach_vendor_data(pve: Proxmox, spec: VmSpec) -> tuple[Problem, ...]:
+def _attach_vendor_data(pve: Proxmox, node: str, vmid: int, name: str) -> tuple[Problem, ...]:
     """Bring the snippet that installs the guest agent; without it the VM runs all the same, and the loss is named."""
     try:
         storage = next(
-            (storage for storage in pve.storages(spec.node) if "snippets" in storage.content and storage.is_active),
+            (storage for storage in pve.storages(node) if "snippets" in storage.content and storage.is_active),
             None,
         )
         if storage is None:
             raise NodeFailed(
-                f"{spec.node}: no storage takes snippets",
+                f"{node}: no storage takes snippets",
                 "so the guest agent is not installed",
                 "pvesm set local --content iso,vztmpl,backup,snippets,import",
             )
         text = cloud_init.vendor_data()
-        volume = pve.put_snippet(spec.node, storage.name, cloud_init.snippet_name(text), text)
-        pve.set_vm(spec.node, spec.vmid, {"cicustom": f"vendor={volume}"})
+        volume = pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
+        pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"})
     except HomelabError as error:
         why = f"the snippet that installs it cannot be brought to the node: {error}"
-        return (Problem(f"VM {spec.name} is made without the guest agent", why, error.cure),)
+        return (Problem(f"VM {name} is made without the guest agent", why, error.cure),)
     return ()
 
 
-def finish_vm(pve: Proxmox, node: str, vmid: int) -> VmFacts:
-    """Take away what was only for the first boot: the tag and the snippet (a missing one would stop a later start)."""
+def renew_vendor_data(pve: Proxmox, vm: VmFacts) -> None:
+    """Before a start: bring the snippet of a first boot that is not over again, since a missing one would stop it."""
+    if not cloud_init.is_vendor_data(vm.config.values.get("cicustom", "")):
+        return
+    if _attach_vendor_data(pve, vm.node, vm.vmid, vm.config.name):
+        pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",))
+
+
+def finish_vm(pve: Proxmox, node: str, vmid: int, *, keeps_vendor_data: bool) -> VmFacts:
+    """Take the mark of an unfinished VM away; the snippet of the first boot too, unless the join sees to that."""
     config = pve.vm_config(node, vmid)
     tags = ";".join(sorted(config.tags - {TAG_UNFINISHED}))
-    unwanted = ("cicustom",) if "cicustom" in config.values else ()
+    custom = config.values.get("cicustom", "")
+    unwanted = ("cicustom",) if custom and not (keeps_vendor_data and cloud_init.is_vendor_data(custom)) else ()
     config = pve.set_vm(node, vmid, {"tags": tags}, delete=unwanted, digest=config.digest)
     return VmFacts(node, vmid, pve.vm_status(node, vmid), config)
