@@ -16,7 +16,8 @@ from homelab.proxmox.transport import Upload
 from homelab.runtime import Clock
 from homelab.settings import ImageConfig, NodeConfig
 
-EXTENSION = {"import": "qcow2", "iso": "img"}
+EXTENSION = {"import": ".qcow2", "iso": ".img"}
+RAW = ".raw"
 SUMS = "SHA256SUMS"
 VOUCH = "set IMAGE_SHA256 to the image's checksum, or IMAGE_UNVERIFIED=1 to use it unchecked"
 
@@ -51,6 +52,7 @@ class ImageManager:
     _failure: HomelabError | None = None
     _once: threading.RLock = field(default_factory=threading.RLock)
     _places: dict[str, threading.Lock] = field(default_factory=dict)
+    _places_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ensure(self, node: NodeConfig) -> ImageOnNode:
         """Have the verified image on the node, and say how a VM there imports it.
@@ -75,6 +77,8 @@ class ImageManager:
 
     def sha256(self) -> str:
         """The checksum that the image must have: IMAGE_SHA256, or the line in SHA256SUMS beside ISO_URL."""
+        if self._sha256:
+            return self._sha256
         with self._source():
             if not self._sha256:
                 if self.image.sha256:
@@ -106,13 +110,17 @@ class ImageManager:
         for content in ("iso", "import") if self.pve.wire(node.name) is Wire.SSH else ("import", "iso"):
             for storage in storages:
                 if content in storage.content:
-                    return Place(storage.name, content, f"{stem}.{EXTENSION[content]}", storage.is_shared)
+                    return Place(storage.name, content, f"{stem}{self._extension(content)}", storage.is_shared)
         usable = ", ".join(s.name for s in self.pve.storages(node.name) if s.content & set(EXTENSION)) or "none"
         raise NodeFailed(
             f"{node.name}: no storage takes the image",
             f"storages with content iso or import: {usable}",
             f"set {node.key('ISO_STORAGE')} to one of them, or allow it: pvesm set local --content iso,import,...",
         )
+
+    def _extension(self, content: str) -> str:
+        """Proxmox goes by it: what `import` content calls .qcow2 has to be that."""
+        return RAW if content == "import" and self.image.name.endswith(RAW) else EXTENSION[content]
 
     def _check_root(self, node: NodeConfig) -> None:
         """From `iso` content only root imports; raises NodeFailed before anything is brought in vain."""
@@ -133,7 +141,7 @@ class ImageManager:
         return sorted(storages, key=lambda storage: (storage.name != node.storage, storage.name != "local"))
 
     def _lock(self, key: str) -> threading.Lock:
-        with self._once:
+        with self._places_lock:
             return self._places.setdefault(key, threading.Lock())
 
     # --- is it there, and is it whole ------------------------------------------------------------------------

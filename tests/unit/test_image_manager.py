@@ -1,0 +1,87 @@
+"""Where the image goes and who waits for whom; the bringing itself is told in the stories of the image."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from homelab.image_manager import ImageManager
+from homelab.models import StorageState, VolumeRow, Wire
+from homelab.proxmox.client import Proxmox
+from homelab.proxmox.transport import Upload
+from support.clock import SteppingClock
+from unit.builders import CONFIG, NODE, STORAGE
+
+LONG_S = 5.0
+BY_SSH, BY_API = replace(NODE, name="by-ssh"), replace(NODE, name="by-api")
+
+
+@dataclass
+class Storages:
+    """Proxmox as far as the image manager asks it: every storage takes images, none has any."""
+
+    brought: list[str] = field(default_factory=list)
+
+    def wire(self, node: str) -> Wire:
+        return Wire.SSH if node == "by-ssh" else Wire.API
+
+    def storages(self, node: str) -> tuple[StorageState, ...]:
+        content = frozenset({"import", "iso"} if self.wire(node) is Wire.API else {"import"})
+        return (replace(STORAGE, name="local", content=content),)
+
+    def storage_content(self, *_: str, **__: Any) -> tuple[VolumeRow, ...]:
+        return ()
+
+    def download_url(self, node: str, *_: Any, **__: Any) -> None:
+        self.brought.append(node)
+
+    def upload(self, upload: Upload) -> str:
+        self.brought.append(upload.node)
+        return upload.volume
+
+    def image_path(self, _node: str, volume: str) -> str:
+        return f"/{volume}"
+
+
+def manager(pve: Storages, folder: Path, name: str = "noble.img") -> ImageManager:
+    image = replace(CONFIG.image, name=name, sha256="ab" * 32)
+    return ImageManager(cast(Proxmox, pve), image, folder, SteppingClock(), lambda _: None, threading.Semaphore(2))
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The download to this machine lasts until the end of the test; the event says that it has begun."""
+    begun, release = threading.Event(), threading.Event()
+
+    def fetch(*_: Any, **__: Any) -> int:
+        begun.set()
+        release.wait(LONG_S)
+        return 0
+
+    monkeypatch.setattr("homelab.download.fetch", fetch)
+    yield begun
+    release.set()
+
+
+def test_node_that_fetches_by_itself_does_not_wait_for_the_download_to_this_machine(
+    held: threading.Event, tmp_path: Path
+) -> None:
+    pve = Storages()
+    images = manager(pve, tmp_path)
+    other = threading.Thread(target=images.ensure, args=(BY_SSH,), daemon=True)
+    other.start()
+    assert held.wait(LONG_S)
+    itself = threading.Thread(target=images.ensure, args=(BY_API,), daemon=True)
+    itself.start()
+    itself.join(LONG_S / 2)
+    assert pve.brought == ["by-api"]
+
+
+@pytest.mark.parametrize(("name", "stored"), [("x.raw", "x-abababababab.raw"), ("x.img", "x-abababababab.qcow2")])
+def test_import_storage_is_told_the_kind_of_image_that_it_gets(name: str, stored: str, tmp_path: Path) -> None:
+    assert manager(Storages(), tmp_path, name).ensure(BY_API).source == f"local:import/{stored}"
