@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ ATTEMPTS = 4
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 10.0
 CHUNK_BYTES = 1 << 20
+LEAST_BYTES_PER_S = 50_000
+PATIENCE_S = 60.0
+"""How long a body may take before its speed counts."""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 HTML_STARTS = (b"<!doctype html", b"<html")
 
@@ -167,17 +171,23 @@ def _opened(source: Source) -> Iterator[Response]:
 
 
 def _chunks(source: Source, response: Response) -> Iterator[bytes]:
-    """The body piece by piece; raises when it is a web page, or (urllib3 sees to that) not as long as announced."""
-    import requests
+    """The body as it comes; raises when it is a web page, too slow, or (urllib3 sees to that) not whole.
+
+    Times are real ones: the network does not know another clock.
+    """
+    from urllib3.exceptions import HTTPError
 
     done = 0
+    began_at = time.monotonic()
     try:
-        for chunk in response.iter_content(CHUNK_BYTES):
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
             if done == 0 and chunk[:64].lstrip().lower().startswith(HTML_STARTS):
                 raise source.failed("a web page came instead of the file")
             done += len(chunk)
             yield chunk
-    except requests.RequestException as error:
+            if time.monotonic() - began_at > PATIENCE_S + done / LEAST_BYTES_PER_S:
+                raise source.interrupted(f"slower than {LEAST_BYTES_PER_S // 1000} kB/s: {done} bytes so far")
+    except HTTPError as error:
         raise source.interrupted(f"cut off after {done} bytes: {_short(error)}") from error
 
 

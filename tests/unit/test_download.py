@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -135,6 +135,34 @@ def test_wrong_file_is_told_at_once_and_leaves_nothing(
         download.fetch(server.url, old, sha256=DIGEST, clock=SteppingClock(), setting="ISO_URL")
     assert "ISO_URL" in failed.value.cure
     assert (len(server.asked), [path.read_bytes() for path in tmp_path.iterdir()]) == (1, [b"old"])
+
+
+def test_server_that_hardly_sends_is_given_up_after_some_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homelab.download.PATIENCE_S", 0.05)
+    asked: list[bytes] = []
+
+    def trickle(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            asked.append(connection.recv(4096))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            for _ in range(500):
+                connection.sendall(b"x")
+                gone.wait(0.01)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=trickle, args=(listener.accept()[0],), daemon=True).start()
+
+    gone = Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x.img"
+        Thread(target=accept, daemon=True).start()
+        with pytest.raises(NotFetched, match="slower than 50 kB/s"):
+            download.fetch(url, tmp_path / "x", clock=SteppingClock())
+        gone.set()
+        listener.shutdown(socket.SHUT_RDWR)
+    assert (len(asked), list(tmp_path.iterdir())) == (download.ATTEMPTS, [])
 
 
 def test_server_that_is_not_there_is_told_after_some_tries(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ POWERS: dict[str, frozenset[str]] = {
     "runtime": TIME,
     "report": OUTPUT | FILES,
     "shell": NETWORK | FILES | TIME,
-    "download": NETWORK | FILES,
+    "download": NETWORK | FILES | TIME,
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
     "config.dotenv_file": FILES,
