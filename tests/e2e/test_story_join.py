@@ -125,16 +125,16 @@ def test_connection_that_drops_while_the_vm_comes_up_is_made_again(
 # --- the first boot ----------------------------------------------------------------------------------------------
 
 
-def with_vendor_data(lab: Lab, text: str) -> None:
-    """The VM on pve3 boots with other vendor data than it was to have."""
+def with_vendor_data(lab: Lab, text: str, node: str = "pve3") -> None:
+    """The VM on this node boots with other vendor data than it was to have."""
 
     def replace(world: World) -> None:
-        files = world.nodes["pve3"].files
+        files = world.nodes[node].files
         folder = "/var/lib/vz/snippets"
         for name in files.names(folder):
             files.provide(f"{folder}/{name}", text.encode())
 
-    before_call(lab, "POST", r"/nodes/pve3/qemu/\d+/status/start", replace)
+    before_call(lab, "POST", rf"/nodes/{node}/qemu/\d+/status/start", replace)
 
 
 def _refusing(set_vm: Callable[..., Any], word: str) -> Callable[..., Any]:
@@ -158,6 +158,21 @@ def test_failed_first_boot_is_reported_and_the_vm_not_joined(lab: Lab, homelab: 
     assert "/nowhere" in run.err
     assert "cloud-init status --long" in run.err
     assert ready_members(lab) == {"k3s-server"}
+
+
+def test_place_of_a_server_whose_first_boot_failed_goes_to_a_node_that_has_not_begun(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    with_vendor_data(lab, "#cloud-config\npackages: [qemu-guest-agent, curl]\nruncmd: [[cat, /nowhere]]\n", "pve1")
+    lab.fault("agent-missing", vm=NAME)
+    lab.look(lambda world: world.clock.after(400.0, lambda: guests(world).silent.discard(NAME)))
+
+    run = homelab("--via", via, VM_START_TIMEOUT="600")
+
+    assert run.exit_code == 3, run.text
+    assert "VM k3s-vm-pve1: cloud-init failed" in run.err
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve2", NAME]
+    assert "two voting servers" not in run.text
 
 
 def test_first_boot_with_errors_it_got_over_joins_and_is_noted(lab: Lab, homelab: Homelab, via: str) -> None:

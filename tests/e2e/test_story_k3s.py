@@ -122,6 +122,7 @@ def test_place_of_a_server_that_did_not_join_goes_to_a_node_that_has_not_begun(
 
     assert run.exit_code == 3, run.text
     assert f"{NAME}: becomes a server in place of pve1" in run.err
+    assert lab.shell("k3s-vm-pve1", "systemctl is-enabled k3s || true") == "disabled\n"
     assert voters(lab) == ["k3s-server", "k3s-vm-pve2", NAME]
     assert "two voting servers" not in run.text
 

@@ -95,6 +95,11 @@ def restart(shell: Shell, unit: str) -> str:
     return since
 
 
+def disable(shell: Shell, unit: str) -> None:
+    """Stop a service for good, as far as it is there."""
+    shell.run(["sudo", "-n", "systemctl", "disable", "--now", unit], timeout_s=60)
+
+
 def journal(shell: Shell, unit: str, since: str) -> str:
     """The last lines of the service's log from a moment on (what it said earlier may be cured), without tokens."""
     lines = ["-u", unit, "--since", since, "-n", "30", "--no-pager", "-o", "cat"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from homelab import cloud_init
@@ -177,6 +178,21 @@ class K3sManager:
         wait_until_member(lambda: self._node(name), Awaited(name, vm, journal, stale), self.clock, timeout_s)
 
     def _join_anew(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
+        try:
+            return self._set_up(plan, running)
+        except HomelabError:
+            if not self._may_be_in_cluster(running.vm):
+                self._give_place_away(plan)
+            raise
+
+    def _may_be_in_cluster(self, vm: VmFacts) -> bool:
+        """Also when the cluster cannot be asked."""
+        try:
+            return any(node.system_uuid == vm.config.uuid for node in self._server().nodes())
+        except HomelabError:
+            return True
+
+    def _set_up(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         vm = running.vm
         credentials = self._get_credentials()
         shell = self.finder.login(plan.config, running)
@@ -195,7 +211,7 @@ class K3sManager:
         self.progress(f"{order.name}: joining the cluster as {role.value}")
         if role is Role.SERVER:
             with self._one_server:
-                self._install_as_server(plan, vm, shell, order)
+                self._install_as_server(vm, shell, order)
         else:
             self._install(vm, shell, order)
         lines = [Outcome(plan.name, Status.CHANGED, f"{order.name} joined cluster as {role.value}")]
@@ -203,11 +219,14 @@ class K3sManager:
         lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
         return tuple(lines)
 
-    def _install_as_server(self, plan: NodePlan, vm: VmFacts, shell: Shell, order: JoinOrder) -> None:
+    def _install_as_server(self, vm: VmFacts, shell: Shell, order: JoinOrder) -> None:
+        """A server that did not get into the cluster is kept from joining later, when another has its place."""
         try:
             self._install(vm, shell, order)
         except HomelabError:
-            self._give_server_place_away(plan.name)
+            if not self._may_be_in_cluster(vm):
+                with suppress(HomelabError):
+                    installing.disable(shell, order.unit)
             raise
 
     def _install(self, vm: VmFacts, shell: Shell, order: JoinOrder) -> None:
@@ -311,20 +330,22 @@ class K3sManager:
             self._begun.add(plan.name)
             return self._roles[plan.name]
 
-    def _give_server_place_away(self, node: str) -> None:
+    def _give_place_away(self, failed: NodePlan) -> None:
         """A node that was to be an agent and has not begun takes the place of a server that failed."""
         with self._lock:
-            waiting = (
-                plan
-                for plan in self._plan
-                if plan.name not in self._begun
-                and plan.config.role is Role.AUTO
-                and self._roles[plan.name] is Role.AGENT
-                and not plan.facts.vm
-            )
-            if heir := next(waiting, None):
+            self._begun.add(failed.name)
+            if not self._roles:
+                self.leave_out(failed)
+                return
+            waiting = (plan for plan in self._plan if self._may_become_server(plan))
+            heir = next(waiting, None) if self._roles.get(failed.name) is Role.SERVER else None
+            if heir:
                 self._roles[heir.name] = Role.SERVER
-                self.progress(f"{heir.config.vm_name}: becomes a server in place of {node}")
+                self.progress(f"{heir.config.vm_name}: becomes a server in place of {failed.name}")
+
+    def _may_become_server(self, plan: NodePlan) -> bool:
+        is_free = plan.name not in self._begun and plan.config.role is Role.AUTO and not plan.facts.vm
+        return is_free and self._roles[plan.name] is Role.AGENT
 
 
 def _noting(node: str, loss: str, step: Callable[[], None]) -> tuple[Outcome, ...]:
