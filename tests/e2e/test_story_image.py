@@ -274,7 +274,7 @@ def test_by_the_api_alone_the_vm_is_made_and_the_lost_agent_is_named(lab: Lab, h
 
     assert run.exit_code == 0, run.text
     assert nodes_with_running_vm(lab) == ["pve3"]
-    assert "SSH to node pve3" in run.err
+    assert "is made without the guest agent" in run.err
 
     delete_vm(lab)
     again = homelab("--via", "api", **ONLY_PVE3)
