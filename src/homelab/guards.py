@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, VmConfig, VmFacts
+from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, K3sNode, VmConfig, VmFacts
 
 SYSTEM_DRIVES = ("efidisk", "tpmstate")
 LEAST_VOTERS = 3
@@ -137,25 +137,37 @@ def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
             f"another machine is a Ready member under the name {name}",
             f"kubectl get node {name} -o wide shows which; rename one of the two (VM_NAME_n)",
         )
-    if node and k3s.asked_at in node.addresses:
-        yield Guard(
-            f"it holds K3S_EXISTING_NODE_IP ({k3s.asked_at}), where the token comes from",
-            "set K3S_EXISTING_NODE_IP to another Ready server",
-        )
+    yield from _holder_guards(vm, node, k3s)
     if TAG_SERVER in vm.config.tags or (node and node.is_server):
         yield from _server_guards(vm, name, k3s)
 
 
+def _holder_guards(vm: VmFacts, node: K3sNode | None, k3s: K3sFacts) -> Iterator[Guard]:
+    """Without the server behind K3S_EXISTING_NODE_IP nobody can join; a server that may be it counts as it."""
+    cure = "set K3S_EXISTING_NODE_IP to another Ready server"
+    holder = k3s.asked_node
+    if holder is None and (node.is_server if node else TAG_SERVER in vm.config.tags):
+        yield Guard(
+            f"it may hold K3S_EXISTING_NODE_IP ({k3s.asked_at}): no Node is known under that address",
+            f"{cure}, by the address that kubectl get nodes -o wide shows",
+        )
+    elif holder and (holder == node or holder.system_uuid == vm.config.uuid):
+        yield Guard(f"it holds K3S_EXISTING_NODE_IP ({k3s.asked_at}), where the token comes from", cure)
+
+
 def _server_guards(vm: VmFacts, name: str, k3s: K3sFacts) -> Iterator[Guard]:
-    was_server, cure = "it is or was a k3s server", "bring the other servers to Ready: kubectl get nodes"
+    was_server = "it is or was a k3s server"
+    bring_back = "bring the other servers to Ready: kubectl get nodes"
+    add_one = "it can only be started: to replace it, first make another node a server (K3S_ROLE_n=server)"
     healthy = [voter for voter in k3s.healthy_voters if voter.name != name or vm.is_running]
     others_down = [voter.name for voter in k3s.voters if voter.name != name and not voter.is_ready]
     if len(healthy) < LEAST_VOTERS:
         yield Guard(
-            f"{was_server}, and only {len(healthy)} etcd voter(s) are healthy ({LEAST_VOTERS} are needed)", cure
+            f"{was_server}, and only {len(healthy)} etcd voter(s) are healthy ({LEAST_VOTERS} are needed)",
+            bring_back if others_down else add_one,
         )
     elif others_down:
-        yield Guard(f"{was_server}, and another etcd voter is not healthy ({', '.join(others_down)})", cure)
+        yield Guard(f"{was_server}, and another etcd voter is not healthy ({', '.join(others_down)})", bring_back)
 
 
 def lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:

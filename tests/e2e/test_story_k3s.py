@@ -368,3 +368,20 @@ def test_vm_that_holds_k3s_existing_node_ip_is_not_deleted(lab: Lab, homelab: Ho
     assert f"it holds K3S_EXISTING_NODE_IP ({address}), where the token comes from" in run.err
     assert "set K3S_EXISTING_NODE_IP to another Ready server" in run.err
     assert vmid in lab.snapshot()["vms"]
+
+
+def test_vm_that_answers_under_the_name_in_k3s_existing_node_ip_is_not_deleted(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("healthy")
+    vmid, _ = vm_on(lab, "pve1")
+    address = lab.look(lambda world: guests(world).machine_in(world.vms[vmid]).address)
+    folder = homelab.home / ".ssh"
+    folder.mkdir(mode=0o700)
+    (folder / "config").write_text(f"Host master\n  HostName {address}\nHost *\n  StrictHostKeyChecking accept-new\n")
+
+    run = homelab.delete("pve1", str(vmid), "--yes", "--via", via, K3S_EXISTING_NODE_IP="master", SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 1, run.text
+    assert "it holds K3S_EXISTING_NODE_IP (master), where the token comes from" in run.err
+    assert vmid in lab.snapshot()["vms"]

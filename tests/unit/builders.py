@@ -202,5 +202,8 @@ def agent_node(name: str, **changes: Any) -> K3sNode:
 
 
 def k3s_cluster(*nodes: K3sNode) -> K3sFacts:
-    """A cluster that answers at 192.0.2.10 and has these Nodes."""
-    return K3sFacts(is_wanted=True, nodes=nodes, asked_at="192.0.2.10")
+    """A cluster that has these Nodes, and answers by a server outside that is no etcd member."""
+    outside = k3s_node(
+        "outside", is_etcd=False, is_etcd_voter=False, addresses=("192.0.2.10",), system_uuid=f"f{OTHER_UUID[1:]}"
+    )
+    return K3sFacts(is_wanted=True, nodes=(*nodes, outside), asked_at="192.0.2.10")

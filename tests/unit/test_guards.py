@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -205,6 +206,29 @@ def test_the_machine_at_which_the_cluster_is_asked_is_kept() -> None:
     assert "another Ready server" in guard.cure
 
 
+def behind_a_name(answered_by: str) -> K3sFacts:
+    """K3S_EXISTING_NODE_IP is a host name or a shared address, which is no Node's; enough voters are left."""
+    return replace(k3s_cluster(k3s_node(NAME), *servers(3)), asked_at="k3s.lan", answered_by=answered_by)
+
+
+@pytest.mark.parametrize(("answered_by", "is_kept"), [(NAME, True), ("other-0", False)])
+def test_behind_a_name_the_machine_that_answers_is_kept(answered_by: str, is_kept: bool) -> None:
+    sentences = [guard.sentence for guard in k3s_guards(vm(), behind_a_name(answered_by))]
+
+    assert sentences == ["it holds K3S_EXISTING_NODE_IP (k3s.lan), where the token comes from"] * is_kept
+
+
+@pytest.mark.parametrize("answered_by", ["", "unheard-of"])
+def test_where_it_cannot_be_told_which_machine_answers_every_server_is_kept(answered_by: str) -> None:
+    cluster = behind_a_name(answered_by)
+    (guard,) = k3s_guards(vm(), cluster)
+
+    assert "it may hold K3S_EXISTING_NODE_IP (k3s.lan)" in guard.sentence
+    assert "kubectl get nodes -o wide" in guard.cure
+    agent = replace(cluster, nodes=(agent_node(NAME), *cluster.nodes[1:]))
+    assert k3s_guards(vm(), agent) == ()
+
+
 def servers(count: int, **of_the_last: Any) -> list[Any]:
     """Servers elsewhere; `of_the_last` says what is different about the last of them."""
     others = [k3s_node(f"other-{number}", system_uuid=OTHER_UUID) for number in range(count - 1)]
@@ -215,6 +239,13 @@ def test_a_stopped_server_among_three_voters_is_kept_even_while_its_node_still_l
     (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2)))
 
     assert "only 2 etcd voter(s) are healthy (3 are needed)" in guard.sentence
+    assert "make another node a server" in guard.cure
+
+
+def test_where_another_voter_is_down_it_is_to_be_brought_back() -> None:
+    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2, is_ready=False)))
+
+    assert "only 1 etcd voter(s) are healthy (3 are needed)" in guard.sentence
     assert "kubectl get nodes" in guard.cure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from homelab import cloud_init
 from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
@@ -76,7 +76,9 @@ class K3sManager:
         if not address:
             return K3sFacts(is_wanted=False)
         try:
-            return K3sFacts(is_wanted=True, nodes=self._server().nodes(), asked_at=address)
+            server = self._server()
+            facts = K3sFacts(is_wanted=True, nodes=server.nodes(), asked_at=address)
+            return facts if facts.asked_node else replace(facts, answered_by=server.host_name())
         except HomelabError as error:
             problem = Problem("k3s cannot be asked", str(error), error.cure or "check K3S_EXISTING_NODE_IP")
             return K3sFacts(is_wanted=True, problem=problem, asked_at=address)

@@ -60,6 +60,10 @@ class K3sServer:
     def where(self) -> str:
         return self.shell.where
 
+    def host_name(self) -> str:
+        """What the machine calls itself."""
+        return self._run(["hostname"]).strip()
+
     def nodes(self) -> tuple[K3sNode, ...]:
         """All Node objects. Source: kubectl get nodes -o json."""
         return parse_nodes(self._kubectl("get", "nodes", "-o", "json"), self.where)
@@ -111,9 +115,15 @@ class K3sServer:
             if "No such file" in result.stderr:
                 return {}
             raise Refused(f"{self.where}: {CONFIG_FILE} cannot be read", _last_line(result.stderr), status=1)
-        document = yaml.safe_load(result.stdout) or {}
+        try:
+            document = yaml.safe_load(result.stdout) or {}
+        except yaml.YAMLError as error:
+            why = str(error).partition("\n")[0]
+            raise Misunderstood(f"{self.where}: {CONFIG_FILE} is not understood", why, "correct it there") from error
         if not isinstance(document, dict):
-            raise Misunderstood(f"{self.where}: {CONFIG_FILE} is not understood", "it holds no keys")
+            raise Misunderstood(
+                f"{self.where}: {CONFIG_FILE} is not understood", "it holds no keys", "correct it there"
+            )
         return {key: value for key, value in document.items() if key in SHARED_FLAGS}
 
     def etcd_members(self) -> tuple[str, ...]:

@@ -25,12 +25,16 @@ class K3sNode:
 
 @dataclass(frozen=True, slots=True)
 class K3sFacts:
-    """The cluster as one of its servers sees it, or why it cannot be asked."""
+    """The cluster as one of its servers sees it, or why it cannot be asked.
+
+    `asked_at` is K3S_EXISTING_NODE_IP; `answered_by` what the machine there calls itself, if the address is no Node's.
+    """
 
     is_wanted: bool
     nodes: tuple[K3sNode, ...] = ()
     problem: Problem | None = None
     asked_at: str = ""
+    answered_by: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -38,6 +42,12 @@ class K3sFacts:
 
     def node(self, name: str) -> K3sNode | None:
         return next((node for node in self.nodes if node.name == name), None)
+
+    @property
+    def asked_node(self) -> K3sNode | None:
+        """The Node behind K3S_EXISTING_NODE_IP; None where that cannot be told (a host name, a VIP)."""
+        known_as = {self.asked_at, self.answered_by} - {""}
+        return next((node for node in self.nodes if known_as & {node.name, *node.addresses}), None)
 
     @property
     def voters(self) -> tuple[K3sNode, ...]:
