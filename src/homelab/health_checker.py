@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -37,15 +37,18 @@ SEES_TOO_LITTLE = Problem(
     "but the API token may not see all VMs",
     "give the token VM.Audit: pveum acl modify /vms --tokens 'USER@REALM!ID' --roles PVEAuditor",
 )
+CREATED_WITHIN_S = 60
+"""How far the time of a VM's creation may lie from the start of the task that made it."""
 Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Every VM of the cluster by name, or why the list cannot be trusted to be complete."""
+    """Every VM of the cluster by name, or why there is no list; `unread` is why some names in it are empty."""
 
     rows: tuple[VmRow, ...]
     problem: Problem | None = None
+    unread: Problem | None = None
 
     def named(self, name: str) -> tuple[VmRow, ...]:
         """Case does not count: a Node's name is always lower case, an older VM's may not be."""
@@ -73,7 +76,7 @@ class VMHealthChecker:
             inventory = self._inventory()
             seen = list(pool.map(lambda node: self._observe_node(node, inventory), self._config.nodes))
             k3s_facts = asked.result()
-            judged = list(pool.map(lambda node: self._judge(node, k3s_facts), seen))
+            judged = list(pool.map(lambda node: self._judge(node, k3s_facts, inventory), seen))
         return Facts(tuple(judged), k3s_facts, self._config.warnings)
 
     # --- which VMs are there ---------------------------------------------------------------------------------
@@ -81,9 +84,17 @@ class VMHealthChecker:
     def _inventory(self) -> Inventory:
         """List all VMs of the cluster, with the names that the list itself does not know yet."""
         try:
-            return Inventory(tuple(self._with_name(row) for row in self._pve.cluster_vms()))
+            listed = self._pve.cluster_vms()
         except HomelabError as error:
             return Inventory((), error.problem)
+        rows, unread = [], None
+        for row in listed:
+            try:
+                rows.append(self._with_name(row))
+            except HomelabError as error:
+                rows.append(row)
+                unread = unread or _unread_names(error.problem)
+        return Inventory(tuple(rows), unread=unread)
 
     def _with_name(self, row: VmRow) -> VmRow:
         if row.name or row.is_container:
@@ -105,17 +116,19 @@ class VMHealthChecker:
             return _unknown(node, Problem("the VMs cannot be listed", str(inventory.problem), inventory.problem.cure))
         try:
             row = _ours(node, inventory)
-            return self._observe_vm(node, row) if row else self._observe_absence(node)
+            return self._observe_vm(node, row) if row else self._observe_absence(node, inventory)
         except HomelabError as error:
             return _unknown(node, error.problem)
 
-    def _observe_absence(self, node: NodeConfig) -> NodeFacts:
+    def _observe_absence(self, node: NodeConfig, inventory: Inventory) -> NodeFacts:
         """No VM of that name in the list: absent only if the list shows everything and the cluster has quorum.
 
         A VM that is just being made has no name yet; it may be that of an earlier run.
         """
         if not self._is_quorate():
             return _unknown(node, NO_QUORUM)
+        if inventory.unread:
+            return _unknown(node, inventory.unread)
         if not self._pve.sees_all_vms():
             return _unknown(node, SEES_TOO_LITTLE)
         if making := [task for task in self._pve.tasks(node.name, is_active=True) if task.kind in MAKING]:
@@ -154,30 +167,24 @@ class VMHealthChecker:
     def _power_history(self, vm: VmFacts) -> PowerHistory:
         uptime_s = _or_none(lambda: self._pve.host(vm.node).uptime_s)
         now = _or_none(lambda: self._pve.host_time(vm.node))
+        tasks = () if vm.status.status == "running" else self._pve.tasks(vm.node, vmid=vm.vmid)
+        started = _last_start(vm, now, tasks)
         return PowerHistory(
             host_uptime_s=uptime_s,
             host_boot_time=None if uptime_s is None or now is None else now - uptime_s,
-            last_vm_start_time=self._last_start(vm, now),
+            last_vm_start_time=started,
+            has_never_run=started is None and _is_on_record(vm, tasks),
         )
-
-    def _last_start(self, vm: VmFacts, now: int | None) -> int | None:
-        """When the VM's present or last run began, in the host's Unix time; None: no start is on record.
-
-        Tasks go by VMID alone, so those of an earlier VM with this one's are left out.
-        """
-        if vm.status.status == "running":
-            return None if now is None else now - vm.status.uptime_s
-        tasks = [task for task in self._pve.tasks(vm.node, vmid=vm.vmid) if task.start_time >= vm.config.created_at]
-        return max((task.start_time for task in tasks if task.kind == "qmstart" and task.went_well), default=None)
 
     # --- with what k3s says ----------------------------------------------------------------------------------
 
-    def _judge(self, node: NodeFacts, k3s: K3sFacts) -> NodeFacts:
+    def _judge(self, node: NodeFacts, k3s: K3sFacts, inventory: Inventory) -> NodeFacts:
         if node.verdict is Verdict.HEALTHY:
             reason = why_not_member(node.found, k3s)
             return replace(node, verdict=Verdict.JOINING, reason=reason) if reason else node
         if node.vm and (node.is_down or node.verdict is Verdict.UNFINISHED):
-            return replace(node, guards=self.reasons_against_deleting(node.vm, node.config.vm_name, k3s))
+            found = self.reasons_against_deleting(node.vm, node.config.vm_name, k3s)
+            return replace(node, guards=(*found, *_unseen_twin(inventory)))
         return node
 
     def reasons_against_deleting(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
@@ -190,6 +197,31 @@ class VMHealthChecker:
             present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),
         )
         return (*guards.proxmox_guards(vm, expected_name, attached), *guards.k3s_guards(vm, k3s))
+
+
+def _unseen_twin(inventory: Inventory) -> tuple[Guard, ...]:
+    """Where names cannot be read, two VMs may have the same one."""
+    if inventory.unread is None:
+        return ()
+    return (Guard("the names of some VMs cannot be read, and one of them may have its name", inventory.unread.cure),)
+
+
+def _last_start(vm: VmFacts, now: int | None, tasks: Sequence[TaskRow]) -> int | None:
+    """When the VM's present or last run began, in the host's Unix time; None: no start is on record.
+
+    Tasks go by VMID alone, so those of an earlier VM with this one's are left out.
+    """
+    if vm.status.status == "running":
+        return None if now is None else now - vm.status.uptime_s
+    starts = (task for task in tasks if task.kind == "qmstart" and task.went_well)
+    return max((task.start_time for task in starts if task.start_time >= vm.config.created_at), default=None)
+
+
+def _is_on_record(vm: VmFacts, tasks: Sequence[TaskRow]) -> bool:
+    """Do the tasks go back to the one that made the VM, and did all since happen on this node?"""
+    made_at = vm.config.created_at
+    is_made_here = any(task.kind in MAKING and abs(task.start_time - made_at) <= CREATED_WITHIN_S for task in tasks)
+    return is_made_here and not any(task.kind == "qmigrate" and task.start_time >= made_at for task in tasks)
 
 
 def why_not_member(vm: VmFacts, k3s: K3sFacts) -> str:
@@ -222,6 +254,8 @@ def _ours(node: NodeConfig, inventory: Inventory) -> VmRow | None:
 
 def _numbered(node: NodeConfig, vmid: int, inventory: Inventory, named: tuple[VmRow, ...]) -> VmRow | None:
     row = inventory.numbered(vmid)
+    if row and not row.name and inventory.unread:
+        raise NodeFailed(inventory.unread.what, inventory.unread.why, inventory.unread.cure)
     if row is None and named:
         raise NodeFailed(
             f"{node.key('VMID')}={vmid} is not there",
@@ -276,6 +310,10 @@ def _being_made(node: NodeConfig, task: TaskRow) -> Problem:
         f"task {task.kind} of VM {task.vmid}; it may be the one that is wanted",
         f"wait for it to end: pvesh get /nodes/{node.name}/tasks --source active; then run again",
     )
+
+
+def _unread_names(cause: Problem) -> Problem:
+    return Problem("the names of some VMs cannot be read", str(cause), cause.cure)
 
 
 def _unknown(node: NodeConfig, problem: Problem) -> NodeFacts:

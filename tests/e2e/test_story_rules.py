@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from e2e.conftest import Homelab, Run
-from e2e.world import nodes_with_running_vm, uuids, vm_on
+from e2e.world import nodes_with_running_vm, ready_members, take_out, uuid_of, uuids, vm_on
 from pvelab.lab import Lab
 from pvelab.rules import configs, power
 from pvelab.state import Vm, World
@@ -91,6 +91,24 @@ def test_with_stopped_vm_start_it_goes_on_as_it_was(lab: Lab, homelab: Homelab, 
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert "k3s-vm-pve3 (vmid=102) started" in run.out
     assert "STOPPED_VM=start" in run.out
+
+
+@pytest.mark.parametrize("seed", ["healthy", "unknown"])
+def test_vm_of_a_disabled_node_is_left_alone_whatever_its_state(
+    lab: Lab, homelab: Homelab, via: str, seed: str
+) -> None:
+    lab.reset(seed)
+    if seed == "healthy":
+        take_out(lab, "k3s-vm-pve3")
+    before = lab.snapshot()["vms"]
+
+    run = homelab("--via", via, NODE_ENABLED_3="0")
+
+    assert run.exit_code == 0, run.text
+    assert lab.snapshot()["vms"] == before
+    assert "k3s-vm-pve3" not in ready_members(lab) or seed == "unknown"
+    assert "VM k3s-vm-pve3 (vmid=102) is left as it is: " in run.out
+    assert "; NODE_ENABLED_3=0" in run.out
 
 
 # --- guarded -----------------------------------------------------------------------------------------------------
@@ -232,6 +250,20 @@ def test_two_vms_down_at_once_are_started_not_deleted(lab: Lab, homelab: Homelab
     assert uuids(lab) == before
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert run.out.count("as after a power cut") == 2
+
+
+def test_vm_that_is_down_on_another_node_counts_among_those_that_are_down(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    lab.shell("pve2", "qm stop 101 && qm destroy 101 && sleep 2")
+    twin(lab, 140, "pve1", "k3s-vm-pve2")
+    _, before = vm_on(lab, "pve3")
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert uuid_of(vm_on(lab, "pve3")[1]) == uuid_of(before)
+    assert "and it is on pve1, not on pve2: left alone" in run.err
+    assert run.out.count("as after a power cut") == 1
 
 
 def test_of_those_that_do_not_start_after_a_power_cut_only_as_many_as_allowed_are_replaced(

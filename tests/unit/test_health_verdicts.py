@@ -199,6 +199,29 @@ def test_an_unfinished_vm_whose_start_tasks_cannot_be_read_is_unknown_not_never_
     assert observed(pve).verdict is Verdict.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("rows", "has_never_run"),
+    [
+        ([("qmcreate", -10)], True),
+        ([("qmcreate", -10), ("qmconfig", 30)], True),
+        ([("qmcreate", -10), ("qmstart", 30)], False),
+        ([("qmcreate", -10), ("qmigrate", 30)], False),
+        ([("qmcreate", -7200), ("qmdestroy", -3600)], False),
+        ([("qmconfig", 30)], False),
+        ([], False),
+    ],
+    ids=["made", "made-and-changed", "started", "migrated", "made-elsewhere", "rotated", "empty"],
+)
+def test_that_a_vm_never_ran_is_told_by_the_task_that_made_it_and_no_start_since(
+    rows: list[tuple[str, int]], has_never_run: bool
+) -> None:
+    made_at = NOW - 3600
+    found = vm({"tags": "homelab-unfinished", "meta": f"creation-qemu=10.0.13,ctime={made_at}"}, **STOPPED)
+    tasks = [start_task(made_at + after_s, kind=kind) for kind, after_s in rows]
+
+    assert observed(ProxmoxReads([found], task_rows=tasks)).power.has_never_run is has_never_run
+
+
 # --- unknown -----------------------------------------------------------------------------------------------------
 
 
@@ -360,6 +383,40 @@ def test_where_the_names_of_a_member_that_does_not_answer_cannot_be_read_no_vm_i
     pve = ProxmoxReads(offline={"pve9": [VmRow(200, "pve9", "router")]}, failing={"offline_vms": NO_ANSWER})
 
     assert observed(pve).verdict is Verdict.UNKNOWN
+
+
+UNREAD: dict[str, Any] = {
+    "offline": {"pve9": [VmRow(200, "pve9", "router")]},
+    "failing": {"offline_vms": NO_ANSWER},
+}
+
+
+def test_names_that_cannot_be_read_do_not_hide_a_running_vm_that_is_listed_by_name() -> None:
+    assert observed(ProxmoxReads([vm()], **UNREAD)).verdict is Verdict.HEALTHY
+
+
+def test_names_that_cannot_be_read_forbid_deleting_a_vm_that_is_down() -> None:
+    found = observed(ProxmoxReads([vm(**STOPPED)], **UNREAD))
+
+    assert found.verdict is Verdict.STOPPED
+    assert [guard.sentence for guard in found.guards] == [
+        "the names of some VMs cannot be read, and one of them may have its name"
+    ]
+    assert found.guards[0].cure == "is it switched on?"
+
+
+def test_names_that_cannot_be_read_make_no_vm_absent_and_that_is_said() -> None:
+    found = observed(ProxmoxReads(**UNREAD))
+
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.reason == "the names of some VMs cannot be read: no answer: connection refused"
+
+
+def test_vmid_n_of_a_vm_whose_name_cannot_be_read_is_not_taken_for_another_vm() -> None:
+    found = observed(ProxmoxReads(**UNREAD), node_config(vmid=200))
+
+    assert (found.verdict, found.cure) == (Verdict.UNKNOWN, "is it switched on?")
+    assert found.reason.startswith("the names of some VMs cannot be read")
 
 
 @pytest.mark.parametrize("name", ["k3s-vm-pve1", ""])

@@ -11,7 +11,20 @@ from homelab.errors import Problem
 from homelab.models import Action, Guard, NodeFacts, NodePlan, PowerHistory, Verdict
 from homelab.settings import StoppedVm
 from homelab.vm_manager import plan
-from unit.builders import LONG_UP, PAUSED, config, facts, node_config, node_facts, node_plan, stopped, vm
+from unit.builders import (
+    LONG_UP,
+    PAUSED,
+    STOPPED,
+    agent_node,
+    config,
+    facts,
+    k3s_cluster,
+    node_config,
+    node_facts,
+    node_plan,
+    stopped,
+    vm,
+)
 
 POWER_CUT = PowerHistory(host_uptime_s=1200, host_boot_time=2_000_000, last_vm_start_time=1_000_000)
 JUST_BOOTED = PowerHistory(host_uptime_s=480, host_boot_time=2_000_000, last_vm_start_time=1_000_000)
@@ -74,6 +87,28 @@ def test_a_disabled_node_that_is_switched_off_is_no_problem() -> None:
     assert "NODE_ENABLED_1=0" in decided.reason
 
 
+@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict is not Verdict.ABSENT])
+def test_the_vm_of_a_disabled_node_is_left_alone_and_that_is_no_problem(verdict: Verdict) -> None:
+    decided = plan_of(node_facts(verdict, vm(), config=node_config(is_enabled=False)))
+
+    assert (decided.action, decided.problem) == (Action.NOTHING, None)
+    assert decided.reason.endswith("; NODE_ENABLED_1=0")
+
+
+@pytest.mark.parametrize(("is_ready", "action"), [(True, Action.NOTHING), (False, Action.CREATE)])
+def test_an_absent_vm_whose_name_a_ready_member_has_is_not_created(is_ready: bool, action: Action) -> None:
+    absent = node_facts(Verdict.ABSENT)
+    cluster = k3s_cluster(agent_node("k3s-vm-pve1", is_ready=is_ready))
+
+    (decided,) = plan(config(absent.config), replace(facts(absent), k3s=cluster)).nodes
+
+    assert decided.action is action
+    assert (decided.problem is not None) == is_ready
+    if decided.problem:
+        assert decided.problem.what == "pve1: no VM is made"
+        assert "VM_NAME_1" in decided.problem.cure
+
+
 @pytest.mark.parametrize("down", [stopped(), node_facts(Verdict.PAUSED, vm(**PAUSED))], ids=["stopped", "paused"])
 def test_a_vm_that_is_down_is_replaced(down: NodeFacts) -> None:
     decided = plan_of(down)
@@ -83,7 +118,7 @@ def test_a_vm_that_is_down_is_replaced(down: NodeFacts) -> None:
 
 # --- unfinished --------------------------------------------------------------------------------------------------
 
-NEVER_BOOTED = replace(LONG_UP, last_vm_start_time=None)
+NEVER_BOOTED = replace(LONG_UP, last_vm_start_time=None, has_never_run=True)
 
 
 def unfinished(values: dict[str, str] | None = None, **changes: Any) -> NodeFacts:
@@ -105,11 +140,16 @@ def test_an_unfinished_vm_that_never_booted_is_made_again() -> None:
     assert plan_of(unfinished(power=NEVER_BOOTED)).action is Action.REPLACE
 
 
+def test_an_unfinished_vm_of_which_no_start_is_known_is_finished_unless_it_is_proven_that_it_never_ran() -> None:
+    assert plan_of(unfinished(power=replace(LONG_UP, last_vm_start_time=None))).action is Action.FINISH
+
+
 def test_making_an_unfinished_vm_again_uses_up_no_replacement() -> None:
     never_booted = unfinished(power=NEVER_BOOTED)
 
     assert planned(never_booted, stopped(2))[0].action is Action.REPLACE
     assert planned(never_booted, stopped(2))[1].action is Action.REPLACE
+    assert planned(never_booted, stopped(2), max_replacements=0)[0].action is Action.REPLACE
 
 
 def test_a_guarded_unfinished_vm_that_never_booted_is_neither_deleted_nor_started() -> None:
@@ -143,12 +183,11 @@ def test_an_unfinished_vm_that_is_to_be_kept_is_left_alone_and_that_is_no_proble
     [
         (stopped(), {"stopped_vm": StoppedVm.KEEP}, "STOPPED_VM=keep"),
         (stopped(values={"tags": "homelab;homelab-keep"}), {}, "homelab-keep"),
-        (stopped(config=node_config(is_enabled=False)), {}, "NODE_ENABLED_1=0"),
         (stopped(values={"tags": "homelab-keep"}, power=JUST_BOOTED), {}, "homelab-keep"),
         (stopped(values={"tags": "homelab-keep"}, power=POWER_CUT), {}, "homelab-keep"),
         (stopped(values={"tags": "homelab-keep"}, guards=GUARDED), {}, "homelab-keep"),
     ],
-    ids=["policy", "tag", "disabled", "tag-after-boot", "tag-after-power-cut", "tag-and-guards"],
+    ids=["policy", "tag", "tag-after-boot", "tag-after-power-cut", "tag-and-guards"],
 )
 def test_a_vm_kept_by_choice_stays_down_and_that_is_no_problem(
     node: NodeFacts, policy: dict[str, Any], said: str
@@ -210,6 +249,13 @@ def test_two_vms_down_at_once_are_both_started_and_none_is_deleted() -> None:
     paused = node_facts(Verdict.PAUSED, vm(node="pve2", vmid=108, **PAUSED), number=2)
 
     assert [node.action for node in planned(stopped(), paused)] == [Action.START, Action.START]
+
+
+@pytest.mark.parametrize("power", [STOPPED, PAUSED, {**STOPPED, "lock": "backup"}], ids=["stopped", "paused", "locked"])
+def test_a_vm_that_is_down_counts_among_those_whatever_keeps_it_so(power: dict[str, Any]) -> None:
+    elsewhere = node_facts(Verdict.UNKNOWN, vm(node="pve3", vmid=108, **power), number=2)
+
+    assert planned(stopped(), elsewhere)[0].action is Action.START
 
 
 def test_a_vm_kept_by_choice_counts_among_those_that_are_down() -> None:

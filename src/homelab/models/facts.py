@@ -45,11 +45,15 @@ class VmFacts:
 
 @dataclass(frozen=True, slots=True)
 class PowerHistory:
-    """When the host and the VM last came up, in the host's own Unix time; None where it cannot be read."""
+    """When the host and the VM last came up, in the host's own Unix time; None where it cannot be read.
+
+    `has_never_run`: it is on record that the VM was made, and no start since.
+    """
 
     host_uptime_s: int | None = None
     host_boot_time: int | None = None
     last_vm_start_time: int | None = None
+    has_never_run: bool = False
 
     @property
     def host_booted_after_vm(self) -> bool:
@@ -87,6 +91,13 @@ class NodeFacts:
     @property
     def is_down(self) -> bool:
         return self.verdict in (Verdict.STOPPED, Verdict.PAUSED)
+
+    @property
+    def is_off(self) -> bool:
+        """Does the VM not run, whatever its verdict? One that was never finished may not have run yet."""
+        if self.vm is None or self.verdict is Verdict.UNFINISHED:
+            return False
+        return self.vm.status.status == "stopped" or self.vm.status.qmpstatus == "paused"
 
     @property
     def found(self) -> VmFacts:

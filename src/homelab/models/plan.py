@@ -27,7 +27,8 @@ class Action(Enum):
 class NodePlan:
     """What will be done on one node and why.
 
-    `problem` says what a person has to know even if nothing fails (exit 3).
+    `problem` says what a person has to know: where nothing is done about it (KEEP, NOTHING) the run ends with exit
+    code 3; with START the VM runs afterwards, which is the wanted state, and it stays with a warning.
     `may_replace` on START: a VM that will not run may be replaced.
     """
 

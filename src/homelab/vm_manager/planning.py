@@ -3,48 +3,69 @@
 from __future__ import annotations
 
 from homelab.errors import Problem
-from homelab.models import TAG_KEEP, Action, Facts, NodeFacts, NodePlan, Plan, Verdict
+from homelab.models import TAG_KEEP, Action, Facts, K3sFacts, NodeFacts, NodePlan, Plan, Verdict
 from homelab.settings import Config, StoppedVm
 
 GRACE_AFTER_BOOT_S = 600
 
 
 def plan(config: Config, facts: Facts) -> Plan:
-    """Decide for every node, in the order of n. Replacements beyond MAX_REPLACEMENTS become starts."""
-    is_power_cut = sum(node.is_down for node in facts.nodes) >= 2
-    replacements_left = config.policy.max_replacements
-    nodes = []
-    for node in facts.nodes:
-        node_plan = _plan_node(node, config.policy.stopped_vm, is_power_cut=is_power_cut)
-        if node_plan.action is Action.REPLACE and node.is_down:
-            if replacements_left <= 0:
-                used_up = f"{node.reason}; MAX_REPLACEMENTS={config.policy.max_replacements} is used up"
-                node_plan = _start(node, used_up, may_replace=False)
-            replacements_left -= 1
-        nodes.append(node_plan)
-    return Plan(tuple(nodes), facts.k3s, facts.warnings)
+    """Decide for every node, in the order of n. Where no replacement is allowed, it becomes a start."""
+    is_power_cut = sum(node.is_off for node in facts.nodes) >= 2
+    nodes = (_plan_node(node, config.policy.stopped_vm, facts.k3s, is_power_cut=is_power_cut) for node in facts.nodes)
+    may_replace = config.policy.max_replacements > 0
+    return Plan(tuple(node if may_replace else _not_replaced(node) for node in nodes), facts.k3s, facts.warnings)
 
 
-def _plan_node(node: NodeFacts, stopped_vm: StoppedVm, *, is_power_cut: bool) -> NodePlan:
+def _not_replaced(node: NodePlan) -> NodePlan:
+    """Without replacements; making an unfinished VM again is none."""
+    if node.action is not Action.REPLACE or not node.facts.is_down:
+        return node
+    return _start(node.facts, f"{node.reason}; MAX_REPLACEMENTS=0 is used up", may_replace=False)
+
+
+def _plan_node(node: NodeFacts, stopped_vm: StoppedVm, k3s: K3sFacts, *, is_power_cut: bool) -> NodePlan:
+    if not node.config.is_enabled:
+        return _plan_disabled(node)
     match node.verdict:
-        case Verdict.ABSENT | Verdict.UNREACHABLE if not node.config.is_enabled:
-            return NodePlan(node, Action.NOTHING, f"{node.config.key('NODE_ENABLED')}=0, nothing is wanted there")
         case Verdict.UNREACHABLE | Verdict.UNKNOWN:
             what = f"{node.vm_title} is kept" if node.vm else f"{node.name}: nothing done"
             return NodePlan(node, Action.NOTHING, node.reason, Problem(what, node.reason, node.cure))
         case Verdict.HEALTHY | Verdict.JOINING:
             return NodePlan(node, Action.KEEP, node.reason)
         case Verdict.ABSENT:
-            return NodePlan(node, Action.CREATE, node.reason)
+            return _plan_absent(node, k3s)
         case Verdict.UNFINISHED:
             return _plan_unfinished(node)
     return _plan_down(node, stopped_vm, is_power_cut=is_power_cut)
 
 
+def _plan_disabled(node: NodeFacts) -> NodePlan:
+    """Whatever is there is left alone, joined to nothing, and no trouble."""
+    setting = f"{node.config.key('NODE_ENABLED')}=0"
+    reason = f"{node.reason}; {setting}" if node.vm else f"{setting}, nothing is wanted there"
+    return NodePlan(node, Action.NOTHING, reason)
+
+
+def _plan_absent(node: NodeFacts, k3s: K3sFacts) -> NodePlan:
+    """A machine that is a Ready member under the VM's name is this VM under another name, or another machine."""
+    name = node.config.vm_name
+    member = k3s.node(name)
+    if member is None or not member.is_ready:
+        return NodePlan(node, Action.CREATE, node.reason)
+    problem = Problem(
+        f"{node.name}: no VM is made",
+        f"{node.reason}, but a machine is a Ready member of k3s under that name",
+        f"kubectl get node {name} -o wide shows which; a VM that was renamed: give it its name back, or set "
+        f"{node.config.key('VM_NAME')}; one that was just deleted: run again in a minute",
+    )
+    return NodePlan(node, Action.NOTHING, problem.why, problem)
+
+
 def _plan_unfinished(node: NodeFacts) -> NodePlan:
     if choice := _kept_by_mark(node):
         return NodePlan(node, Action.NOTHING, choice)
-    if node.found.status.status == "running" or node.power.last_vm_start_time is not None:
+    if node.found.status.status == "running" or not node.power.has_never_run:
         return NodePlan(node, Action.FINISH, node.reason)
     if node.guards:
         return _guarded(node)
@@ -75,8 +96,6 @@ def _kept_by_choice(node: NodeFacts, stopped_vm: StoppedVm) -> str:
 def _kept_by_mark(node: NodeFacts) -> str:
     if TAG_KEEP in node.found.config.tags:
         return f"{node.reason}; it carries the tag {TAG_KEEP}"
-    if not node.config.is_enabled:
-        return f"{node.reason}; {node.config.key('NODE_ENABLED')}=0"
     return ""
 
 
