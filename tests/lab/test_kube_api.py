@@ -242,6 +242,30 @@ def test_what_a_node_may_not_become_is_invalid(client: Client, patch: dict[str, 
     assert refused[2].startswith('Node "k3s-server" is invalid: ') and text in refused[2]
 
 
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"metadata": {"labels": {"a": 1}}},
+        {"metadata": {"annotations": ["a"]}},
+        {"metadata": {"finalizers": "a"}},
+        {"metadata": {"name": "other"}},
+        {"spec": "nothing"},
+        {"spec": {"taints": ["a"]}},
+        "nothing",
+    ],
+)
+def test_what_is_no_node_at_all_is_a_bad_request(client: Client, patch: Any) -> None:
+    assert status(client.patch(MERGE, patch))[:2] == (400, "BadRequest")
+    assert status(client.ask("GET", "/api/v1/nodes?watch=1&timeoutSeconds=soon"))[:2] == (400, "BadRequest")
+
+
+def test_a_node_without_finalizers_goes_at_once_and_leaves_its_member(client: Client) -> None:
+    assert client.patch(MERGE, {"metadata": {"finalizers": None}}).json()["metadata"]["finalizers"] == []
+    assert client.ask("DELETE", NODE).json()["status"] == "Success"
+    assert client.ask("GET", NODE).status_code == 404
+    assert len(client.lab.snapshot()["k3s"][0]["members"]) == 1
+
+
 def test_the_secret_of_a_node_password_is_immutable(client: Client) -> None:
     path = "/api/v1/namespaces/kube-system/secrets/k3s-server.node-password.k3s"
     assert "field is immutable" in status(client.patch(MERGE, {"data": {"hash": "AAAA"}}, path))[2]

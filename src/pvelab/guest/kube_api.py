@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ADMINS = "system:masters"
 _HEALTH = ("/readyz", "/livez", "/healthz")
 _NO_QUORUM_S = 10.0
-_WATCH_S = 1800.0
+_WATCH_S = 1800
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _UNAVAILABLE = "the server is currently unable to handle the request"
 _UNKNOWN_PATH = "the server could not find the requested resource"
@@ -130,7 +130,7 @@ class KubeApi:
     def _read(self, request: Request, place: Place, history: History) -> Answer | Stream:
         resource, store = place.resource, self.cluster.store
         if request.is_watch:
-            return Stream(self._events(request, place, history), float(request.query.get("timeoutSeconds", _WATCH_S)))
+            return Stream(self._events(request, place, history), request.number("timeoutSeconds", _WATCH_S))
         if place.subresource == "eviction":
             raise _not_implemented(request)
         if place.name:
@@ -157,9 +157,8 @@ class KubeApi:
 
     async def _events(self, request: Request, place: Place, history: History) -> AsyncIterator[bytes]:
         has_columns = True
-        version = request.query.get("resourceVersion", "")
         try:
-            async for kind, document in self._told(request, place, history, version):
+            async for kind, document in self._told(request, place, history):
                 shown = document
                 if request.wants_table and kind != "BOOKMARK":
                     shown = self._shaped(request, place, [document], document)
@@ -170,21 +169,20 @@ class KubeApi:
         except KubeError as error:
             yield _json({"type": "ERROR", "object": status_document(error)})
 
-    async def _told(self, request: Request, place: Place, history: History, version: str) -> AsyncIterator[Told]:
+    async def _told(self, request: Request, place: Place, history: History) -> AsyncIterator[Told]:
         store, resource = self.cluster.store, place.resource
 
         def is_wanted(document: Document) -> bool:
             return place.is_wanted(document, request.query)
 
-        since = store.version
-        if version in ("", "0") or request.is_set("sendInitialEvents"):
+        since = request.number("resourceVersion", 0)
+        if not since or request.is_set("sendInitialEvents"):
+            since = store.version
             for document in filter(is_wanted, store.list(resource.plural, place.namespace)):
                 yield "ADDED", document
             if request.is_set("sendInitialEvents"):
                 metadata = {"resourceVersion": str(since), "annotations": _TOLD_ALL}
                 yield "BOOKMARK", {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-        else:
-            since = int(version)
         async for told in history.follow(resource.plural, since, is_wanted):
             yield told
 
@@ -215,9 +213,9 @@ class KubeApi:
     def _delete(self, request: Request, target: Target) -> Answer:
         options = request.document()
         conditions = options.get("preconditions") or {}
-        grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
+        grace_s = request.number("gracePeriodSeconds", 0) if "gracePeriodSeconds" in request.query else None
         removal = Removal(
-            None if grace is None else int(grace),
+            options.get("gracePeriodSeconds", grace_s),
             conditions.get("uid", ""),
             conditions.get("resourceVersion", ""),
             request.is_dry or options.get("dryRun") == ["All"],

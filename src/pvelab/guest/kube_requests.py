@@ -59,6 +59,13 @@ class Request:
         """Is a table wanted before anything else?"""
         return "as=Table" in self.accept.partition(",")[0]
 
+    def number(self, name: str, otherwise: int) -> int:
+        """This parameter as a number. Raises KubeError."""
+        text = self.query.get(name) or str(otherwise)
+        if not text.isdecimal():
+            raise KubeError(400, "BadRequest", f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        return int(text)
+
     def accepts(self, kind: str) -> bool:
         """Is this media type, with its parameters, one of those wanted?"""
         return kind in [one.strip() for one in self.accept.split(",")]

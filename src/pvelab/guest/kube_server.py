@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import hdrs, web
@@ -60,9 +61,12 @@ async def _stream(api: KubeApi, request: web.Request, stream: Stream) -> web.Str
         await asyncio.wait({pump})
     finally:
         pump.cancel()
+    if not pump.cancelled():
+        pump.result()
     return response
 
 
 async def _pump(response: web.StreamResponse, events: AsyncIterator[bytes]) -> None:
-    async for event in events:
-        await response.write(event)
+    with contextlib.suppress(ConnectionResetError):
+        async for event in events:
+            await response.write(event)

@@ -87,6 +87,7 @@ def create(cluster: Cluster, resource: Resource, document: Document, *, is_dry: 
     metadata = document["metadata"]
     if resource.is_namespaced:
         cluster.store.get("namespaces", metadata["namespace"])
+    _check_shape(document)
     _check_texts(resource, metadata["name"], document)
     for name in _KEPT:
         metadata.pop(name, None)
@@ -133,6 +134,7 @@ def _check_precondition(target: Target, held: Document, removal: Removal) -> Non
 
 def _allowed(target: Target, held: Document, wanted: Document) -> Document:
     """What an update may make of an object. Raises KubeError."""
+    _check_shape(wanted)
     before, after = held["metadata"], wanted["metadata"]
     if after.get("name") != target.name:
         text = f"the name of the object ({after.get('name')}) does not match the name on the URL ({target.name})"
@@ -147,12 +149,36 @@ def _allowed(target: Target, held: Document, wanted: Document) -> Document:
         raise _invalid(target, text)
     kept = {name: before[name] for name in _KEPT if name in before}
     metadata = {name: value for name, value in after.items() if name not in _KEPT and value not in ({}, [], None)}
+    if target.resource.plural == "nodes":
+        metadata = {"annotations": {}, "finalizers": [], "labels": {}} | metadata
     result = wanted | {"metadata": metadata | kept, "apiVersion": held["apiVersion"], "kind": held["kind"]}
     if "status" in target.resource.subresources:
         result = _one_side(target, held, result)
     _check_texts(target.resource, target.name, result)
     _check_kind(target, held, result)
     return result
+
+
+def _check_shape(document: Document) -> None:
+    """What is counted on everywhere must be of its type. Raises KubeError."""
+    metadata = document["metadata"]
+    for field in ("labels", "annotations"):
+        held = metadata.get(field) or {}
+        if not isinstance(held, dict) or not all(isinstance(value, str) for value in held.values()):
+            raise _misshapen(f"ObjectMeta.metadata.{field}", "map[string]string")
+    if not isinstance(metadata.get("finalizers") or [], list):
+        raise _misshapen("ObjectMeta.metadata.finalizers", "[]string")
+    for field in ("spec", "status"):
+        if not isinstance(document.get(field, {}), dict):
+            raise _misshapen(f".{field}", "object")
+    taints = document.get("spec", {}).get("taints") or []
+    if not isinstance(taints, list) or not all(isinstance(taint, dict) for taint in taints):
+        raise _misshapen("NodeSpec.spec.taints", "[]v1.Taint")
+
+
+def _misshapen(field: str, kind: str) -> KubeError:
+    text = f"cannot restore struct from: json: cannot unmarshal into Go struct field {field} of type {kind}"
+    return KubeError(400, "BadRequest", text)
 
 
 def _one_side(target: Target, held: Document, wanted: Document) -> Document:
@@ -168,7 +194,7 @@ def _check_kind(target: Target, held: Document, wanted: Document) -> None:
         for field in held["spec"].keys() | wanted.get("spec", {}).keys():
             if field not in _NODE_SPEC and held["spec"].get(field) != wanted.get("spec", {}).get(field):
                 raise _invalid(target, _NODE_FORBIDDEN)
-        _check_taints(target, wanted["spec"].get("taints") or [])
+        _check_taints(target, wanted.get("spec", {}).get("taints") or [])
     if target.resource.plural == "secrets" and held.get("immutable") and held.get("data") != wanted.get("data"):
         raise _invalid(target, "data: Forbidden: field is immutable when `immutable` is set")
 
