@@ -220,6 +220,9 @@ class Cluster:
         running = self.kubelets.get(kubelet.node_name)
         if not running or running.kubelet is not kubelet or not self.store.find("nodes", kubelet.node_name):
             return
+        if not self.is_available:
+            self.timer.after(RETRY_S, lambda: self.kubelet_ready(kubelet))
+            return
         behind = kubernetes_minor(self.lowest_version)[1] - kubernetes_minor(kubelet.version)[1]
         if behind <= 1:
             self.store.change("nodes", kubelet.node_name, lambda node: kube_nodes.mark_ready(node, self.timer.now()))
