@@ -196,6 +196,14 @@ def test_unreachable_node_is_an_error_not_an_absent_vm(lab: Lab, homelab: Homela
     assert lab.writes == []
 
 
+def test_wrong_configuration_is_exit_code_2_and_contacts_nothing(lab: Lab, homelab: Homelab) -> None:
+    run = homelab.delete("pve3", "102", "--yes", VM_START_TIMEOUT="soon")
+
+    assert run.exit_code == 2
+    assert "VM_START_TIMEOUT" in run.err
+    assert lab.requests == []
+
+
 @pytest.mark.parametrize("words", [[], ["pve3"], ["pve3", "abc"], ["pve3", "100", "--nonsense"]])
 def test_wrong_usage_is_exit_code_2(homelab: Homelab, words: list[str]) -> None:
     assert homelab.delete(*words).exit_code == 2

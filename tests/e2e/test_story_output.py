@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from e2e.conftest import Homelab, Run
 from e2e.world import ALL_MEMBERS, before_call, cluster, nodes_with_running_vm, ready_members, vm_on
+from homelab import main as tool
 from homelab.commands import delete_vm
 from pvelab.lab import Lab
 from support.clock import SteppingClock
@@ -158,19 +160,21 @@ def test_interrupted_while_it_looks_ends_in_130(lab: Lab, homelab: Homelab) -> N
     assert lab.writes == []
 
 
-def test_interrupted_at_the_question_deletes_nothing(
-    lab: Lab, shared_clock: SteppingClock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [(KeyboardInterrupt, 130, "interrupted"), (EOFError, 1, "nothing was deleted")]
+)
+def test_leaving_at_the_question_deletes_nothing(
+    lab: Lab, shared_clock: SteppingClock, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    answer: type[BaseException], code: int, said: str,
+) -> None:  # fmt: skip
     lab.reset("healthy")
     env_file = lab.write_env(tmp_path / "lab.env")
 
     def leave(_question: str) -> str:
-        raise KeyboardInterrupt
+        raise answer
 
-    code = delete_vm.main(["--env", str(env_file), "pve3", "102"], clock=shared_clock, ask=leave)
-
-    assert code == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert delete_vm.main(["--env", str(env_file), "pve3", "102"], clock=shared_clock, ask=leave) == code
+    assert said in "".join(capsys.readouterr())
     assert lab.writes == []
 
 
@@ -229,6 +233,14 @@ def test_join_token_lies_in_a_file_that_only_root_reads(lab: Lab, homelab: Homel
     assert token in lab.shell(name, "cat /etc/rancher/k3s/config.yaml")
     assert lab.shell(name, "stat -c '%a %U' /etc/rancher/k3s/config.yaml") == "600 root\n"
     assert token not in lab.shell(name, "cat /etc/systemd/system/k3s-agent.service /etc/systemd/system/*.env")
+
+
+def test_module_run_as_a_program_ends_with_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["homelab.main", "--nonsense"])
+
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(tool.__file__), run_name="__main__")
+    assert end.value.code == 2
 
 
 # --- as real processes, in real time -----------------------------------------------------------------------------

@@ -119,3 +119,15 @@ def take_out(lab: Lab, name: str) -> None:
     lab.shell(name, "systemctl disable --now k3s-agent")
     lab.shell("k3s-server", f"kubectl delete node {name}")
     lab.wait_until(lambda world: cluster(world).store.find("nodes", name) is None)
+
+
+def when(lab: Lab, condition: Callable[[World], bool], happens: Callable[[World], None]) -> None:
+    """Have something happen in the lab as soon as a condition holds; looked at every second of the lab's time."""
+
+    def check(world: World) -> None:
+        if condition(world):
+            happens(world)
+        else:
+            world.clock.after(1.0, lambda: check(world))
+
+    lab.look(check)
