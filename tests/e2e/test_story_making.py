@@ -12,7 +12,7 @@ from e2e.conftest import Homelab
 from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on
 from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
-from pvelab.rules import configs, power
+from pvelab.rules import configs, power, status
 from pvelab.state import Acl, Task, Token, Vm, World
 
 NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
@@ -39,6 +39,39 @@ def test_token_that_may_not_see_vms_makes_none(lab: Lab, homelab: Homelab) -> No
     assert run.err.count("no VM of that name is visible: but the API token may not see all VMs") == 3
     assert "give the token VM.Audit: pveum acl modify /vms" in run.err
     assert lab.snapshot()["vms"] == before["vms"]
+    assert lab.writes == []
+
+
+WITHOUT_PVE3 = {"NODE_3": None, "STORAGE_3": None, "IMG_STORAGE_3": None}
+
+
+def switch_off_pve3_for_long(lab: Lab) -> None:
+    """Its VMs stay listed without a name, and nobody reads their names over SSH."""
+    lab.fault("node-down", node="pve3")
+    lab.fault("ssh-refused", node="pve1")
+    lab.fault("ssh-refused", node="pve2")
+    lab.wait_until(lambda world: not status.has_statistics(world, world.nodes["pve3"]), timeout_s=400)
+
+
+def test_names_on_a_member_that_is_off_hide_no_vm_that_is_listed(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    switch_off_pve3_for_long(lab)
+
+    run = homelab("--via", "api", **WITHOUT_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert run.out.count("is healthy, skipping.") == 2
+    assert lab.writes == []
+
+
+def test_vm_that_may_be_on_a_member_that_is_off_is_not_made_a_second_time(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy", without="pve1")
+    switch_off_pve3_for_long(lab)
+
+    run = homelab("--via", "api", **WITHOUT_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert "pve1: nothing done: the names of some VMs cannot be read" in run.err
     assert lab.writes == []
 
 
@@ -80,6 +113,12 @@ def test_vm_on_which_a_task_runs_is_kept(lab: Lab, homelab: Homelab, via: str) -
 # --- changed meanwhile -------------------------------------------------------------------------------------------
 
 
+def backed_up(world: World) -> None:
+    now = int(world.clock.now())
+    upid = f"UPID:pve3:00001000:00001000:{now:08X}:vzdump:102:root@pam:"
+    world.tasks[upid] = Task(upid, "pve3", 0x1000, 0x1000, now, "vzdump", "102", "root@pam")
+
+
 def started_by_a_person(world: World) -> None:
     vm = world.vms[102]
     power.switch_on(world, world.nodes["pve3"], vm, [])
@@ -94,15 +133,16 @@ def edited(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "said", "cure"),
     [
-        (started_by_a_person, "it has changed since it was looked at (it is running now)"),
-        (edited, "it has changed since it was looked at (it is stopped now)"),
-        (given_a_disk, "it has changed since it was looked at"),
+        (started_by_a_person, "it has changed since it was looked at (it is running now)", "run again to decide on"),
+        (edited, "it has changed since it was looked at (it is stopped now)", "run again to decide on what is there"),
+        (backed_up, "a Proxmox task is running on it (vzdump)", "--source active"),
+        (given_a_disk, "it has the data disk scsi1", "qm disk move 102 scsi1"),
     ],
 )
 def test_vm_that_changes_between_the_look_and_the_deletion_is_not_deleted(
-    lab: Lab, homelab: Homelab, via: str, change: Callable[[World], None], said: str
+    lab: Lab, homelab: Homelab, via: str, change: Callable[[World], None], said: str, cure: str
 ) -> None:
     lab.reset("stopped")
     before = uuids(lab)
@@ -113,7 +153,7 @@ def test_vm_that_changes_between_the_look_and_the_deletion_is_not_deleted(
     assert run.exit_code == 3, run.text
     assert uuids(lab) == before
     assert said in run.err
-    assert "run again to decide on what is there now" in run.err
+    assert cure in run.err
 
 
 # --- unfinished --------------------------------------------------------------------------------------------------
@@ -151,6 +191,20 @@ def test_half_built_vm_with_the_vmid_of_an_earlier_one_has_not_booted(lab: Lab, 
     assert uuids(lab)[102] != before[102]
     assert "it never booted and is made again" in run.text
     assert lab.snapshot()["vms"][102]["config"]["tags"] == "homelab"
+
+
+def test_half_built_vm_whose_making_is_no_longer_on_record_is_started_and_finished(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("half-built")
+    before = uuids(lab)
+    lab.look(lambda world: world.tasks.clear())
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab) == before
+    assert "finished (an earlier run was interrupted)" in run.out
 
 
 def test_unfinished_vm_that_is_locked_is_not_touched(lab: Lab, homelab: Homelab, via: str) -> None:

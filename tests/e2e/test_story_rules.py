@@ -286,6 +286,18 @@ def test_of_those_that_do_not_start_after_a_power_cut_only_as_many_as_allowed_ar
     assert "bridge 'vmbr9' does not exist" in run.err
 
 
+def test_vm_whose_start_still_goes_on_after_its_time_is_not_replaced(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("power-cut")
+    before = uuids(lab)
+    lab.fault("on", do="task-never-ends", method="POST", path="/nodes/pve3/qemu/102/status/start")
+
+    run = homelab("--via", "api", **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert uuids(lab) == before
+    assert "VM k3s-vm-pve3 (vmid=102) does not start: task qmstart of VM 102 on pve3: not within" in run.err
+
+
 def test_vm_that_does_not_start_and_may_not_be_deleted_is_reported(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.reset("stopped")
     vmid, vm = vm_on(lab, "pve3")

@@ -83,17 +83,18 @@ class VmManager:
             return Result((Outcome.failed(node.name, error.problem),))
 
     def _apply(self, node: NodePlan) -> Result:
-        match node.action:
-            case Action.KEEP | Action.NOTHING:
-                return _kept(node)
-            case Action.CREATE:
-                return self._make(node, specify(self.pve, self.config, node), self.image(node.config), "created")
-            case Action.REPLACE:
-                return self._replace(node)
-            case Action.START:
-                return self._start(node)
-            case Action.FINISH:
-                return self._finish(node)
+        carry_out: dict[Action, Callable[[NodePlan], Result]] = {
+            Action.KEEP: _kept,
+            Action.NOTHING: _kept,
+            Action.CREATE: self._create,
+            Action.REPLACE: self._replace,
+            Action.START: self._start,
+            Action.FINISH: self._finish,
+        }
+        return carry_out[node.action](node)
+
+    def _create(self, node: NodePlan) -> Result:
+        return self._make(node, specify(self.pve, self.config, node), self.image(node.config), "created")
 
     def _make(self, node: NodePlan, spec: VmSpec, image: ImageOnNode, what: str) -> Result:
         with self.slots:
@@ -128,7 +129,8 @@ class VmManager:
         try:
             self._power_on(vm)
         except (TaskFailed, TimedOut) as error:
-            if not node.may_replace or not self.replacements.take():
+            has_failed = isinstance(error, TaskFailed)
+            if not has_failed or not node.may_replace or not self.replacements.take():
                 raise NodeFailed(f"{node.facts.vm_title} does not start", str(error), error.cure) from error
             return self._replace(node)
         return self._running(node, f"started ({node.reason})")

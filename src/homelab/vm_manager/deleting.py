@@ -17,11 +17,12 @@ def delete_vm(pve: Proxmox, vm: VmFacts, members: Members) -> None:
     if vm.status.status == "running":
         pve.stop_vm(vm.node, vm.vmid)
     members.remove(vm.config.name.lower(), vm.config.uuid)
+    _refuse_if_busy(pve, vm)
     pve.delete_vm(vm.node, vm.vmid)
 
 
 def check_unchanged(pve: Proxmox, seen: VmFacts) -> None:
-    """Raise NodeFailed unless name, tags, config and power state are what they were when the decision was made."""
+    """Raise NodeFailed unless all that counts is as it was when the decision was made, and no task works on it."""
     status = pve.vm_status(seen.node, seen.vmid)
     config = pve.vm_config(seen.node, seen.vmid)
     before = (seen.config.name, seen.config.tags, seen.status.qmpstatus, seen.status.lock)
@@ -32,6 +33,17 @@ def check_unchanged(pve: Proxmox, seen: VmFacts) -> None:
             f"VM {seen.config.name} (vmid={seen.vmid}) is not deleted",
             f"it has changed since it was looked at (it is {status.qmpstatus} now)",
             "run again to decide on what is there now",
+        )
+    _refuse_if_busy(pve, seen)
+
+
+def _refuse_if_busy(pve: Proxmox, vm: VmFacts) -> None:
+    """Raise NodeFailed while a task works on the VM."""
+    if running := pve.tasks(vm.node, vmid=vm.vmid, is_active=True):
+        raise NodeFailed(
+            f"VM {vm.config.name} (vmid={vm.vmid}) is not deleted",
+            f"a Proxmox task is running on it ({running[0].kind})",
+            f"wait for it to end: pvesh get /nodes/{vm.node}/tasks --vmid {vm.vmid} --source active; then run again",
         )
 
 
