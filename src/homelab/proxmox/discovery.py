@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -193,8 +193,8 @@ class _Search:
     def _trust(self, node: NodeConfig) -> TlsTrust:
         return TlsTrust(self.config.api.ca_bundle, node.fingerprint)
 
-    def _status(self, members: Iterable[Member | None]) -> ClusterStatus | None:
-        """The one cluster of this run: that with most of the configured nodes, or the first that answered.
+    def _status(self, members: Collection[Member | None]) -> ClusterStatus | None:
+        """The one cluster of this run: that with most of the configured nodes, among equals that of the lowest NODE_n.
 
         A host outside any cluster is a cluster of one.
         """
@@ -202,7 +202,8 @@ class _Search:
         def configured(status: ClusterStatus) -> int:
             return sum(is_in(status, member) for member in members)
 
-        return max(self.statuses.values(), key=configured, default=None)
+        by_node = [said for member in members for said in self.statuses.values() if is_in(said, member)]
+        return max(by_node or self.statuses.values(), key=configured, default=None)
 
     def _members(self) -> list[Member]:
         """Of every cluster that answered."""
