@@ -13,7 +13,6 @@ from homelab.proxmox import sizes
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Link, Upload
 from homelab.settings import Secret, Via
-from homelab.shell import Result
 from support.clock import SteppingClock
 from support.fake_shell import done
 from support.fake_transport import Answers, FakeTransport, Turns
@@ -187,17 +186,13 @@ def test_sizes_as_proxmox_writes_them(text: str, size: int) -> None:
     [
         ("start", STOPPED, RUNNING),
         ("stop", RUNNING, STOPPED),
-        ("shutdown", RUNNING, STOPPED),
         ("resume", {**RUNNING, "qmpstatus": "paused"}, RUNNING),
-        ("reboot", RUNNING, {**RUNNING, "uptime": 1}),
     ],
 )
 def test_power_action_is_over_when_the_status_shows_it(action: str, before: Any, after: Any) -> None:
-    pve, wire = proxmox({f"POST {VM}/status/{action}": UPID, STATUS: Turns(before, before, after), **TASK_OK})
+    pve, _ = proxmox({f"POST {VM}/status/{action}": UPID, STATUS: Turns(before, before, after), **TASK_OK})
     status = getattr(pve, f"{action}_vm")("pve1", 100, timeout_s=60)
     assert status.status == after["status"]
-    sent = next(params for key, params in wire.calls if key.startswith("POST"))
-    assert sent == ({"timeout": 60} if action in ("shutdown", "reboot") else {})
 
 
 def test_action_that_never_shows_is_a_failure() -> None:
@@ -264,15 +259,6 @@ def test_trouble_with_reading_is_never_taken_for_gone() -> None:
         pve.delete_vm("pve1", 100)
 
 
-def test_unlock_is_done_by_root_and_seen() -> None:
-    pve, wire = proxmox({CONFIG: {"name": "vm"}})
-    pve.unlock_vm("pve1", 100)
-    assert wire.commands == ["qm unlock 100"]
-    pve, _ = proxmox({CONFIG: {"lock": "create"}})
-    with pytest.raises(TaskFailed, match="unlocking"):
-        pve.unlock_vm("pve1", 100)
-
-
 # --- storages --------------------------------------------------------------------------------------------------------
 
 VOLUME = "local:import/x.qcow2"
@@ -313,22 +299,10 @@ def test_download_by_the_node_is_checked_and_seen() -> None:
         fetch(proxmox({post: None, CONTENT: []})[0])
 
 
-def test_volume_is_removed_and_seen_to_be_gone() -> None:
-    delete = f"DELETE /nodes/pve1/storage/local/content/{VOLUME}"
-    proxmox({delete: UPID, CONTENT: [], **TASK_OK})[0].delete_volume("pve1", VOLUME)
-    proxmox({delete: LOST, CONTENT: []})[0].delete_volume("pve1", VOLUME)
-    with pytest.raises(Undecided):
-        proxmox({delete: LOST, CONTENT: LISTED})[0].delete_volume("pve1", VOLUME)
-    with pytest.raises(TaskFailed, match="still there"):
-        proxmox({delete: None, CONTENT: LISTED})[0].delete_volume("pve1", VOLUME)
-
-
-def test_snippet_comes_and_goes_by_root() -> None:
+def test_snippet_is_written_by_root() -> None:
     pve, wire = proxmox({})
     assert pve.put_snippet("pve1", "local", "v.yaml", "#cloud-config\n") == "local:snippets/v.yaml"
-    pve.remove_snippet("pve1", "local:snippets/v.yaml")
-    path = "/store/local:snippets/v.yaml"
-    assert wire.commands == [f"write {path} #cloud-config\n", f"rm -f {path}"]
+    assert wire.commands == ["write /store/local:snippets/v.yaml #cloud-config\n"]
 
 
 def test_path_and_checksum_are_asked_of_root() -> None:
@@ -336,19 +310,3 @@ def test_path_and_checksum_are_asked_of_root() -> None:
     wire.respond = lambda _: done("00ff  /x\n")
     assert pve.image_path("pve1", VOLUME) == f"/store/{VOLUME}"
     assert pve.file_sha256("pve1", "/x") == "00ff"
-
-
-def test_virtual_size_comes_from_proxmox_or_from_the_header() -> None:
-    pve, wire = proxmox({f"GET /nodes/pve1/storage/local/content/{VOLUME}": {"size": 99, "used": 5}})
-    assert pve.disk_virtual_size("pve1", VOLUME) == 99
-    header = b"QFI\xfb" + bytes(20) + (7 << 30).to_bytes(8, "big")
-    wire.respond = lambda _: done_raw(header)
-    assert pve.disk_virtual_size("pve1", "/x.img") == 7 << 30
-    assert pve.disk_virtual_size("pve1", "local:iso/x.img") == 7 << 30
-    assert wire.commands[-1] == "head -c 32 /store/local:iso/x.img"
-    wire.respond = lambda line: done_raw(b"raw") if line.startswith("head") else done("1234\n")
-    assert pve.disk_virtual_size("pve1", "/x.raw") == 1234
-
-
-def done_raw(data: bytes) -> Result:
-    return Result(0, "", "", data)

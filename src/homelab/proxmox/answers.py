@@ -32,15 +32,6 @@ class AgentInterface:
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AgentResult:
-    """How a command that the guest agent ran has ended."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
 def misunderstood(what: str, why: str) -> Misunderstood:
     return Misunderstood(what, why, "is something other than Proxmox VE 8.2 to 9.2 answering at this address?")
 

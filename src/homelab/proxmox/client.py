@@ -9,7 +9,6 @@ from homelab.models import DRIVE_KEY, VmConfig, VmStatus
 from homelab.proxmox import sizes
 from homelab.proxmox.agent import Agent
 from homelab.proxmox.changes import Change, shows
-from homelab.proxmox.remote_files import output
 from homelab.proxmox.volumes import Volumes
 from homelab.runtime import wait_for
 from homelab.settings import Secret
@@ -114,30 +113,6 @@ class Proxmox(Volumes, Agent):
         """Cut the power; a VM that is off already is as wanted."""
         return self._power(node, vmid, "stop", lambda now: now.status == "stopped", timeout_s)
 
-    def shutdown_vm(self, node: str, vmid: int, *, timeout_s: float = 120) -> VmStatus:
-        """Ask the guest to shut down; raises TaskFailed when it has not after timeout_s. The power is never cut."""
-        return self._power(node, vmid, "shutdown", lambda now: now.status == "stopped", timeout_s)
-
-    def reboot_vm(self, node: str, vmid: int, *, timeout_s: float = 120) -> VmStatus:
-        """Shut down cleanly and start again; raises TaskFailed when the guest does not go down in timeout_s."""
-        before_s = max(self.vm_status(node, vmid).uptime_s, 1)
-        return self._power(
-            node, vmid, "reboot", lambda now: now.status == "running" and now.uptime_s < before_s, timeout_s
-        )
-
-    def unlock_vm(self, node: str, vmid: int) -> None:
-        """Remove a lock that nobody holds any more, by root SSH: a token may not."""
-        self._ensure(
-            Change(
-                "unlocking",
-                node,
-                vmid,
-                lambda: output(self.root(node), ["qm", "unlock", str(vmid)]),
-                self.vm_config,
-                lambda config: "lock" not in config.values,
-            )
-        )
-
     def delete_vm(self, node: str, vmid: int, *, timeout_s: float = 300) -> None:
         """Destroy a stopped VM and the disks in its config; returns when Proxmox says that its config is gone.
 
@@ -168,12 +143,11 @@ class Proxmox(Volumes, Agent):
         self, node: str, vmid: int, action: str, is_done: Callable[[VmStatus], bool], timeout_s: float
     ) -> VmStatus:
         """One power action. Where Proxmox refuses, because the VM is so already, looking decides."""
-        params = {"timeout": int(timeout_s)} if action in ("shutdown", "reboot") else {}
         path = f"/nodes/{node}/qemu/{vmid}/status/{action}"
 
         def send() -> None:
             try:
-                self._do(node, "POST", path, params, timeout_s + GRACE_S)
+                self._do(node, "POST", path, None, timeout_s + GRACE_S)
             except (Refused, TaskFailed):
                 if not is_done(self.vm_status(node, vmid)):
                     raise

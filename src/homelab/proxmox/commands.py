@@ -17,12 +17,8 @@ TABLE = {
     "PUT /nodes/{node}/qemu/{vmid}/resize": "qm resize {vmid} {disk} {size}",
     "POST /nodes/{node}/qemu/{vmid}/status/start": "qm start {vmid}",
     "POST /nodes/{node}/qemu/{vmid}/status/stop": "qm stop {vmid}",
-    "POST /nodes/{node}/qemu/{vmid}/status/shutdown": "qm shutdown {vmid}",
-    "POST /nodes/{node}/qemu/{vmid}/status/reboot": "qm reboot {vmid}",
     "POST /nodes/{node}/qemu/{vmid}/status/resume": "qm resume {vmid}",
-    "POST /nodes/{node}/qemu/{vmid}/agent/exec": "qm guest exec {vmid} --synchronous 0",
     "DELETE /nodes/{node}/qemu/{vmid}": "qm destroy {vmid}",
-    "DELETE /nodes/{node}/storage/{storage}/content/{volume}": "pvesm free {volume}",
     "POST /nodes/{node}/storage/{storage}/download-url": "pvesh create {path}",
 }
 """What follows a command are the call's other parameters as `--name value`."""
@@ -48,13 +44,10 @@ def command_for(method: str, path: str, params: Values) -> Command:
         return Command(("pvesh", "get", path, *_options(params), "--output-format", "json"), prints_json=True)
     for call, words in TABLE.items():
         known_method, pattern = call.split()
-        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern).replace("(?P<volume>[^/]+)", _REST), path)
+        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern), path)
         if known_method == method and found:
             return _filled(words, found.groupdict(), path, params)
     raise Refused(f"{method} {path}", "there is no command for it", "use the API: --via auto or api", status=501)
-
-
-_REST = "(?P<volume>.+)"
 
 
 def _filled(words: str, parts: Mapping[str, str], path: str, params: Values) -> Command:
@@ -62,9 +55,6 @@ def _filled(words: str, parts: Mapping[str, str], path: str, params: Values) -> 
     argv = [word.format_map(values) for word in words.split()]
     used = set(re.findall(r"\{(\w+)\}", words))
     rest = {key: value for key, value in params.items() if key not in used}
-    if words.startswith("qm guest exec"):
-        typed = ["--pass-stdin", "1"] if "input-data" in rest else []
-        return Command((*argv, *typed, "--", *rest["command"]), parts["node"], prints_json=True)
     is_pvesh = words.startswith("pvesh")
     json_options = ("--output-format", "json") if is_pvesh else ()
     return Command((*argv, *_options(rest), *json_options), parts["node"], prints_json=is_pvesh)

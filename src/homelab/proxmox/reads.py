@@ -9,7 +9,6 @@ from typing import Any
 from homelab.errors import Refused, Unreachable
 from homelab.models import (
     BridgeState,
-    ClusterStatus,
     HostStatus,
     StorageState,
     TaskRow,
@@ -51,9 +50,6 @@ class Reads:
         """Root on a node over SSH; raises Unreachable when SSH does not answer."""
         return self.link(node).root
 
-    def cluster_status(self) -> ClusterStatus:
-        return answers.cluster_status(self._read("", "/cluster/status"))
-
     def cluster_vms(self) -> tuple[VmRow, ...]:
         """VMs and containers of the cluster that the token may see; one just made may lack its name here."""
         return answers.cluster_vms(self._read("", "/cluster/resources", {"type": "vm"}))
@@ -83,10 +79,6 @@ class Reads:
     def permissions(self, path: str) -> frozenset[str]:
         """The token's privileges on a path such as /storage/local; {"*"} where all goes over SSH: root has them."""
         return frozenset(self._granted(path))
-
-    def version(self, node: str) -> str:
-        """As `9.2.11`."""
-        return text(table(self._read(node, f"/nodes/{node}/version"), "node version"), "version")
 
     def host(self, node: str) -> HostStatus:
         return answers.host_status(self._read(node, f"/nodes/{node}/status"))

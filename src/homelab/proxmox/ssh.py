@@ -119,11 +119,10 @@ class Ssh:
 
     def _write_with_keys(self, what: str, method: str, path: str, values: dict[str, Any], timeout_s: float) -> Any:
         """`--sshkeys` takes a file where the API takes the encoded text."""
-        typed = str(values["input-data"]).encode() if "input-data" in values else None
         if "sshkeys" not in values:
-            return self._write(what, command_for(method, path, values), typed, timeout_s)
+            return self._write(what, command_for(method, path, values), None, timeout_s)
         with remote_files.temporary(self, unquote(str(values["sshkeys"])).encode()) as file:
-            return self._write(what, command_for(method, path, {**values, "sshkeys": file}), typed, timeout_s)
+            return self._write(what, command_for(method, path, {**values, "sshkeys": file}), None, timeout_s)
 
     def _write(self, what: str, command: Command, typed: bytes | None, timeout_s: float) -> Any:
         """Run a command that changes something; what comes of it is for the caller to look at."""

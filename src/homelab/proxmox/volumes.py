@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from homelab.errors import Misunderstood, TaskFailed, Undecided
-from homelab.proxmox.answers import number, table
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.remote_files import output
 from homelab.proxmox.transport import Params, Upload
-
-QCOW2_MAGIC = b"QFI\xfb"
-QCOW2_SIZE = slice(24, 32)
-HEADER_BYTES = 32
 
 
 class Volumes(Changes):
@@ -51,28 +46,12 @@ class Volumes(Changes):
             raise TaskFailed(f"download of {url} by {node}", f"{volume} is not there", "run again")
         return volume
 
-    def delete_volume(self, node: str, volume: str) -> None:
-        """Remove a volume; it may be gone already. Proxmox does not look whether a VM uses it: look before."""
-        storage = volume.partition(":")[0]
-        try:
-            self._do(node, "DELETE", f"/nodes/{node}/storage/{storage}/content/{volume}", None, 300)
-        except (Undecided, Misunderstood) as doubt:
-            if self._size_of(node, volume) is not None:
-                raise doubt from doubt.__cause__
-        if self._size_of(node, volume) is not None:
-            raise TaskFailed(f"removal of {volume} on {node}", "it is still there", f"pvesm free {volume} on the node")
-
     def put_snippet(self, node: str, storage: str, name: str, content: str) -> str:
         """Write a cloud-init snippet by root SSH, which the API cannot; the volume id."""
         volume = f"{storage}:snippets/{name}"
         root = self.root(node)
         root.write_file(root.path_of(volume), content.encode())
         return volume
-
-    def remove_snippet(self, node: str, volume: str) -> None:
-        """It may be gone already."""
-        root = self.root(node)
-        output(root, ["rm", "-f", root.path_of(volume)])
 
     def image_path(self, node: str, volume: str) -> str:
         """Where a volume lies on the node, by root SSH."""
@@ -81,28 +60,6 @@ class Volumes(Changes):
     def file_sha256(self, node: str, path: str) -> str:
         """By root SSH; reads the whole file there."""
         return output(self.root(node), ["sha256sum", path], timeout_s=600).split()[0]
-
-    def disk_virtual_size(self, node: str, image: str) -> int:
-        """Bytes that an image's disk will have. `image` is a volume id, or an absolute path (then by root SSH).
-
-        Of a volume of content `iso` Proxmox knows only the file's size, so its header is read by root SSH.
-        """
-        if image.startswith("/"):
-            return self._header_size(node, image)
-        storage, _, name = image.partition(":")
-        if name.startswith("iso/"):
-            return self._header_size(node, self.image_path(node, image))
-        data = self._read(node, f"/nodes/{node}/storage/{storage}/content/{image}")
-        return number(table(data, f"volume {image}"), "size")
-
-    def _header_size(self, node: str, path: str) -> int:
-        """What a qcow2 file says of itself; a raw file is as large as its disk."""
-        root = self.root(node)
-        result = root.run(["head", "-c", str(HEADER_BYTES), path])
-        header = result.raw_stdout
-        if result.exit_code == 0 and header.startswith(QCOW2_MAGIC) and len(header) == HEADER_BYTES:
-            return int.from_bytes(header[QCOW2_SIZE], "big")
-        return int(output(root, ["stat", "-L", "-c", "%s", path]))
 
     def _size_of(self, node: str, volume: str) -> int | None:
         """File size of a volume; None when the storage does not list it."""

@@ -32,16 +32,8 @@ class Shells:
         return self._shell(host, port, user, None)
 
     def guest(self, host: str, port: int, user: str, trust: Trust) -> Shell:
-        """A guest, whose key `trust` decides about. The trust given first stays until `forget`."""
+        """A guest, whose key `trust` decides about. The trust given first stays."""
         return self._shell(host, port, user, trust)
-
-    def forget(self, host: str, port: int) -> None:
-        """Close and drop what is open to an address: another machine may have it next."""
-        with self._lock:
-            gone = [key for key in self._shells if key[:2] == (host, port)]
-            shells = [self._shells.pop(key) for key in gone]
-        for shell in shells:
-            shell.close()
 
     def close(self) -> None:
         with self._lock:
