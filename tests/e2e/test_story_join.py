@@ -292,10 +292,39 @@ def test_token_that_does_not_see_all_vms_proves_no_machine_gone(
     assert "k3s-vm-pve1" in k3s(lab)["nodes"]
 
 
+def test_vm_that_is_a_member_under_another_name_is_not_joined_again(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    before = k3s(lab)
+    lab.shell("pve3", "qm set 102 --name worker")
+
+    run = homelab("--via", via, VM_NAME_3="worker")
+
+    assert run.exit_code == 3, run.text
+    assert f"worker is not joined: the VM is in the cluster already, under the name {NAME}" in run.err
+    assert k3s(lab)["nodes"] == before["nodes"]
+    assert ready_members(lab) == ALL_MEMBERS
+
+
+def test_vm_whose_node_was_deleted_while_its_k3s_runs_is_left_alone(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    lab.shell("k3s-server", f"kubectl delete node {NAME}")
+    lab.wait_until(lambda world: cluster(world).store.find("nodes", NAME) is None)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME}: k3s runs in the VM already: the cluster at K3S_EXISTING_NODE_IP has no Node" in run.err
+    assert "sudo systemctl disable --now k3s k3s-agent" in run.err
+    assert ready_members(lab) == ALL_MEMBERS - {NAME}
+
+
 def test_name_of_a_ready_member_is_not_taken_from_it(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    take_out(lab, NAME)
+    lab.shell("pve3", "qm set 102 --name k3s-server")
     before = k3s(lab)["nodes"]["k3s-server"]
 
-    run = homelab("--via", via, VM_NAME_3="k3s-server", **ONLY_PVE3)
+    run = homelab("--via", via, VM_NAME_3="k3s-server")
 
     assert run.exit_code == 3, run.text
     assert "k3s-server is not joined: another machine is a Ready member under the name k3s-server" in run.err

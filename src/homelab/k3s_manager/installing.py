@@ -57,6 +57,18 @@ def check_host_name(shell: Shell, order: JoinOrder) -> None:
         )
 
 
+def check_not_running(shell: Shell, name: str) -> None:
+    """Raise NodeFailed if k3s is up in the guest: it belongs to another cluster, or a person took its Node away."""
+    states = shell.run(["systemctl", "is-active", "k3s", "k3s-agent"]).stdout.split()
+    if "active" in states:
+        raise NodeFailed(
+            f"{name}: k3s runs in the VM already",
+            "the cluster at K3S_EXISTING_NODE_IP has no Node of this machine",
+            f"if it is to join that cluster: ssh {shell.where} 'sudo systemctl disable --now k3s k3s-agent', "
+            "then run again; if it belongs to another one: NODE_ENABLED_n=0",
+        )
+
+
 def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> str:
     """Write config.yaml (0600), run the saved install script with the version of the cluster, start the service.
 

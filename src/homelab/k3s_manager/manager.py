@@ -134,9 +134,16 @@ class K3sManager:
         if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
             lines = self._end_first_boot(plan.name, vm)
             return (Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping"), *lines)
-        node = self._node_by_now(name)
+        nodes = self._nodes_by_now()
+        node = next((node for node in nodes if node.name == name), None)
         if node and node.system_uuid == vm.config.uuid:
             return self._bring_back(plan, vm, node, facts)
+        if own := next((node for node in nodes if node.system_uuid == vm.config.uuid), None):
+            raise NodeFailed(
+                f"the VM is in the cluster already, under the name {own.name}",
+                f"the Node {own.name} has its system UUID {own.system_uuid}",
+                f"set {plan.config.key('VM_NAME')} and the VM's name to {own.name}, or kubectl delete node {own.name}",
+            )
         if node and node.is_ready:
             raise NodeFailed(
                 f"another machine is a Ready member under the name {name}",
@@ -148,13 +155,13 @@ class K3sManager:
             self.remove(name, node.system_uuid)
         return self._join_anew(plan, running)
 
-    def _node_by_now(self, name: str) -> K3sNode | None:
-        """The Node as it is now. Where VMs were just started, the server may be one of them, so it is given time."""
+    def _nodes_by_now(self) -> tuple[K3sNode, ...]:
+        """The Nodes now. Where VMs were just started, the server may be one of them, so it is given time."""
         has_started = any(plan.action is Action.START for plan in self._plan)
         deadline = self.clock.now() + (self.finder.config.guest.start_timeout_s if has_started else 0)
         while True:
             try:
-                return self._node(name)
+                return self._server().nodes()
             except (Unreachable, Undecided, Refused, TimedOut):
                 if self.clock.now() >= deadline:
                     raise
@@ -200,6 +207,7 @@ class K3sManager:
         shell = self.finder.login(plan.config, running)
         noted = self.finder.wait_for_cloud_init(vm, shell)
         leftovers = self._end_first_boot(plan.name, vm)
+        installing.check_not_running(shell, plan.config.vm_name)
         role = self._begin(plan)
         order = JoinOrder(
             plan.config.vm_name,
