@@ -46,7 +46,6 @@ class ImageManager:
     clock: Clock
     on_fetched: Callable[[str], None]
     slots: threading.Semaphore = field(default_factory=threading.Semaphore)
-    _ready: dict[str, ImageOnNode] = field(default_factory=dict)
     _sha256: str = ""
     _local: Path | None = None
     _failure: HomelabError | None = None
@@ -59,11 +58,6 @@ class ImageManager:
 
         Raises HomelabError: no storage for it, source not reachable, checksum wrong, upload failed.
         """
-        if node.name not in self._ready:
-            self._ready[node.name] = self._ensure(node)
-        return self._ready[node.name]
-
-    def _ensure(self, node: NodeConfig) -> ImageOnNode:
         place = self._place(node)
         if place.content == "iso":
             self._check_root(node)
