@@ -68,6 +68,12 @@ def bad_parameter(name: str, text: str) -> ApiError:
     return ApiError(400, "Parameter verification failed.", {name: text})
 
 
+def without_config() -> ApiError:
+    """What a node answers whose cluster file system is not mounted."""
+    text = "RPCEnvironment init request failed: Unable to load access control list: Connection refused"
+    return ApiError(500, text, has_body=False)
+
+
 def forbidden(detail: str = "") -> ApiError:
     """403, with the path and privilege that were missing."""
     return ApiError(403, f"Permission check failed ({detail})" if detail else "Permission check failed")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import schema
-from pvelab.answers import ROOT_SSH, Answer, ApiError, UploadedFile, Who, refused
+from pvelab.answers import ROOT_SSH, Answer, ApiError, UploadedFile, Who, refused, without_config
 from pvelab.routes import ROUTES, Call, Route, transfer
 from pvelab.rules import permissions
 from pvelab.state import Node, World
@@ -73,6 +73,8 @@ class Api:
         """Refuse unless the node that received the request can pass it on."""
         if not target.is_up:
             raise ApiError(595, "No route to host", has_body=False)
+        if not target.has_config:
+            raise without_config()
         if target.api == "refuses":
             raise ApiError(595, "Connection refused", has_body=False)
         if target.api == "hangs":

@@ -26,6 +26,7 @@ _PROFILES = {
     "8.4": Profile(
         "8.4", "8.4.14", "b502d23c55afcba1", "9.2.0", "6.8.12-15-pve", "#1 SMP PREEMPT_DYNAMIC PMX 6.8.12-15"
     ),
+    "8.2": Profile("8.2", "8.2.7", "3e0176e6bb2ade3b", "9.0.2", "6.8.12-2-pve", "#1 SMP PREEMPT_DYNAMIC PMX 6.8.12-2"),
 }
 
 
@@ -62,7 +63,8 @@ def new_world(blueprint: Blueprint, guests: GuestSide) -> World:
             if storage.type != _IN_FOLDER:
                 world.capacities[(node_spec.name, storage.name)] = Capacity(storage.size_bytes, 0)
     everywhere = {node.name for node in spec.nodes}
-    storages.write(world, [_storage(one, set(nodes), everywhere) for one, nodes in spec.storages.values()])
+    shared = [_storage(one, set(nodes), everywhere, spec.pve_version) for one, nodes in spec.storages.values()]
+    storages.write(world, shared)
     _write_cluster_files(blueprint, world)
     world.users[TOKEN_USER] = User(TOKEN_USER)
     token = Token(TOKEN_USER, TOKEN_NAME, blueprint.identity.token_secret, is_separated=False)
@@ -126,7 +128,7 @@ def _share_cluster_files(files: FileSystem, pve: FileSystem) -> None:
         etc.children["pve"] = pve.root
 
 
-def _storage(spec: StorageSpec, nodes: set[str], everywhere: set[str]) -> Storage:
+def _storage(spec: StorageSpec, nodes: set[str], everywhere: set[str], release: str) -> Storage:
     options = {"path": spec.path} if spec.path else {}
     if spec.type == "lvmthin":
         options |= {"thinpool": "data", "vgname": "pve"}
@@ -135,7 +137,7 @@ def _storage(spec: StorageSpec, nodes: set[str], everywhere: set[str]) -> Storag
     options["content"] = ",".join(spec.content)
     if nodes != everywhere:
         options["nodes"] = ",".join(sorted(nodes))
-    return storages.from_options(spec.name, spec.type, options)
+    return storages.from_options(spec.name, spec.type, options, release)
 
 
 def _write_cluster_files(blueprint: Blueprint, world: World) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pvelab.guest.guests import NotRunning
 from pvelab.rules import storages
+from pvelab.shell.entries import Folder
 from pvelab.shell.files import FileSystem, Mounted
 from pvelab.state import Capacity, Node, Storage
 
@@ -35,6 +36,20 @@ def show_foreign(site: Site, node: Node) -> None:
     """A node's API shows a certificate that another authority signed."""
     site.doors.show_foreign(node.hostname, True)
     site.repairs.append(partial(site.doors.show_foreign, node.hostname, False))
+
+
+def unmount_config(site: Site, node: Node) -> None:
+    """The cluster file system of a node is away: /etc/pve is an empty folder."""
+    etc = node.files.entry("/etc")
+    if not isinstance(etc, Folder) or not node.has_config:
+        return
+    node.has_config, mounted = False, etc.children["pve"]
+    etc.children["pve"] = Folder("root", 0o755, site.clock.now())
+
+    def mount() -> None:
+        node.has_config, etc.children["pve"] = True, mounted
+
+    site.repairs.append(mount)
 
 
 def fill_machine(site: Site, hostname: str, left_bytes: int) -> None:

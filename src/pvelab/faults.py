@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pvelab import breakage, request_faults
 from pvelab.catalogue import Catalogue, UnknownChoice
-from pvelab.rules import power, storages
+from pvelab.identity import TOKEN_NAME, TOKEN_USER
+from pvelab.rules import power, roles, storages
 from pvelab.sources import IMAGE_FOLDER, Damage
+from pvelab.state import Acl
 
 if TYPE_CHECKING:
     from pvelab.site import Site
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 FAULTS = Catalogue("fault")
 ALL = "all"
 LEFT_FREE_BYTES = 50 << 20
+LACKING_ROLE = "LabLacking"
 DAMAGES = {"truncated": Damage.TRUNCATED, "wrong-checksum": Damage.WRONG_CONTENT, "missing": Damage.MISSING}
 FAULTS.add("at", request_faults.At)(request_faults.at_request)
 FAULTS.add("on", request_faults.On)(request_faults.on_requests)
@@ -86,6 +89,50 @@ def storage_full(site: Site, node: str, storage: str) -> None:
     if storage not in known or not storages.is_on(known[storage], found):
         raise UnknownChoice(f"no storage {storage!r} on {node}")
     breakage.fill_storage(site, found, known[storage], LEFT_FREE_BYTES)
+
+
+@FAULTS.add("storage-offline")
+def storage_offline(site: Site, storage: str) -> None:
+    """The server of a shared storage is away: its volumes cannot be reached from any node."""
+    known = storages.all_storages(site.world)
+    if storage not in known or not known[storage].is_shared:
+        raise UnknownChoice(f"no shared storage {storage!r}")
+    site.world.offline_storages.add(storage)
+    site.repairs.append(lambda: site.world.offline_storages.discard(storage))
+
+
+@FAULTS.add("config-missing")
+def config_missing(site: Site, node: str = ALL) -> None:
+    """The cluster file system does not run: /etc/pve is empty, API and tools cannot tell who asks."""
+    for found in _nodes(site, node):
+        breakage.unmount_config(site, found)
+
+
+@FAULTS.add("no-quorum")
+def no_quorum(site: Site) -> None:
+    """The members do not hear one another, so that none may write to /etc/pve; their APIs answer."""
+    site.world.is_split = True
+    site.repairs.append(lambda: setattr(site.world, "is_split", False))
+
+
+@FAULTS.add("token-lacks")
+def token_lacks(site: Site, privileges: str, path: str = "/") -> None:
+    """The lab's API token has every privilege but these (with + between them), there and below."""
+    lacking = frozenset(privileges.split("+"))
+    known = roles.privileges(site.world.profile.release)
+    if not lacking <= known:
+        raise UnknownChoice(f"no privilege {min(lacking - known)!r} in Proxmox VE {site.world.profile.release}")
+    token = site.world.tokens[f"{TOKEN_USER}!{TOKEN_NAME}"]
+    before = (site.world.roles, site.world.acls, token.is_separated)
+    site.world.roles = {**site.world.roles, LACKING_ROLE: known - lacking}
+    above = set() if path == "/" else {Acl("/", token.tokenid, "Administrator")}
+    site.world.acls = site.world.acls | above | {Acl(path, token.tokenid, LACKING_ROLE)}
+    token.is_separated = True
+
+    def give_back() -> None:
+        site.world.roles, site.world.acls, token.is_separated = before
+
+    site.repairs.append(give_back)
 
 
 @FAULTS.add("bridge-missing")

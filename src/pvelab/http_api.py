@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.multipart import BodyPartReader
 
 from pvelab import progress
-from pvelab.answers import Answer, ApiError, UploadedFile, Who
+from pvelab.answers import Answer, ApiError, UploadedFile, Who, without_config
 from pvelab.api import Api
 from pvelab.routes.access import csrf_token
 from pvelab.state import Action, ApiRequest, World
@@ -99,6 +99,8 @@ class NodeApi:
         request, path = exchange.request, exchange.path
         try:
             _check_request(request)
+            if not world.nodes[self.hostname].has_config:
+                raise without_config()
             who = _who(world, request, path)
             if UPLOAD_PATH.fullmatch(path) and request.content_type == "multipart/form-data":
                 return await self._upload(world, exchange, who)

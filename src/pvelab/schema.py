@@ -27,6 +27,8 @@ COUNTS = {
 }  # fmt: skip
 """How many numbered options of each kind there are: scsi0 to scsi30."""
 
+SINCE_8_3 = ("amd-sev", "import-working-storage")
+"""Parameters of a VM that came after 8.2."""
 _USERID = {"type": "string", "maxLength": 64}
 _OPTIONAL_TEXT = {"type": "string", "optional": 1}
 _OPTIONAL_FLAG = {"type": "boolean", "optional": 1}
@@ -128,10 +130,25 @@ class Schema:
 
 @functools.cache
 def load(release: str) -> Schema:
-    """The schema of a release: 9.2 or 8.4; the one before it for a release between."""
+    """The schema of a release: 9.2, 8.4, or 8.2, which is that of 8.4 without what came since."""
     name = "pve-9.2.json.gz" if release.startswith("9") else "pve-8.4.json.gz"
     packed = resources.files("pvelab").joinpath("schema", name).read_bytes()
-    return Schema(json.loads(gzip.decompress(packed))["paths"])
+    paths = json.loads(gzip.decompress(packed))["paths"]
+    if release == "8.2":
+        _take_back(paths)
+    return Schema(paths)
+
+
+def _take_back(paths: Mapping[str, Mapping[str, Any]]) -> None:
+    """Remove from the schema of 8.4 what 8.2 had not yet. Source: the Debian changelogs of qemu-server, pve-storage."""
+    for methods in paths.values():
+        for method in methods.values():
+            properties = method.get("parameters", {}).get("properties", {})
+            for name in SINCE_8_3:
+                properties.pop(name, None)
+            content = properties.get("content", {})
+            if "import" in content.get("enum", ()):
+                content["enum"] = [one for one in content["enum"] if one != "import"]
 
 
 def verify(properties: Properties, values: Mapping[str, str]) -> Errors:

@@ -10,6 +10,7 @@ PACE_TEST = 0.008
 PACE_DEMO = 0.12
 """Real seconds per lab second when somebody watches: a whole fresh run takes 10 to 20 s."""
 
+PVE_VERSIONS = ("9.2", "8.4", "8.2")
 GIB = 1 << 30
 DAY_S = 86_400
 
@@ -17,6 +18,10 @@ IMAGE_NAME = "noble-server-cloudimg-amd64.img"
 K3S_VERSION = "v1.33.5+k3s1"
 K3S_RELEASES = ("v1.32.9+k3s1", K3S_VERSION, "v1.34.1+k3s1")
 """What the lab's release server offers: the existing cluster's version, an older and a newer one."""
+
+
+class NoSuchVersion(ValueError):
+    """A release of Proxmox VE that the lab does not emulate."""
 
 
 class NoSuchNode(ValueError):
@@ -81,6 +86,10 @@ class LabSpec:
     k3s_version: str = K3S_VERSION
     image_name: str = IMAGE_NAME
     disk_size: str = "20G"
+
+    def __post_init__(self) -> None:
+        if self.pve_version not in PVE_VERSIONS:
+            raise NoSuchVersion(f"no Proxmox VE {self.pve_version!r} here, only {', '.join(PVE_VERSIONS)}")
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name. Raises NoSuchNode."""

@@ -62,7 +62,10 @@ class Interface:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A member of the cluster; it is also the Machine one reaches over SSH."""
+    """A member of the cluster; it is also the Machine one reaches over SSH.
+
+    `has_config`: its cluster file system is mounted; without it /etc/pve is empty.
+    """
 
     hostname: str
     address: str
@@ -75,6 +78,8 @@ class Node:
     booted_at: float = 0.0
     clock_skew_s: float = 0.0
     is_up: bool = True
+    down_since: float = 0.0
+    has_config: bool = True
     api: Literal["answers", "refuses", "hangs"] = "answers"
     fingerprint: str = ""
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -84,12 +89,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """One section of /etc/pve/storage.cfg."""
+    """One section of /etc/pve/storage.cfg; `possible` are the content types that its type has in the release."""
 
     name: str
     type: str
     path: str = ""
     content: tuple[str, ...] = ()
+    possible: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
     is_disabled: bool = False
     is_shared: bool = False
@@ -147,6 +153,7 @@ class Vm:
 
     `config` is what holds now; `pending` and `unplug` are changes that wait for the next start.
     `cloudinit_seed` is the cloud-init data (user, network, meta, vendor) as it was written to the drive.
+    `was_running` is what the statistics still say for a while after `power_changed_at`.
     """
 
     vmid: int
@@ -159,6 +166,8 @@ class Vm:
     qmp: str = "stopped"
     pid: int = 0
     started_at: float = 0.0
+    power_changed_at: float = 0.0
+    was_running: bool = False
     cloudinit_seed: dict[str, str] = field(default_factory=dict)
     firewall_rules: list[dict[str, str]] = field(default_factory=list)
 
@@ -309,6 +318,7 @@ class World:
     users: dict[str, User] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     acls: set[Acl] = field(default_factory=set)
+    roles: dict[str, frozenset[str]] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     tickets: dict[str, str] = field(default_factory=dict)
     ha: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -316,8 +326,12 @@ class World:
     replications: dict[str, dict[str, str]] = field(default_factory=dict)
     shares: dict[str, Folder] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
+    offline_storages: set[str] = field(default_factory=set)
+    is_split: bool = False
+    """The members do not hear one another, though their APIs answer."""
 
     @property
     def is_quorate(self) -> bool:
-        """More than half of the members are up."""
-        return 2 * sum(node.is_up for node in self.nodes.values()) > len(self.nodes)
+        """More than half of the members are up, and hear one another."""
+        heard = 1 if self.is_split else sum(node.is_up and node.has_config for node in self.nodes.values())
+        return 2 * heard > len(self.nodes)

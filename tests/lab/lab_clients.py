@@ -69,3 +69,24 @@ def knock(host: str, port: int, patience_s: float = 0.15) -> str:
         return "time-out"
     except ConnectionRefusedError:
         return "refused"
+
+
+def ended(lab: Lab, upid: Any) -> str:
+    """The exit status of a task, waited for in the lab's time."""
+    assert isinstance(upid, str) and upid.startswith("UPID:")
+    lab.wait_until(lambda world: not world.tasks[upid].is_running, timeout_s=600)
+    return lab.look(lambda world: world.tasks[upid].exitstatus or "")
+
+
+def token_of(lab: Lab, owner: str, name: str) -> ProxmoxAPI:
+    """proxmoxer as a privilege-separated token of a user, made in the lab beforehand."""
+    secret = lab.look(lambda world: world.tokens[f"{owner}!{name}"].secret)
+    return ProxmoxAPI(
+        address(lab),
+        port=int(lab.env["PROXMOX_PORT"]),
+        user=owner,
+        token_name=name,
+        token_value=secret,
+        verify_ssl=lab.env["PROXMOX_CA_BUNDLE"],
+        timeout=PATIENCE_S,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pvelab import schema
 from pvelab.api import Api
-from pvelab.commands.tool import FAILED, Entry, Invocation, run_entry
+from pvelab.commands.tool import FAILED, Entry, Invocation, may_run, run_entry
 from pvelab.machine import Command, Process
 from pvelab.state import Node
 
@@ -38,9 +38,9 @@ def tool_command(name: str, groups: Groups, aliases: Mapping[str, str], api: Api
     entries = command_entries(groups)
 
     async def run(process: Process) -> int:
-        if process.user != "root":
-            process.complain("please run as root")
-            return FAILED
+        refused = may_run(node, process)
+        if refused:
+            return refused
         words = process.argv[1:]
         if not words:
             return _show_usage(process, name, groups, "no command specified")

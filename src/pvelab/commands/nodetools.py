@@ -140,7 +140,7 @@ async def _pvecm(world: World, node: Node, process: Process) -> int:
             "Error: Corosync config '/etc/pve/corosync.conf' does not exist - is this node part of a cluster?"
         )
         return 2
-    online = [one for one in world.nodes.values() if one.is_up]
+    online = [one for one in world.nodes.values() if one is node or (one.is_up and not world.is_split)]
     needed = len(world.nodes) // 2 + 1
     process.print("Cluster information\n-------------------")
     process.print(f"Name:             {world.cluster_name}\n")

@@ -14,7 +14,7 @@ from pvelab.answers import ROOT_SSH, ApiError
 from pvelab.api import Api
 from pvelab.commands.options import Properties, UsageRefused, place_arguments, read_options
 from pvelab.commands.tables import text_table
-from pvelab.commands.tool import FAILED, Entry, Invocation, complain, is_upid, pretty
+from pvelab.commands.tool import FAILED, Entry, Invocation, complain, is_upid, may_run, pretty
 from pvelab.machine import Command, Process
 from pvelab.schema import Method
 from pvelab.state import Node
@@ -45,9 +45,9 @@ def pvesh(api: Api, node: Node) -> Command:
     """pvesh as a command of a node."""
 
     async def run(process: Process) -> int:
-        if process.user != "root":
-            process.complain("please run as root")
-            return FAILED
+        refused = may_run(node, process)
+        if refused:
+            return refused
         verb, *words = process.argv[1:] or [""]
         if verb == "ls":
             return await _list(

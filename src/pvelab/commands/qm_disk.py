@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pvelab.answers import refused
+from pvelab.answers import ApiError, refused
 from pvelab.commands.tool import Invocation
 from pvelab.rules import configs, disks, drives, storages, volumes
 from pvelab.state import Vm
@@ -35,7 +35,13 @@ async def import_disk(run: Invocation) -> int:
         wanted["format"] = params["format"]
     target = params.get("target-disk") or drives.first_unused(vm.config)
     log: list[str] = []
-    made = disks.DiskMaker(world, node, vm.vmid, log).make({"scsi0": wanted}, {})
+    maker = disks.DiskMaker(world, node, vm.vmid, log)
+    try:
+        made = maker.make({"scsi0": wanted}, {})
+    except ApiError:
+        maker.undo()
+        run.show(log)
+        raise
     run.show(log[:-1])
     volid = drives.volume(drives.parse(world, "scsi0", made["scsi0"]))
     await run.process.flush()

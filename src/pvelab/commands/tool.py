@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from errno import ECONNREFUSED
 from typing import Any
 
 from pvelab import schema
@@ -16,6 +17,8 @@ from pvelab.machine import Process
 from pvelab.state import Node, Task
 
 FAILED = 255
+IPC_CALLS = (1, 2, 3)
+"""What a tool asks the cluster file system for before anything else."""
 POLL_S = 0.5
 WIDE_CHARACTER = "Wide character in die at /usr/share/perl5/PVE/RESTHandler.pm line 1131."
 """Perl's own warning before an error text with characters beyond Latin 1."""
@@ -155,6 +158,19 @@ async def not_known(invocation: Invocation) -> int:
     """Refuse a command that the real tool has and this one has not."""
     words = " ".join(invocation.entry.usage.split()[:2])
     raise UsageRefused(f"'{words}' is not known here")
+
+
+def may_run(node: Node, process: Process) -> int:
+    """0, or the exit code of a tool that cannot run: not for this user, or without the cluster file system."""
+    if process.user != "root":
+        process.complain("please run as root")
+        return FAILED
+    if not node.has_config:
+        for number in IPC_CALLS:
+            process.complain(f"ipcc_send_rec[{number}] failed: Connection refused")
+        process.complain("Unable to load access control list: Connection refused")
+        return ECONNREFUSED
+    return 0
 
 
 def is_upid(data: Any) -> bool:

@@ -1,6 +1,6 @@
 """The API's methods by area; importing this package declares them all."""
 
-from pvelab.routes import access, agent, cluster, content, guests, nodes, pools, storage, tasks, transfer
+from pvelab.routes import access, agent, cluster, content, guests, nodes, pools, resources, storage, tasks, transfer
 from pvelab.routes.call import ROUTES, Call, Route
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "guests",
     "nodes",
     "pools",
+    "resources",
     "storage",
     "tasks",
     "transfer",

@@ -91,7 +91,7 @@ def update_acl(call: Call) -> None:
     change = permissions.revoke if call.flag("delete") else permissions.grant
     identities = [name for key in ("users", "tokens") for name in split_list(call.params.get(key, ""))]
     for role in split_list(call.params["roles"]):
-        if role not in permissions.ROLES:
+        if role not in permissions.known_roles(call.world):
             raise ApiError(500, f"role '{role}' does not exist")
         change(call.world, path, identities, role)
 

@@ -1,21 +1,18 @@
-"""/cluster: members, resources, free VMIDs, HA and backup jobs."""
+"""/cluster: members, free VMIDs, HA and backup jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from pvelab.answers import bad_parameter, refused
-from pvelab.routes import nodes
 from pvelab.routes.call import Call, route
-from pvelab.rules import configs, status, storages
-from pvelab.state import Node, Vm
+from pvelab.rules import configs, status
+from pvelab.state import Node
 
 INDEX = (
     "acme backup backup-info bulk-action ceph config firewall ha jobs log mapping metrics nextid notifications options"
 )
 FIRST_VMID = 100
-ZONE = "localnetwork"
 
 
 @route("GET", "/cluster")
@@ -43,7 +40,7 @@ def cluster_status(call: Call) -> list[dict[str, Any]]:
             "local": int(node is call.node),
             "name": node.hostname,
             "nodeid": node.nodeid if world.cluster_name else 0,
-            "online": int(node.is_up),
+            "online": int(status.is_online(world, node, call.node)),
             "type": "node",
         }
         for node in world.nodes.values()
@@ -60,13 +57,6 @@ def cluster_status(call: Call) -> list[dict[str, Any]]:
         "version": count,
     }
     return [head, *members]
-
-
-@route("GET", "/cluster/resources")
-def resources(call: Call) -> list[dict[str, Any]]:
-    kinds = {"vm": _vms, "node": _nodes, "storage": _storages, "sdn": _zones}
-    wanted = call.params.get("type")
-    return [item for kind, gather in kinds.items() if wanted in (None, kind) for item in gather(call)]
 
 
 @route("GET", "/cluster/ha/resources")
@@ -106,7 +96,7 @@ def list_backup_jobs(call: Call) -> list[dict[str, Any]]:
 
 @route("POST", "/cluster/backup")
 def add_backup_job(call: Call) -> None:
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "jobs.cfg")
     name = call.params.get("id", f"backup-{call.world.random.getrandbits(48):012x}")
     if name in call.world.backup_jobs:
         raise refused(f"Job '{name}' already exists")
@@ -135,77 +125,3 @@ def _member_address(node: Node) -> str:
     """The address by which the other members know a node: that of its first bridge with one, else the API's."""
     cidrs = (interface.cidr for interface in node.interfaces.values() if interface.cidr)
     return next(cidrs, node.address).partition("/")[0]
-
-
-def _vms(call: Call) -> Iterator[dict[str, Any]]:
-    for vm in call.world.vms.values():
-        if call.may(f"/vms/{vm.vmid}", "VM.Audit"):
-            yield _vm(call, vm)
-
-
-def _vm(call: Call, vm: Vm) -> dict[str, Any]:
-    node = call.world.nodes[vm.node]
-    head: dict[str, Any] = {"id": f"qemu/{vm.vmid}", "node": vm.node, "type": "qemu", "vmid": vm.vmid}
-    head |= {name: vm.config[name] for name in ("lock", "tags") if vm.config.get(name)}
-    pool = next((pool.poolid for pool in call.world.pools.values() if vm.vmid in pool.vmids), None)
-    if pool:
-        head["pool"] = pool
-    is_known = call.world.clock.now() - vm.created_at >= call.world.timings.status_daemon_s
-    if not is_known or not node.is_up:
-        return {**head, "status": "unknown"}
-    shown = status.listed(call.world, node, vm, full=False)
-    numbers = {name: shown[name] for name in ("cpu", "disk", "maxdisk", "maxmem", "mem", "netin", "netout", "uptime")}
-    return {
-        **head,
-        **numbers,
-        "diskread": 0,
-        "diskwrite": 0,
-        "maxcpu": shown["cpus"],
-        "name": vm.name,
-        "status": shown["status"],
-        "template": int(vm.config.get("template") == "1"),
-    }
-
-
-def _nodes(call: Call) -> Iterator[dict[str, Any]]:
-    for node in call.world.nodes.values():
-        shown = nodes.summary(call.world, node, full=call.may(f"/nodes/{node.hostname}", "Sys.Audit"))
-        del shown["ssl_fingerprint"]
-        yield {**shown, "cgroup-mode": 1} if "maxcpu" in shown else shown
-
-
-def _storages(call: Call) -> Iterator[dict[str, Any]]:
-    for node in call.world.nodes.values():
-        for storage in storages.all_storages(call.world).values():
-            where = f"/storage/{storage.name}"
-            if storage.is_disabled or not storages.is_on(storage, node):
-                continue
-            if not call.may(where, "Datastore.Audit", "Datastore.AllocateSpace"):
-                continue
-            shown: dict[str, Any] = {
-                "content": ",".join(storage.content),
-                "id": f"storage/{node.hostname}/{storage.name}",
-                "node": node.hostname,
-                "plugintype": storage.type,
-                "shared": int(storage.is_shared),
-                "status": "available" if node.is_up else "unknown",
-                "storage": storage.name,
-                "type": "storage",
-            }
-            if node.is_up:
-                room = storages.room(call.world, storage, node)
-                shown |= {"disk": room.used_bytes, "maxdisk": room.total_bytes}
-            yield shown
-
-
-def _zones(call: Call) -> Iterator[dict[str, Any]]:
-    for node in call.world.nodes.values():
-        if call.may(f"/sdn/zones/{ZONE}", "SDN.Audit", "SDN.Use"):
-            yield {
-                "id": f"network/{node.hostname}/zone/{ZONE}",
-                "network": ZONE,
-                "network-type": "zone",
-                "node": node.hostname,
-                "status": "ok" if node.is_up else "unknown",
-                "type": "network",
-            }

@@ -37,6 +37,8 @@ def allocate(call: Call) -> Answer:
     vmid = call.vmid
     if storages.in_folder(place.storage):
         name = f"{vmid}/{name}" if name.endswith(f".{form}") else f"{vmid}/{name}.{form}"
+    elif form not in volumes.FORMATS.get(place.storage.type, ("raw",)):
+        raise refused(volumes.unsupported_format(place, form))
     elif not name.startswith(f"vm-{vmid}-"):
         raise refused(f"illegal name '{name}' - should be 'vm-{vmid}-*'")
     size = call.params["size"]

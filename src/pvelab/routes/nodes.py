@@ -19,26 +19,33 @@ CPU_MODEL = "Intel(R) N100"
 CPU_FLAGS = (
     "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat clflush mmx fxsr sse sse2 ht syscall nx lm vmx"
 )
+SIZES = ("maxcpu", "maxdisk", "maxmem")
 BRIDGE_PRIORITY, PORT_PRIORITY = 4, 3
 LOCAL_BRIDGES = ("any_bridge", "any_local_bridge", "bridge")
 
 
 @route("GET", "/nodes")
 def list_nodes(call: Call) -> list[dict[str, Any]]:
-    return [summary(call.world, node, full=_may_audit(call, node)) for node in call.world.nodes.values()]
+    return [summary(call, node) for node in call.world.nodes.values()]
 
 
-def summary(world: World, node: Node, *, full: bool) -> dict[str, Any]:
-    """A node in a list; `full` with its load, which nobody knows of one that is off."""
+def summary(call: Call, node: Node) -> dict[str, Any]:
+    """A node in a list, with its load for whoever may see it; of one that is off only its size is known for a while."""
+    is_online = status.is_online(call.world, node, call.node)
     shown: dict[str, Any] = {
         "id": f"node/{node.hostname}",
-        "level": "",
         "node": node.hostname,
         "ssl_fingerprint": node.fingerprint,
-        "status": "online" if node.is_up else "offline",
+        "status": "online" if is_online else "offline",
         "type": "node",
     }
-    return {**shown, **load(world, node)} if full and node.is_up else shown
+    if not status.has_statistics(call.world, node):
+        return shown
+    shown["level"] = ""
+    if not _may_audit(call, node):
+        return shown
+    full = load(call.world, node)
+    return {**shown, **(full if is_online else {name: full[name] for name in SIZES})}
 
 
 def load(world: World, node: Node) -> dict[str, Any]:

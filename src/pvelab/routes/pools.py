@@ -24,7 +24,7 @@ def list_pools(call: Call) -> list[dict[str, Any]]:
 @route("POST", "/pools")
 def create(call: Call) -> None:
     poolid = call.params["poolid"]
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "user.cfg", "create pool failed: ")
     if poolid in call.world.pools:
         raise refused(f"create pool failed: pool '{poolid}' already exists")
     parent = poolid.rpartition("/")[0]
@@ -42,7 +42,7 @@ def read(call: Call) -> dict[str, Any]:
 @route("PUT", "/pools")
 def update(call: Call) -> None:
     pool = _find(call)
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "user.cfg", "update pools failed: ")
     if "comment" in call.params:
         pool.comment = call.params["comment"]
     for vmid in map(int, split_list(call.params.get("vms", ""))):
@@ -55,7 +55,7 @@ def update(call: Call) -> None:
 @route("DELETE", "/pools")
 def delete(call: Call) -> None:
     poolid = call.params["poolid"]
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "user.cfg", "delete pool failed: ")
     pool = call.world.pools.get(poolid)
     if pool is None:
         raise refused(f"delete pool failed: pool '{poolid}' does not exist")

@@ -66,7 +66,7 @@ def read_configured(call: Call) -> dict[str, Any]:
 def create(call: Call) -> dict[str, str]:
     name, kind = call.params["storage"], call.params["type"]
     known = storages.all_storages(call.world)
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "storage.cfg", "create storage failed: ")
     for option in REQUIRED.get(kind, ()):
         if option not in call.params:
             raise refused(f"missing value for required option '{option}'")
@@ -75,7 +75,7 @@ def create(call: Call) -> dict[str, str]:
     options = {key: value for key, value in call.params.items() if key not in CONTROL}
     if kind in ("nfs", "cifs"):
         options.setdefault("path", f"/mnt/pve/{name}")
-    made = storages.from_options(name, kind, options)
+    made = storages.from_options(name, kind, options, call.world.profile.release)
     storages.write(call.world, [*known.values(), made])
     _make_folder(call, made)
     return {"storage": name, "type": kind}
@@ -89,11 +89,12 @@ def update(call: Call) -> dict[str, str]:
         raise refused(f"update storage failed: storage '{call.params['storage']}' does not exist")
     if call.params.get("digest", _digest(call)) != _digest(call):
         raise refused("update storage failed: detected modified configuration - file changed by other user? Try again.")
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "storage.cfg", "update storage failed: ")
     options = {**storage.options, **{key: value for key, value in call.params.items() if key not in CONTROL}}
     for option in split_list(call.params.get("delete", "")):
         options.pop(option, None)
-    known[storage.name] = storages.from_options(storage.name, storage.type, options)
+    release = call.world.profile.release
+    known[storage.name] = storages.from_options(storage.name, storage.type, options, release)
     storages.write(call.world, known.values())
     return {"storage": storage.name, "type": storage.type}
 
@@ -101,7 +102,7 @@ def update(call: Call) -> dict[str, str]:
 @route("DELETE", "/storage/{storage}")
 def delete(call: Call) -> None:
     known = storages.all_storages(call.world)
-    configs.require_quorum(call.world)
+    configs.require_lock(call.world, "storage.cfg", "delete storage failed: ")
     if known.pop(call.params["storage"], None) is None:
         raise refused(f"delete storage failed: storage '{call.params['storage']}' does not exist")
     storages.write(call.world, known.values())
@@ -122,8 +123,9 @@ def _is_wanted(call: Call, storage: Storage) -> bool:
 
 
 def _status(call: Call, storage: Storage) -> dict[str, Any]:
+    is_active = not storage.is_disabled and storage.name not in call.world.offline_storages
     shown: dict[str, Any] = {
-        "active": int(not storage.is_disabled),
+        "active": int(is_active),
         "avail": 0,
         "content": ",".join(storage.content),
         "enabled": int(not storage.is_disabled),
@@ -132,7 +134,7 @@ def _status(call: Call, storage: Storage) -> dict[str, Any]:
         "type": storage.type,
         "used": 0,
     }
-    if not storage.is_disabled:
+    if is_active:
         room = storages.room(call.world, storage, call.node)
         shown |= {"avail": room.available_bytes, "total": room.total_bytes, "used": room.used_bytes}
     return shown

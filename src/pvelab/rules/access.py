@@ -130,8 +130,9 @@ class ConfigAccess:
             name, volume = volumes.split(source)
             parsed = volumes.parse_name(storages.find(self.world, name), volume)
             if parsed.content not in ("images", "import"):
-                text = f"{source} has wrong type '{parsed.content}' - needs to be 'images' or 'import'"
-                raise bad_parameter(option, text)
+                is_old = self.world.profile.release == storages.RELEASE_BEFORE_IMPORT
+                needed = "not an image" if is_old else "needs to be 'images' or 'import'"
+                raise bad_parameter(option, f"{source} has wrong type '{parsed.content}' - {needed}")
             owner = parsed.vmid
         if owner:
             permissions.require(self.world, self.who, f"/vms/{owner}", "VM.Clone")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import uuid
+from errno import EACCES
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -46,8 +48,8 @@ def add(world: World, vm: Vm) -> None:
 
 
 def save(world: World, vm: Vm) -> None:
-    """Write the VM's file."""
-    require_quorum(world)
+    """Write the VM's file. Raises ApiError without a majority."""
+    require_writable(world, vm)
     world.pve.provide(file_path(vm), text(vm).encode(), mode=0o640)
 
 
@@ -61,9 +63,22 @@ def remove(world: World, vm: Vm) -> None:
 
 
 def require_quorum(world: World) -> None:
-    """Refuse writes to /etc/pve without a majority of the members."""
+    """Refuse what Proxmox asks a majority of the members for before it begins."""
     if not world.is_quorate:
         raise refused("cluster not ready - no quorum?")
+
+
+def require_writable(world: World, vm: Vm) -> None:
+    """Refuse to write a VM's file without a majority of the members: /etc/pve is read-only then."""
+    if not world.is_quorate:
+        temporary = f"/etc/pve{file_path(vm)}.tmp.{world.random.randrange(1000, 100_000)}"
+        raise refused(f"unable to open file '{temporary}' - {os.strerror(EACCES)}")
+
+
+def require_lock(world: World, file: str, doing: str = "") -> None:
+    """Refuse to change one of the cluster's own files without a majority: its lock cannot be had."""
+    if not world.is_quorate:
+        raise refused(f"{doing}cfs-lock 'file-{file.replace('.', '_')}' error: no quorum!")
 
 
 def text(vm: Vm) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from errno import ENOSPC
 
 from pvelab.answers import refused
 from pvelab.rules import drives, storages, volumes
@@ -17,6 +20,8 @@ from pvelab.state import GIB, Node, Volume, World
 CLOUDINIT_BYTES = 4 << 20
 EFI_BYTES = {"2m": 128 << 10, "4m": 528 << 10}
 TPM_BYTES = 4 << 20
+SECTOR_BYTES = 512
+IMAGE_ENDING = re.compile(r"\.(raw|qcow2?|qed|vmdk|cloop)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,19 @@ class Source:
 
     facts: ImageFacts
     content: Content | None
-    intro: str = ""
-    keeps_format: bool = False
+    path: str
+    volid: str = ""
+    drive: str = ""
+
+    @property
+    def intro(self) -> str:
+        """What is said of the copy of a volume; nothing of that of a file."""
+        return f"create full clone of drive {self.drive}({self.volid})" if self.volid else ""
+
+    @property
+    def needed_bytes(self) -> int:
+        """How much is written when it is copied."""
+        return self.content.allocated_bytes if self.content else 0
 
 
 @dataclass(slots=True)
@@ -82,8 +98,7 @@ class DiskMaker:
         wanted = drive.pop("format", "")
         source = self._source(drive.pop("import-from", ""))
         if source:
-            form = volumes.default_format(place.storage, wanted or (source.facts.format if source.keeps_format else ""))
-            volume = self._import(place, form, source)
+            volume = self._import(place, self._target_format(place, wanted, source), source)
         else:
             form = wanted or "raw"
             volume = self._allocate_next(place, form, _size_bytes(option, drive, size_gib))
@@ -96,18 +111,31 @@ class DiskMaker:
     def _import(self, place: Place, form: str, source: Source) -> Volume:
         if source.intro:
             self.log.append(source.intro)
-        volume = self._allocate_next(place, form, source.facts.size_bytes, source.content)
+        room = storages.room(self.world, place.storage, place.node)
+        fits = source.needed_bytes <= room.available_bytes
+        volume = self._allocate_next(place, form, source.facts.size_bytes, source.content if fits else None)
         if source.intro:
             self.log.append(f"allocated target volume '{volume.volid}'")
+        if not fits:
+            position = room.available_bytes - room.available_bytes % SECTOR_BYTES
+            self.log.append(f"qemu-img: error while writing at byte {position}: {os.strerror(ENOSPC)}")
+            raise refused(_copy_failed(place, volume, source))
         self.log.extend(transfer_lines(volume.size_bytes))
         return volume
+
+    def _target_format(self, place: Place, wanted: str, source: Source) -> str:
+        form = volumes.default_format(place.storage, wanted or (source.facts.format if source.volid else ""))
+        if wanted and form != wanted:
+            which = f"the target storage '{place.storage.name}'" if source.volid else "the target storage"
+            self.log.append(f"format '{wanted}' is not supported by {which} - using '{form}' instead")
+        return form
 
     def _source(self, text: str) -> Source | None:
         if not text:
             return None
         if text.startswith("/"):
             content = source_file(self.node, text)
-            return Source(inspect(content), content)
+            return Source(inspect(content), content, posixpath.normpath(text))
         return volume_source(self.world, self.node, text)
 
     def _existing(self, option: str, drive: Drive) -> str:
@@ -124,7 +152,7 @@ class DiskMaker:
 
     def _allocate_next(self, place: Place, form: str, size_bytes: int, origin: Content | None = None) -> Volume:
         if form not in volumes.FORMATS.get(place.storage.type, ("raw",)):
-            raise refused(f"unsupported format '{form}'")
+            raise refused(volumes.unsupported_format(place, form))
         return self._allocate(place, volumes.next_name(place, self.vmid, form), size_bytes, origin)
 
     def _allocate(self, place: Place, name: str, size_bytes: int, origin: Content | None = None) -> Volume:
@@ -146,9 +174,9 @@ def volume_source(world: World, node: Node, volid: str) -> Source:
         volume = volumes.find(place, name)
         if volume is None:
             raise refused(f"volume '{volid}' does not exist")
-        drive = _drive_holding(world, volume)
         facts = ImageFacts(volume.format, volume.size_bytes)
-        return Source(facts, volume.origin, f"create full clone of drive {drive}({volid})", keeps_format=True)
+        where = volumes.path(place.storage, name)
+        return Source(facts, volume.origin, where, volid, _drive_holding(world, volume))
     where = volumes.path(place.storage, name)
     if not node.files.is_file(where):
         raise refused(f"failed to stat '{where}'")
@@ -156,7 +184,7 @@ def volume_source(world: World, node: Node, volid: str) -> Source:
     facts = inspect(content)
     if where.endswith(".qcow2") and facts.format != "qcow2":
         raise refused(f"qemu-img: Could not open '{where}': Image is not in qcow2 format")
-    return Source(facts, content, f"create full clone of drive ({volid})", keeps_format=True)
+    return Source(facts, content, where, volid)
 
 
 def source_file(node: Node, path: str) -> Content:
@@ -181,6 +209,20 @@ def transfer_lines(size_bytes: int) -> list[str]:
     """The progress that a copy prints."""
     size = shown_size(size_bytes)
     return [f"transferred 0.0 B of {size} (0.00%)", f"transferred {size} of {size} (100.00%)"]
+
+
+def _copy_failed(place: Place, volume: Volume, source: Source) -> str:
+    """What is said of a copy that qemu-img broke off; the reason stands in the log."""
+    words = ["/usr/bin/qemu-img", "convert", "-p", "-n"]
+    if place.storage.type == "zfspool":
+        words += ["-t", "none"]
+    ending = IMAGE_ENDING.search(source.path)
+    if source.volid or ending:
+        words += ["-f", source.facts.format if source.volid or not ending else ending[1]]
+    target = volumes.path(place.storage, volume.name)
+    command = " ".join([*words, "-O", volume.format, source.path, f"zeroinit:{target}"])
+    origin = f"cannot import from '{source.volid}' - " if source.volid else ""
+    return f"{origin}copy failed: command '{command}' failed: exit code 1"
 
 
 def _volume_path(world: World, volid: str) -> str:

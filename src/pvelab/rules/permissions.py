@@ -6,54 +6,25 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pvelab.answers import ApiError, Who, forbidden
+from pvelab.rules import roles
 from pvelab.state import Acl, World
 
-_NAMES = """
-Datastore.Allocate Datastore.AllocateSpace Datastore.AllocateTemplate Datastore.Audit Group.Allocate Mapping.Audit
-Mapping.Modify Mapping.Use Permissions.Modify Pool.Allocate Pool.Audit Realm.Allocate Realm.AllocateUser
-SDN.Allocate SDN.Audit SDN.Use Sys.AccessNetwork Sys.Audit Sys.Console Sys.Incoming Sys.Modify Sys.PowerMgmt
-Sys.Syslog User.Modify VM.Allocate VM.Audit VM.Backup VM.Clone VM.Config.CDROM VM.Config.CPU VM.Config.Cloudinit
-VM.Config.Disk VM.Config.HWType VM.Config.Memory VM.Config.Network VM.Config.Options VM.Console VM.GuestAgent.Audit
-VM.GuestAgent.FileRead VM.GuestAgent.FileSystemMgmt VM.GuestAgent.FileWrite VM.GuestAgent.Unrestricted VM.Migrate
-VM.PowerMgmt VM.Replicate VM.Snapshot VM.Snapshot.Rollback
-"""
-ALL = frozenset(_NAMES.split())
-ONLY_BEFORE_9 = frozenset({"VM.Monitor"})
-_VM = frozenset(name for name in ALL if name.startswith("VM.")) | ONLY_BEFORE_9
-_VM_USER = frozenset({"VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.PowerMgmt"})
-_ONLY_SINCE_9 = frozenset(name for name in ALL if name.startswith("VM.GuestAgent.")) | {"VM.Replicate"}
-_AUDIT = frozenset(name for name in ALL if name.endswith(".Audit"))
-_DATASTORE = frozenset(name for name in ALL if name.startswith("Datastore."))
-_SYSTEM = frozenset(
-    {"Permissions.Modify", "Sys.Audit", "Sys.Console", "Sys.Syslog", "SDN.Allocate", "SDN.Audit", "SDN.Use"}
-)
-ROLES: Mapping[str, frozenset[str]] = {
-    "Administrator": ALL,
-    "NoAccess": frozenset(),
-    "PVEAdmin": ALL
-    - {"Permissions.Modify", "Realm.Allocate", "Sys.Modify", "Sys.PowerMgmt", "Sys.AccessNetwork", "Sys.Incoming"},
-    "PVEAuditor": _AUDIT,
-    "PVEDatastoreAdmin": _DATASTORE,
-    "PVEDatastoreUser": frozenset({"Datastore.AllocateSpace", "Datastore.Audit"}),
-    "PVEPoolAdmin": frozenset({"Pool.Allocate", "Pool.Audit"}),
-    "PVEPoolUser": frozenset({"Pool.Audit"}),
-    "PVESDNAdmin": frozenset({"SDN.Allocate", "SDN.Audit", "SDN.Use"}),
-    "PVESDNUser": frozenset({"SDN.Audit", "SDN.Use"}),
-    "PVESysAdmin": _SYSTEM,
-    "PVETemplateUser": frozenset({"VM.Audit", "VM.Clone"}),
-    "PVEVMAdmin": _VM,
-    "PVEVMUser": _VM_USER | {"VM.GuestAgent.Audit"},
-}
 TOP_PATHS = ("/", "/access", "/access/groups", "/access/realm", "/nodes", "/pool", "/sdn", "/storage", "/vms")
 """Paths whose privileges are listed for everybody who has any there."""
 
 
 def privileges(world: World, who: Who, path: str) -> frozenset[str]:
     """Every privilege that somebody has on a path."""
-    of_user = ALL | ONLY_BEFORE_9 if who.user == "root@pam" else _granted(world, who.user, path)
+    of_user = roles.privileges(world.profile.release)
+    if who.user != "root@pam":
+        of_user = _granted(world, who.user, path)
     token = world.tokens.get(who.authid) if who.token else None
-    held = of_user & _granted(world, who.authid, path) if token and token.is_separated else of_user
-    return held - (_ONLY_SINCE_9 if world.profile.release.startswith("8.") else ONLY_BEFORE_9)
+    return of_user & _granted(world, who.authid, path) if token and token.is_separated else of_user
+
+
+def known_roles(world: World) -> Mapping[str, frozenset[str]]:
+    """Every role with its privileges: those that come along, and those that somebody made."""
+    return {**roles.roles(world.profile.release), **world.roles}
 
 
 def all_privileges(world: World, who: Who) -> dict[str, dict[str, int]]:
@@ -138,12 +109,13 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
 
 
 def _granted(world: World, identity: str, path: str) -> frozenset[str]:
-    roles = _roles(world, identity, path)
-    if path.startswith("/vms/"):
-        for pool in world.pools.values():
-            if path.removeprefix("/vms/") in map(str, pool.vmids):
-                roles = roles | _roles(world, identity, f"/pool/{pool.poolid}")
-    return frozenset().union(*(ROLES.get(role, frozenset()) for role in roles))
+    held = _roles(world, identity, path)
+    area, _, member = path.strip("/").partition("/")
+    for pool in world.pools.values() if area in ("vms", "storage") else ():
+        if member in (map(str, pool.vmids) if area == "vms" else pool.storages):
+            held |= _roles(world, identity, f"/pool/{pool.poolid}")
+    known = known_roles(world)
+    return frozenset().union(*(known.get(role, frozenset()) for role in held))
 
 
 def _roles(world: World, identity: str, path: str) -> frozenset[str]:

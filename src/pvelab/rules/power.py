@@ -20,6 +20,7 @@ async def start(world: World, node: Node, params: Mapping[str, str], who: Who) -
     """POST status/start. Returns a UPID; a missing VM shows in the task only."""
     only_root(who, params, "skiplock", "stateuri", "migratedfrom", "targetstorage", "migration_type")
     vmid = int(params["vmid"])
+    configs.require_quorum(world)
 
     async def work(task: Task) -> progress.Steps:
         vm = configs.find(world, vmid, node)
@@ -144,6 +145,7 @@ def switch_on(world: World, node: Node, vm: Vm, log: list[str]) -> None:
     if cloudinit.drive(world, vm):
         cloudinit.generate(world, node, vm, log)
     _check_host(world, node, vm, log)
+    _note_change(world, vm)
     vm.qmp = "prelaunch" if vm.config.get("freeze") == "1" else "running"
     vm.pid = world.random.randrange(10_000, 100_000)
     vm.started_at = world.clock.now()
@@ -155,6 +157,7 @@ def switch_off(world: World, vm: Vm) -> None:
     """End QEMU at once."""
     if not vm.is_running:
         return
+    _note_change(world, vm)
     vm.qmp = "stopped"
     vm.pid = 0
     world.guests.power_off(vm)
@@ -164,9 +167,10 @@ def switch_off(world: World, vm: Vm) -> None:
 
 def node_went_down(world: World, node: Node) -> None:
     """The node lost power: its VMs and tasks are gone with it."""
-    node.is_up = False
+    node.is_up, node.down_since = False, world.clock.now()
     for vm in world.vms.values():
         if vm.node == node.hostname:
+            _note_change(world, vm)
             vm.qmp, vm.pid = "stopped", 0
             world.guests.power_off(vm)
     for task in world.tasks.values():
@@ -181,6 +185,14 @@ def node_came_up(world: World, node: Node) -> None:
     for vm in world.vms.values():
         if vm.node == node.hostname and vm.config.get("onboot") == "1" and "template" not in vm.config:
             switch_on(world, node, vm, [])
+
+
+def _note_change(world: World, vm: Vm) -> None:
+    """Before a VM is switched on or off: keep what the statistics daemon saw last."""
+    now = world.clock.now()
+    if now - vm.power_changed_at >= world.timings.status_daemon_s:
+        vm.was_running = vm.is_running
+    vm.power_changed_at = now
 
 
 def memory_bytes(vm: Vm) -> int:

@@ -19,11 +19,10 @@ async def destroy(world: World, node: Node, params: Mapping[str, str], who: Who)
     """DELETE of a VM: refused at once if it runs or is protected; a lock shows in the task. Returns the UPID."""
     only_root(who, params, "skiplock")
     vm = configs.find(world, params["vmid"], node)
-    configs.require_quorum(world)
-    _check_removable(world, vm)
+    _check_removable(world, vm, params)
 
     async def work(task: Task) -> progress.Steps:
-        _check_removable(world, configs.find(world, vm.vmid, node))
+        _check_removable(world, configs.find(world, vm.vmid, node), params)
         if params.get("skiplock") != "1" and vm.config.get("lock") not in UNPROTECTED_LOCKS:
             configs.check_lock(vm)
         yield world.timings.destroy_s
@@ -42,10 +41,10 @@ async def unlink(world: World, node: Node, params: Mapping[str, str], who: Who) 
     await updates.update(world, node, change, who)
 
 
-def _check_removable(world: World, vm: Vm) -> None:
+def _check_removable(world: World, vm: Vm, params: Mapping[str, str]) -> None:
     if vm.config.get("protection") == "1":
         raise refused(f"can't remove VM {vm.vmid} - protection mode enabled")
-    if f"vm:{vm.vmid}" in world.ha:
+    if f"vm:{vm.vmid}" in world.ha and params.get("purge") != "1":
         raise refused(f"unable to remove VM {vm.vmid} - used in HA resources and purge parameter not set.")
     if vm.is_running:
         raise refused(f"VM {vm.vmid} is running - destroy failed")
@@ -56,6 +55,7 @@ def _destroy(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: L
         _free(world, node, volid, log)
     if params.get("destroy-unreferenced-disks") == "1":
         _free_unreferenced(world, node, vm, log)
+    configs.require_writable(world, vm)
     if params.get("purge") == "1":
         log.append(f"purging VM {vm.vmid} from related configurations..")
         _purge(world, vm)

@@ -45,6 +45,7 @@ async def make_template(world: World, node: Node, params: Mapping[str, str], who
     async def work(_task: Task) -> progress.Steps:
         configs.check_lock(vm)
         yield world.timings.config_s
+        configs.require_writable(world, vm)
         for option, drive in drives.of_config(world, vm.config):
             if drives.volume(drive) and not drives.is_cdrom(drive):
                 vm.config[option] = _make_base(world, node, option, drive)
@@ -61,6 +62,7 @@ async def clone(world: World, node: Node, params: Mapping[str, str], who: Who) -
     if new_vmid in world.vms:
         raise refused(f"unable to create VM {new_vmid}: config file already exists")
     configs.check_lock(vm)
+    configs.require_quorum(world)
     is_full = params.get("full", "0" if vm.config.get("template") == "1" else "1") == "1"
     made = Vm(new_vmid, node.hostname, {"lock": "clone"}, world.clock.now())
     configs.add(world, made)
@@ -93,6 +95,7 @@ def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log)
         raise refused("shrinking disks is not supported")
     if size_bytes > volume.size_bytes:
         volumes.resize(place, volume, size_bytes, log)
+        configs.require_writable(world, vm)
         drive["size"] = format_size(size_bytes)
         vm.config[option] = drives.show(world, option, drive)
         configs.save(world, vm)

@@ -14,6 +14,25 @@ AGENT = {"format": {"enabled": {"type": "boolean", "default_key": 1}, "type": {}
 RUNNING_STATES = ("running",)
 PRESSURES = ("cpufull", "cpusome", "iofull", "iosome", "memoryfull", "memorysome")
 BUSY_SHARE = 0.6
+STATISTICS_KEPT_S = 300.0
+
+
+def is_online(world: World, node: Node, seen_from: Node) -> bool:
+    """Does one member count another among those that are there?"""
+    return node is seen_from or (node.is_up and node.has_config and seen_from.has_config and not world.is_split)
+
+
+def has_statistics(world: World, node: Node) -> bool:
+    """Are there numbers of a node? They outlive it by five minutes."""
+    return node.is_up or world.clock.now() - node.down_since < STATISTICS_KEPT_S
+
+
+def is_running_by_statistics(world: World, vm: Vm) -> bool:
+    """Was a VM running when the statistics daemon of its node looked last?"""
+    node = world.nodes[vm.node]
+    looked_at = world.clock.now() if node.is_up else node.down_since
+    is_stale = looked_at - vm.power_changed_at < world.timings.status_daemon_s
+    return vm.was_running if is_stale else vm.is_running
 
 
 def listed(world: World, node: Node, vm: Vm, *, full: bool) -> dict[str, Any]:
@@ -74,8 +93,13 @@ def boot_disk_bytes(world: World, vm: Vm) -> int:
 
 
 def used_memory_bytes(vm: Vm) -> int:
-    """What the VM's process holds of the node's memory."""
-    return int(power.memory_bytes(vm) * BUSY_SHARE) if vm.is_running else 0
+    """What the VM's process holds of the node's memory now."""
+    return memory_held_bytes(vm) if vm.is_running else 0
+
+
+def memory_held_bytes(vm: Vm) -> int:
+    """What the VM's process holds of the node's memory when it runs."""
+    return int(power.memory_bytes(vm) * BUSY_SHARE)
 
 
 def uptime_s(world: World, vm: Vm) -> int:

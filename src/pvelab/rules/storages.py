@@ -14,6 +14,17 @@ from pvelab.state import Capacity, Node, Storage, World
 CONFIG = "/storage.cfg"
 FOLDER_TYPES = ("dir", "nfs", "cifs", "btrfs", "cephfs")
 SHARED_TYPES = ("nfs", "cifs", "cephfs", "rbd", "pbs", "iscsi")
+_BLOCKS = frozenset({"images", "rootdir"})
+_FILES = frozenset({"vztmpl", "iso", "backup", "snippets", "import"})
+CONTENT_TYPES = {
+    "dir": _BLOCKS | _FILES | {"none"},
+    "btrfs": _BLOCKS | _FILES | {"none"},
+    "nfs": _BLOCKS | _FILES,
+    "cifs": _BLOCKS | _FILES,
+    "cephfs": _FILES,
+}
+"""What a type of storage may hold; those not listed hold disks only."""
+RELEASE_BEFORE_IMPORT = "8.2"
 FLAGS = ("disable", "shared", "sparse")
 
 
@@ -33,10 +44,10 @@ class Room:
 def all_storages(world: World) -> dict[str, Storage]:
     """Every storage of storage.cfg by name, in the order of the file."""
     text = world.pve.read(CONFIG).decode() if world.pve.is_file(CONFIG) else ""
-    return parse(text)
+    return parse(text, world.profile.release)
 
 
-def parse(text: str) -> dict[str, Storage]:
+def parse(text: str, release: str) -> dict[str, Storage]:
     """storage.cfg as storages."""
     found: dict[str, Storage] = {}
     for block in text.split("\n\n"):
@@ -45,17 +56,19 @@ def parse(text: str) -> dict[str, Storage]:
             continue
         kind, _, name = lines[0].partition(":")
         options = dict(_option(line) for line in lines[1:])
-        found[name.strip()] = from_options(name.strip(), kind.strip(), options)
+        found[name.strip()] = from_options(name.strip(), kind.strip(), options, release)
     return found
 
 
-def from_options(name: str, kind: str, options: dict[str, str]) -> Storage:
-    """A storage as its section says."""
+def from_options(name: str, kind: str, options: dict[str, str], release: str) -> Storage:
+    """A storage as its section says; content types that its type does not have are left out."""
+    possible = CONTENT_TYPES.get(kind, _BLOCKS) - ({"import"} if release == RELEASE_BEFORE_IMPORT else set())
     return Storage(
         name=name,
         type=kind,
         path=options.get("path", f"/mnt/pve/{name}" if kind in SHARED_TYPES else ""),
-        content=tuple(filter(None, options.get("content", "images,rootdir").split(","))),
+        content=tuple(one for one in options.get("content", "images,rootdir").split(",") if one in possible),
+        possible=possible,
         nodes=frozenset(filter(None, options.get("nodes", "").split(","))),
         is_disabled=options.get("disable", "0") != "0",
         is_shared=kind in SHARED_TYPES or options.get("shared", "0") != "0",
@@ -83,6 +96,8 @@ def usable(world: World, name: str, node: Node) -> Storage:
         raise refused(f"storage '{name}' is disabled")
     if not is_on(storage, node):
         raise refused(f"storage '{name}' is not available on node '{node.hostname}'")
+    if name in world.offline_storages:
+        raise refused(f"storage '{name}' is not online")
     _mount_share(world, storage, node)
     return storage
 

@@ -78,7 +78,7 @@ def _check(world: World, node: Node, params: Mapping[str, str], who: Who) -> Cha
     wanted = access.check_drives(options)
     access.check_bridges(options)
     vm = configs.find(world, vmid, node)
-    configs.require_quorum(world)
+    configs.require_writable(world, vm)
     configs.check_digest(vm, params.get("digest", ""))
     if params.get("skiplock") != "1":
         configs.check_lock(vm)

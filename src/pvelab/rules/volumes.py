@@ -35,6 +35,14 @@ LISTED_WITHOUT_OWNER = ("import", "snippets")
 METADATA_BYTES = 65_536
 SIZE_UNITS = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20}
 """Block storages give out whole extents."""
+NUMBERED_BY_FORMAT = ("nfs", "cifs")
+"""Here a raw and a qcow2 disk of a VM may have the same number."""
+REFUSED_AT = {
+    "lvmthin": ("LvmThinPlugin", {"9": 102, "8.4": 89, "8.2": 87}),
+    "zfspool": ("ZFSPoolPlugin", {"9": 292, "8.4": 240, "8.2": 238}),
+    "lvm": ("LVMPlugin", {"9": 696, "8.4": 429, "8.2": 366}),
+}
+"""The line of Proxmox's source that refuses a format, by release."""
 FORMATS = {"dir": ("raw", "qcow2", "vmdk"), "nfs": ("raw", "qcow2", "vmdk"), "cifs": ("raw", "qcow2", "vmdk")}
 
 Log = list[str]
@@ -103,7 +111,7 @@ def parse_name(storage: Storage, name: str) -> VolumeName:
             raise refused(f"unable to parse volume filename '{match[3]}'")
         return VolumeName(match[3], "images", form[1], int(match[2]), match[1] or "")
     for content, pattern in NAMES.items():
-        if pattern.fullmatch(name):
+        if content in storage.possible and pattern.fullmatch(name):
             file = posixpath.basename(name)
             return VolumeName(file, content, _file_format(content, file))
     raise refused(f"unable to parse directory volume name '{name}'")
@@ -159,7 +167,8 @@ def listing(place: Place, vmid: int = 0) -> Iterator[Listed]:
 def next_name(place: Place, vmid: int, form: str) -> str:
     """The name with the lowest free number for a new disk of a VM."""
     _notice_files(place)
-    pattern = re.compile(rf"(?:vm|base|subvol|basevol)-{vmid}-disk-(\d+)")
+    ending = re.escape(f".{form}") if place.storage.type in NUMBERED_BY_FORMAT else ""
+    pattern = re.compile(rf"(?:vm|base|subvol|basevol)-{vmid}-disk-(\d+){ending}")
     taken = {int(found[1]) for name in place.volumes if (found := pattern.match(posixpath.basename(name)))}
     number = next(n for n in range(len(taken) + 1) if n not in taken)
     return full_name(place, vmid, f"vm-{vmid}-disk-{number}", form)
@@ -173,6 +182,16 @@ def full_name(place: Place, vmid: int, stem: str, form: str) -> str:
 def default_format(storage: Storage, wanted: str = "") -> str:
     """The wanted format where the storage has it, else its own."""
     return wanted if wanted in FORMATS.get(storage.type, ("raw",)) else "raw"
+
+
+def unsupported_format(place: Place, form: str) -> str:
+    """How a storage refuses the format of a new disk."""
+    text = f"unsupported format '{form}'"
+    if place.storage.type not in REFUSED_AT:
+        return text
+    module, lines = REFUSED_AT[place.storage.type]
+    line = next(line for release, line in lines.items() if place.world.profile.release.startswith(release))
+    return f"{text} at /usr/share/perl5/PVE/Storage/{module}.pm line {line}."
 
 
 def allocate(place: Place, vmid: int, name: str, size_bytes: int, log: Log, origin: Content | None = None) -> Volume:
@@ -318,7 +337,8 @@ def _write_file(place: Place, volume: Volume, where: str) -> None:
 
 
 def _reserve(place: Place, volume: Volume) -> None:
-    needed = volume.size_bytes if storages.is_thick(place.storage) else volume.used_bytes
+    """A thin volume needs no more than that its pool is not full."""
+    needed = volume.size_bytes if storages.is_thick(place.storage) else max(1, volume.used_bytes)
     _need_space(place, needed, volume.name)
 
 
@@ -328,8 +348,13 @@ def _need_space(place: Place, needed_bytes: int, name: str) -> None:
     options = place.storage.options
     if place.storage.type == "zfspool":
         raise refused(f"zfs error: cannot create '{options.get('pool', 'rpool/data')}/{name}': out of space")
-    pool = f"{options.get('vgname', 'pve')}/{options.get('thinpool', 'data')}"
-    raise refused(f"lvcreate '{pool}' error:   Free space in pool {pool} exhausted.")
+    group = options.get("vgname", "pve")
+    if place.storage.type == "lvm":
+        text = f'Volume group "{group}" has insufficient free space'
+    else:
+        pool = f"{group}/{options.get('thinpool', 'data')}"
+        text = f"Cannot create new thin volume, free space in thin pool {pool} reached threshold."
+    raise refused(f"lvcreate '{group}/{name}' error:   {text}")
 
 
 def _taken_text(storage: Storage, where: str, name: str) -> str:
@@ -347,10 +372,11 @@ def _remove_image(place: Place, name: str, where: str, log: Log) -> None:
     if clones:
         raise refused(f"base volume '{place.storage.name}:{name}' is still in use by linked cloned")
     if volume is None:
-        missing = _missing_text(place.storage, where, name)
-        if not storages.in_folder(place.storage):
-            raise refused(missing)
-        log.append(missing)
+        if place.storage.type == "lvm":
+            group = place.storage.options.get("vgname", "pve")
+            raise refused(f"lvremove '{group}/{name}' error:   Failed to find logical volume \"{group}/{name}\"")
+        if storages.in_folder(place.storage):
+            log.append(f"disk image '{where}' does not exist")
         return
     del place.volumes[name]
     if storages.in_folder(place.storage):
@@ -360,12 +386,3 @@ def _remove_image(place: Place, name: str, where: str, log: Log) -> None:
             place.node.files.remove_folder(folder)
     elif place.storage.type in ("lvm", "lvmthin"):
         log.append(f'  Logical volume "{name}" successfully removed.')
-
-
-def _missing_text(storage: Storage, where: str, name: str) -> str:
-    if storages.in_folder(storage):
-        return f"disk image '{where}' does not exist"
-    if storage.type == "zfspool":
-        return f"zfs error: cannot open '{storage.options.get('pool', 'rpool/data')}/{name}': dataset does not exist"
-    group = storage.options.get("vgname", "pve")
-    return f"lvremove '{group}/{name}' error:   Failed to find logical volume \"{group}/{name}\""

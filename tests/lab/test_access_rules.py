@@ -1,0 +1,155 @@
+"""What a token may not, it does not see, or is refused in Proxmox's words: privileges, paths, releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from proxmoxer import ProxmoxAPI, ResourceException
+
+from lab.lab_clients import api, ended, token_of
+from pvelab.catalogue import UnknownChoice
+from pvelab.lab import Lab
+from pvelab.rules import permissions, roles
+from pvelab.spec import LabSpec
+from pvelab.state import Token, User
+from support.clock import SteppingClock
+
+OWNER, NAME = "svc@pve", "tool"
+
+
+@pytest.fixture(scope="module", params=["9.2", "8.4"])
+def of_release(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(LabSpec(pve_version=request.param), clock=SteppingClock()) as lab:
+        yield lab
+
+
+def grant(lab: Lab, path: str, role: str) -> None:
+    """Give a role to the user and to its token."""
+    lab.look(lambda world: permissions.grant(world, path, (OWNER, f"{OWNER}!{NAME}"), role))
+
+
+def service(lab: Lab) -> ProxmoxAPI:
+    """A user with a privilege-separated token, neither with any role yet."""
+    lab.look(lambda world: world.users.setdefault(OWNER, User(OWNER)))
+    token = Token(OWNER, NAME, "44444444-4444-4444-8444-444444444444")
+    lab.look(lambda world: world.tokens.setdefault(token.tokenid, token))
+    return token_of(lab, OWNER, NAME)
+
+
+def refusal(call: object, *words: object, **params: object) -> str:
+    """How a call is refused."""
+    with pytest.raises(ResourceException) as refused:
+        call(*words, **params)  # type: ignore[operator]
+    return f"{refused.value.status_code} {refused.value.content}"
+
+
+def test_lists_come_back_empty_without_vm_audit(lab: Lab) -> None:
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, name="one"))
+    lab.fault("token-lacks", privileges="VM.Audit")
+    assert api(lab).nodes("pve1").qemu.get() == []
+    assert api(lab).cluster.resources.get(type="vm") == []
+    said = refusal(api(lab).nodes("pve1").qemu(100).config.get)
+    assert said == "403 Permission check failed (/vms/100, VM.Audit)"
+    lab.clear_faults()
+    assert [vm["vmid"] for vm in api(lab).nodes("pve1").qemu.get()] == [100]
+
+
+def test_nodes_lose_their_numbers_without_sys_audit(lab: Lab) -> None:
+    assert all({"maxmem", "uptime", "cpu"} <= set(node) for node in api(lab).nodes.get())
+    lab.fault("token-lacks", privileges="Sys.Audit")
+    for node in api(lab).nodes.get():
+        assert set(node) == {"id", "level", "node", "ssl_fingerprint", "status", "type"}
+    assert refusal(api(lab).nodes("pve1").status.get) == "403 Permission check failed (/nodes/pve1, Sys.Audit)"
+
+
+def test_bridges_vanish_without_sdn_privileges_and_cannot_be_used(lab: Lab) -> None:
+    listed = api(lab).nodes("pve1").network
+    assert [one["iface"] for one in listed.get(type="any_bridge")] == ["vmbr0", "vmbr1"]
+    lab.fault("token-lacks", privileges="SDN.Use+SDN.Audit", path="/sdn/zones/localnetwork/vmbr1")
+    assert [one["iface"] for one in api(lab).nodes("pve1").network.get(type="any_bridge")] == ["vmbr0"]
+    said = refusal(api(lab).nodes("pve1").qemu.post, vmid=100, net0="virtio,bridge=vmbr1")
+    assert said == "403 Permission check failed (/sdn/zones/localnetwork/vmbr1, SDN.Use)"
+    assert ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, net0="virtio,bridge=vmbr0")) == "OK"
+
+
+def test_a_storage_that_may_only_be_used_is_not_among_the_resources(lab: Lab) -> None:
+    lab.fault("token-lacks", privileges="Datastore.Audit", path="/storage/local-lvm")
+    assert "local-lvm" in {one["storage"] for one in api(lab).nodes("pve1").storage.get()}
+    assert "local-lvm" not in {one["storage"] for one in api(lab).cluster.resources.get(type="storage")}
+
+
+@pytest.mark.parametrize(
+    ("privilege", "said"),
+    [
+        ("VM.Allocate", "403 Permission check failed"),
+        ("VM.Config.Cloudinit", "403 Permission check failed (/vms/100, VM.Config.Cloudinit)"),
+        ("Datastore.AllocateSpace", "403 Permission check failed (/storage/local-lvm, Datastore.AllocateSpace)"),
+        ("SDN.Use", "403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)"),
+    ],
+)
+def test_a_privilege_missing_for_a_create_is_named(lab: Lab, privilege: str, said: str) -> None:
+    lab.fault("token-lacks", privileges=privilege)
+    wanted = {"scsi0": "local-lvm:1", "net0": "virtio,bridge=vmbr0", "ciuser": "ubuntu"}
+    assert refusal(api(lab).nodes("pve1").qemu.post, vmid=100, **wanted) == said
+    assert lab.snapshot()["vms"] == {}
+
+
+def test_a_separated_token_has_what_both_it_and_its_user_have(lab: Lab) -> None:
+    service(lab)
+    lab.look(lambda world: permissions.grant(world, "/", [OWNER], "PVEAdmin"))
+    assert token_of(lab, OWNER, NAME).access.permissions.get() == {}
+    lab.look(lambda world: permissions.grant(world, "/vms", [f"{OWNER}!{NAME}"], "PVEAuditor"))
+    audits = sorted(name for name in roles.privileges("9.2") if name.endswith(".Audit"))
+    assert token_of(lab, OWNER, NAME).access.permissions.get() == {"/vms": dict.fromkeys(audits, 1)}
+
+
+def test_a_role_on_a_path_below_takes_the_place_of_the_one_above(lab: Lab) -> None:
+    pve = service(lab)
+    grant(lab, "/vms", "PVEVMAdmin")
+    grant(lab, "/vms/100", "NoAccess")
+    held = pve.access.permissions.get()
+    assert "/vms/100" not in held and held["/vms"]["VM.Allocate"] == 1
+
+
+def test_a_pool_gives_its_privileges_on_its_members(lab: Lab) -> None:
+    api(lab).pools.post(poolid="home")
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, pool="home"))
+    api(lab).pools("home").put(storage="local-lvm")
+    pve = service(lab)
+    assert pve.nodes("pve1").qemu.get() == []
+    grant(lab, "/pool/home", "PVEAdmin")
+    [shown] = pve.cluster.resources.get(type="vm")
+    assert (shown["vmid"], shown["pool"]) == (100, "home")
+    assert {one["storage"] for one in pve.nodes("pve1").storage.get()} == {"local-lvm"}
+    assert [one["id"] for one in pve.cluster.resources.get() if one["type"] == "pool"] == ["/pool/home"]
+
+
+def test_the_agents_privilege_is_vm_monitor_before_9_and_the_guest_agents_own_since(of_release: Lab) -> None:
+    of_release.reset()
+    release = of_release.spec.pve_version
+    pve = service(of_release)
+    grant(of_release, "/vms", "PVEAuditor")
+    ended(of_release, api(of_release).nodes("pve1").qemu.post(vmid=100, agent="1"))
+    ping, execute = pve.nodes("pve1").qemu(100).agent.ping.post, pve.nodes("pve1").qemu(100).agent("exec").post
+    off = "500 VM 100 is not running"
+    may_execute = "VM.Monitor" if release == "8.4" else "VM.GuestAgent.Unrestricted"
+    assert refusal(execute, command="true").startswith(f"403 Permission check failed (/vms/100, {may_execute}")
+    assert (refusal(ping) == off) == (release == "9.2")
+    grant(of_release, "/vms", "PVEVMAdmin")
+    assert (refusal(ping), refusal(execute, command="true")) == (off, off)
+    held = pve.access.permissions.get(path="/vms/100")["/vms/100"]
+    assert ("VM.Monitor" in held, "VM.GuestAgent.Audit" in held) == (release == "8.4", release == "9.2")
+
+
+def test_a_users_role_reads_and_writes_files_in_guests_since_9_only() -> None:
+    files = {"VM.GuestAgent.FileRead", "VM.GuestAgent.FileWrite", "VM.GuestAgent.FileSystemMgmt"}
+    assert files <= roles.roles("9.2")["PVEVMUser"]
+    assert files.isdisjoint(roles.privileges("8.4"))
+    assert roles.roles("8.4")["PVESysAdmin"] == {"Sys.Audit", "Sys.Console", "Sys.Syslog"}
+    assert "Mapping.Modify" not in roles.roles("9.2")["PVEAdmin"]
+
+
+def test_a_privilege_that_there_is_not_is_refused(lab: Lab) -> None:
+    with pytest.raises(UnknownChoice, match=r"no privilege 'VM.Monitor' in Proxmox VE 9\.2"):
+        lab.fault("token-lacks", privileges="VM.Audit+VM.Monitor")
