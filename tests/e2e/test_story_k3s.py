@@ -151,6 +151,26 @@ def test_cluster_without_etcd_takes_agents_only(sqlite: tuple[Lab, Homelab], via
     assert "set K3S_ROLE_n=agent" in as_server.err
 
 
+SHARED_SETTINGS = {"flannel-backend": "host-gw", "disable-network-policy": "true"}
+
+
+def test_server_gets_the_settings_that_the_others_have_in_unit_and_drop_ins(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    drop_in, unit = "/etc/rancher/k3s/config.yaml.d/net.yaml", "/etc/systemd/system/k3s.service"
+    lab.shell("k3s-server", "mkdir -p /etc/rancher/k3s/config.yaml.d")
+    lab.shell("k3s-server", f"echo 'flannel-backend: host-gw' > {drop_in}")
+    lab.shell("k3s-server", f"echo 'ExecStart=/usr/local/bin/k3s server --disable-network-policy' >> {unit}")
+    lab.look(lambda world: cluster(world).critical.update(SHARED_SETTINGS))
+
+    run = homelab("--via", via, K3S_ROLE_3="server", **ONLY_PVE3)
+
+    config = lab.shell(NAME, "cat /etc/rancher/k3s/config.yaml")
+    assert "flannel-backend: host-gw" in config, run.text
+    assert "disable-network-policy: true" in config
+    assert ready_members(lab) == {"k3s-server", NAME}
+
+
 # --- tokens ------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import yaml
 from homelab.errors import Misunderstood
 from homelab.k3s_manager.answers import parse_members, parse_nodes, parse_version
 from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, hopeless
+from homelab.k3s_manager.flags import shared
 from homelab.k3s_manager.installing import JoinOrder, config_text, masked
 from homelab.k3s_manager.roles import assign
 from homelab.models import Action, K3sNode, NodePlan, Verdict
@@ -251,6 +252,69 @@ def test_versions_are_in_their_order() -> None:
 def test_a_version_that_is_none_is_not_guessed(text: str) -> None:
     with pytest.raises(Misunderstood, match="version"):
         parse_version(text)
+
+
+# --- what servers share ------------------------------------------------------------------------------------------
+
+UNIT = """\
+[Service]
+Type=notify
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStart=/usr/local/bin/k3s \\
+    server \\
+\t'--cluster-init' \\
+\t'--disable=traefik' \\
+\t'--disable' \\
+\t'servicelb' \\
+\t'--flannel-backend' \\
+\t'host-gw' \\
+\t'--disable-network-policy' \\
+\t'--embedded-registry=false' \\
+\t'--secrets-encryption-provider=secretbox' \\
+
+"""
+
+
+def test_flags_of_the_unit_are_shared_and_replace_what_the_files_say() -> None:
+    files = {"/etc/rancher/k3s/config.yaml": "disable: [metrics-server]\ncluster-cidr: 10.52.0.0/16\nnode-name: a\n"}
+
+    assert shared(files, UNIT) == {
+        "disable": ["traefik", "servicelb"],
+        "cluster-cidr": "10.52.0.0/16",
+        "flannel-backend": "host-gw",
+        "disable-network-policy": True,
+        "embedded-registry": False,
+        "secrets-encryption-provider": "secretbox",
+    }
+
+
+def test_a_later_file_replaces_a_key_or_adds_to_it() -> None:
+    files = {
+        "config.yaml": "disable: traefik\nflannel-backend: vxlan\n",
+        "config.yaml.d/10-more.yaml": "disable+: [servicelb]\ntls-san+: [192.0.2.100]\n",
+        "config.yaml.d/20-other.yaml": "flannel-backend: none\n",
+        "config.yaml.d/30-empty.yaml": "",
+    }
+
+    assert shared(files, "") == {
+        "disable": ["traefik", "servicelb"],
+        "flannel-backend": "none",
+        "tls-san": ["192.0.2.100"],
+    }
+
+
+def test_a_drop_in_of_the_unit_has_the_last_word() -> None:
+    drop_in = "[Service]\nExecStart=\nExecStart=/usr/local/bin/k3s server --cluster-domain home.lan\n"
+
+    assert shared({}, UNIT + drop_in) == {"cluster-domain": "home.lan"}
+
+
+@pytest.mark.parametrize(
+    ("files", "unit"), [({"a.yaml": "[1]"}, ""), ({"a.yaml": "a: ["}, ""), ({}, "ExecStart=k3s 'server")]
+)
+def test_settings_that_are_not_understood_are_not_guessed(files: dict[str, str], unit: str) -> None:
+    with pytest.raises(Misunderstood, match="is not understood"):
+        shared(files, unit)
 
 
 # --- what a member is told ---------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from homelab.errors import Misunderstood, NodeFailed, Refused
+from homelab.k3s_manager import flags
 from homelab.k3s_manager.answers import parse_members, parse_nodes
 from homelab.models import K3sNode
 from homelab.settings import Secret
@@ -18,27 +17,9 @@ from homelab.shell import Shell
 TOKEN_FILE = "/var/lib/rancher/k3s/server/node-token"
 AGENT_TOKEN_FILE = "/var/lib/rancher/k3s/server/agent-token"
 CONFIG_FILE = "/etc/rancher/k3s/config.yaml"
+DROP_INS = f"{CONFIG_FILE}.d"
 API = "https://127.0.0.1:6443"
 FULL_TOKEN = re.compile(r"K10([0-9a-f]{64})::\S+")
-SHARED_FLAGS = (
-    "agent-token",
-    "cluster-cidr",
-    "cluster-dns",
-    "cluster-domain",
-    "disable",
-    "disable-cloud-controller",
-    "disable-helm-controller",
-    "disable-kube-proxy",
-    "disable-network-policy",
-    "egress-selector-mode",
-    "embedded-registry",
-    "flannel-backend",
-    "flannel-external-ip",
-    "flannel-ipv6-masq",
-    "secrets-encryption",
-    "service-cidr",
-    "tls-san",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +90,26 @@ class K3sServer:
         return hashlib.sha256(self._run(["curl", "-sfk", "--max-time", "10", f"{API}/cacerts"]).encode()).hexdigest()
 
     def shared_flags(self) -> dict[str, object]:
-        """Settings that must be equal on all servers, from the live server's config.yaml (absent: none)."""
-        result = self.shell.run(["sudo", "-n", "cat", CONFIG_FILE])
-        if result.exit_code:
-            if "No such file" in result.stderr:
-                return {}
-            raise Refused(f"{self.where}: {CONFIG_FILE} cannot be read", _last_line(result.stderr), status=1)
-        try:
-            document = yaml.safe_load(result.stdout) or {}
-        except yaml.YAMLError as error:
-            why = str(error).partition("\n")[0]
-            raise Misunderstood(f"{self.where}: {CONFIG_FILE} is not understood", why, "correct it there") from error
-        if not isinstance(document, dict):
-            raise Misunderstood(
-                f"{self.where}: {CONFIG_FILE} is not understood", "it holds no keys", "correct it there"
-            )
-        return {key: value for key, value in document.items() if key in SHARED_FLAGS}
+        """Settings that must be equal on all servers: this one's config.yaml, its drop-ins, the flags of its unit."""
+        paths = [CONFIG_FILE, *(f"{DROP_INS}/{name}" for name in self._drop_ins())]
+        files = {f"{self.where}: {path}": text for path in paths if (text := self._file(path)) is not None}
+        unit = self.shell.run(["systemctl", "cat", "k3s"])
+        return flags.shared(files, unit.stdout if unit.exit_code == 0 else "")
+
+    def _drop_ins(self) -> list[str]:
+        """Names in config.yaml.d, in the order in which k3s reads them; none where there is no such folder."""
+        listed = self.shell.run(["sudo", "-n", "ls", DROP_INS])
+        self._check_sudo(listed.stderr)
+        return sorted(name for name in listed.stdout.split() if name.endswith((".yaml", ".yml")))
+
+    def _file(self, path: str) -> str | None:
+        """A file's text, None if there is none; raises Refused when it cannot be read."""
+        result = self.shell.run(["sudo", "-n", "cat", path])
+        if result.exit_code == 0:
+            return result.stdout
+        if "No such file" in result.stderr:
+            return None
+        raise Refused(f"{self.where}: {path} cannot be read", _last_line(result.stderr), status=1)
 
     def etcd_members(self) -> tuple[str, ...]:
         """Names of the etcd members (`<node>-<8 hex>`). Source: GET /db/info on the server itself."""

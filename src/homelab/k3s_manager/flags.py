@@ -1,0 +1,77 @@
+"""The settings that all servers of a cluster have to share, from wherever a server has them. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from homelab.errors import Misunderstood
+
+SWITCHES = frozenset(
+    {"disable-cloud-controller", "disable-helm-controller", "disable-kube-proxy", "disable-network-policy"}
+    | {"embedded-registry", "flannel-external-ip", "flannel-ipv6-masq", "secrets-encryption"}
+)
+LISTS = frozenset({"cluster-cidr", "cluster-dns", "disable", "service-cidr", "tls-san"})
+SHARED = (
+    SWITCHES
+    | LISTS
+    | {"agent-token", "cluster-domain", "egress-selector-mode", "flannel-backend", "secrets-encryption-provider"}
+)
+
+
+def shared(files: Mapping[str, str], unit: str) -> dict[str, object]:
+    """The shared settings of a server: its config files by path in their order, then the flags of its unit.
+
+    As k3s reads them: a later file replaces a key or (`key+`) adds to it; a flag of the unit replaces what files say.
+    """
+    found: dict[str, object] = {}
+    for path, text in files.items():
+        for key, value in _document(path, text).items():
+            name = key.removesuffix("+")
+            found[name] = [*_listed(found.get(name)), *_listed(value)] if key.endswith("+") else value
+    found.update(_flags(_command(unit)))
+    return {key: value for key, value in found.items() if key in SHARED}
+
+
+def _document(path: str, text: str) -> dict[str, object]:
+    try:
+        document = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise Misunderstood(f"{path} is not understood", str(error)) from error
+    if not isinstance(document, dict):
+        raise Misunderstood(f"{path} is not understood", "it holds no keys")
+    return {str(key): value for key, value in document.items()}
+
+
+def _listed(value: object) -> list[object]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _command(unit: str) -> list[str]:
+    """The words of the last ExecStart in a unit and its drop-ins."""
+    lines = unit.replace("\\\n", " ").splitlines()
+    commands = [line.partition("=")[2] for line in lines if line.startswith("ExecStart=")]
+    try:
+        return shlex.split(next((command for command in reversed(commands) if command.strip()), ""))
+    except ValueError as error:
+        raise Misunderstood("the unit of k3s is not understood", str(error)) from error
+
+
+def _flags(words: Sequence[str]) -> dict[str, object]:
+    """The shared settings among the words of a command: `--key value`, `--key=value`, or a switch alone."""
+    found: dict[str, object] = {}
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        key, has_value, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or key not in SHARED:
+            continue
+        if key in SWITCHES:
+            found[key] = not has_value or value.lower() in ("true", "1", "t")
+        elif key in LISTS:
+            found[key] = [*_listed(found.get(key)), value if has_value else following]
+        else:
+            found[key] = value if has_value else following
+    return found
