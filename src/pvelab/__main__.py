@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, command: Sequence[str]) -> int:
     seed, options = parse_choice(arguments.seed)
     chosen = [parse_choice(text) for text in arguments.fault]
-    lab = Lab(_spec(seed, arguments.nodes), arguments.folder, pace=_pace(arguments.pace))
+    lab = Lab(_spec(seed, arguments), arguments.folder, pace=_pace(arguments.pace))
     lab.start(seed, **options)
     try:
         for name, fault_options in chosen:
@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--nodes", metavar="N|NAMES", help="how many nodes, or their names with commas (default 3)")
     parser.add_argument(
+        "--pve", choices=spec.PVE_VERSIONS, default=spec.PVE_VERSIONS[0], help="the release of Proxmox VE"
+    )
+    parser.add_argument(
         "--pace", default="demo", metavar="|".join(PACES), help="how fast time passes, or real seconds per lab second"
     )
     parser.add_argument("--folder", type=Path, help="where the lab keeps its files (default: temporary)")
@@ -82,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _spec(seed: str, nodes: str | None) -> spec.LabSpec:
-    wanted = seeds.spec_for(seed) or spec.LabSpec()
-    return replace(wanted, nodes=spec.nodes_called(nodes)) if nodes else wanted
+def _spec(seed: str, arguments: argparse.Namespace) -> spec.LabSpec:
+    wanted = seeds.spec_for(seed, spec.LabSpec(pve_version=arguments.pve))
+    return replace(wanted, nodes=spec.nodes_called(arguments.nodes)) if arguments.nodes else wanted
 
 
 def _pace(text: str) -> float:

@@ -121,7 +121,7 @@ class Lab:
         LabBroken when something failed in the lab since the last reset.
         """
         self._check()
-        self._run(self._site.reset(seeds.spec_for(seed) or self._spec, seed, options))
+        self._run(self._site.reset(seeds.spec_for(seed, self._spec), seed, options))
 
     def fault(self, name: str, **options: object) -> None:
         """Break something. Raises UnknownChoice."""

@@ -99,7 +99,7 @@ class Schema:
             properties=self.properties(template, method),
             permission=permissions.get("check") or permissions.get("user"),
             allows_token=bool(entry.get("allowtoken", 1)),
-            is_proxied="proxyto" in entry,
+            is_proxied=bool(entry.get("proxyto")),
         )
 
     def match(self, parts: list[str]) -> tuple[str, dict[str, str]] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pvelab.admin import Admin
@@ -21,9 +22,9 @@ BUILT_BEFORE_S = 3 * DAY_S
 UNKNOWN_STATES = ("io-error", "internal-error", "guest-panicked", "prelaunch")
 
 
-def spec_for(seed: str) -> LabSpec | None:
-    """The cluster that a seed is made for; None: any."""
-    return LabSpec(nodes=OLD_NODES) if seed == "old-env" else None
+def spec_for(seed: str, wanted: LabSpec) -> LabSpec:
+    """The lab that a seed is made for: the one that is wanted, if need be with other nodes."""
+    return replace(wanted, nodes=OLD_NODES) if seed == "old-env" else wanted
 
 
 @SEEDS.add("fresh")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 from proxmoxer import ProxmoxAPI, ResourceException
 
 from lab.lab_clients import address, api, ended, ssh
@@ -180,11 +181,28 @@ def test_nextid_reserves_nothing(lab: Lab, pve: ProxmoxAPI) -> None:
 
 
 def test_a_request_for_a_lost_node_is_answered_by_the_one_that_took_it(lab: Lab, pve: ProxmoxAPI) -> None:
+    assert ended(lab, pve.nodes("pve3").qemu.post(vmid=100)) == "OK"
     lab.fault("node-down", node="pve3")
     assert refusal(pve.nodes("pve3").qemu.get) == "No route to host"
+    assert pve.nodes("pve3").qemu(100).firewall.rules.get() == []
     lab.clear_faults()
     lab.fault("api-down", node="pve3")
     assert refusal(pve.nodes("pve3").qemu.get) == "Connection refused"
     lab.clear_faults()
     lab.fault("api-down", node="pve3", mode="hang")
     assert refusal(pve.nodes("pve3").qemu.get) == "Connection timed out"
+
+
+def test_an_upload_for_a_lost_node_is_refused_by_the_one_that_took_it(lab: Lab) -> None:
+    lab.fault("node-down", node="pve3")
+    answer = requests.post(
+        f"https://{address(lab)}:{lab.env['PROXMOX_PORT']}/api2/json/nodes/pve3/storage/local/upload",
+        data={"content": "iso"},
+        files={"filename": ("a.iso", b"iso")},
+        headers={"Authorization": f"PVEAPIToken={lab.env['API_TOKEN']}"},
+        verify=lab.env["PROXMOX_CA_BUNDLE"],
+        timeout=5,
+    )
+    assert answer.status_code == 500
+    assert answer.reason.startswith("can't activate storage 'local' on node 'pve3': command '/usr/bin/ssh ")
+    assert on_node(lab, "ls /var/tmp") == (0, "", "")

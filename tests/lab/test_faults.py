@@ -188,6 +188,8 @@ def test_a_missing_agent_does_not_answer(lab: Lab) -> None:
         ("image-broken", {"how": "melted"}, "how=melted: give truncated, wrong-checksum, missing"),
         ("join-fails", {"how": "magic"}, "how=magic: give token-unreadable, server-down or k3s-crash"),
         ("task-fails", {}, "fault task-fails needs kind=..."),
+        ("storage-offline", {"storage": "local"}, "no shared storage 'local'"),
+        ("token-lacks", {"privileges": "VM.Fly"}, "no privilege 'VM.Fly' in Proxmox VE 9.2"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(lab: Lab, name: str, options: dict[str, str], said: str) -> None:

@@ -47,6 +47,13 @@ def test_seed_nodes_and_faults_are_taken_from_the_command_line(capfd: pytest.Cap
     assert "vmbr0" not in lines[2]
 
 
+def test_the_release_of_proxmox_is_chosen_on_the_command_line(capfd: pytest.CaptureFixture[str]) -> None:
+    ask = 'curl -s --cacert $PROXMOX_CA_BUNDLE -H "Authorization: PVEAPIToken=$API_TOKEN"'
+    script = f'{ask} "https://${{PVE_IPS%%,*}}:8006/api2/json/version"'
+    assert main(["--pve", "8.2", "--seed", "old-env", "--pace", "test", "--", "sh", "-c", script]) == 0
+    assert '"release":"8.2"' in capfd.readouterr().out
+
+
 def test_a_command_that_does_not_exist_or_is_killed_ends_as_in_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--", "no-such-command"]) == 127
     assert "no-such-command: command not found" in capsys.readouterr().err
