@@ -16,7 +16,10 @@ LEAST_LETTERS = 3
 BASE = "HomelabError"
 BAD_VALUE = "KEY=value cannot be used"
 KEPT = f"{HOLE} is kept"
-CAUGHT = frozenset({"the guest agent gives no address", "SSH does not answer", "configuration"})
+CAUGHT = frozenset(
+    {"the guest agent gives no address", "the guest agent gives no host key", "SSH does not answer", "configuration"}
+    | {"host key"}
+)
 """Titles of errors that are always caught and told in other words."""
 
 

@@ -55,6 +55,29 @@ def test_vm_with_a_static_address_joins_without_agent_and_its_host_key_is_learne
     assert lab.snapshot()["vms"][100]["config"]["ipconfig0"].startswith(f"ip={address}/16")
 
 
+def test_host_key_of_a_new_vm_with_a_static_address_is_the_one_that_its_agent_gives(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    run = homelab("--via", via, **ONLY_PVE3, **static(lab))
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == {"k3s-server", NAME}
+    assert "learned the SSH host key" not in run.text
+
+
+def test_token_that_may_not_read_files_of_the_guest_is_not_waited_for(
+    lab: Lab, homelab: Homelab, shared_clock: SteppingClock
+) -> None:
+    lab.fault("on", do="error", status=403, path="/nodes/*/qemu/*/agent/file-read", text="Permission check failed")
+    began = shared_clock.now()
+
+    run = homelab("--via", "api", **ONLY_PVE3, **static(lab))
+
+    assert run.exit_code == 0, run.text
+    assert "learned the SSH host key" in run.err
+    assert shared_clock.now() - began < 400
+
+
 @pytest.mark.parametrize("fault", ["agent-missing", "stuck-boot"])
 def test_vm_that_never_answers_is_reported_within_bounded_time_and_left_as_it_is(
     lab: Lab, homelab: Homelab, shared_clock: SteppingClock, via: str, fault: str

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from homelab import cloud_init
-from homelab.errors import HomelabError, NodeFailed, Problem, TimedOut, Undecided, Unreachable
+from homelab.errors import HomelabError, Misunderstood, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
 from homelab.models import RunningVm, VmFacts
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
@@ -17,6 +17,7 @@ from homelab.settings import Config, NodeConfig
 from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Shell, Shells, Trust
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+FORBIDDEN = 403
 FIRST_BOOT_EXTRA_S = 420
 LEAST_TIMEOUT_S = 15
 CLOUD_INIT_TIMEOUT_S = 900
@@ -52,7 +53,7 @@ class GuestFinder:
         timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if running.is_new else 0)
         timeout_s = max(timeout_s - vm.status.uptime_s, LEAST_TIMEOUT_S)
         address = address or self._address_by_agent(vm, timeout_s)
-        trust = self._trust(vm, is_new=running.is_new)
+        trust = self._trust(running, timeout_s)
         shell = self.shells.guest(address, self.config.ssh.guest_port, self.config.guest.user, trust)
         self._wait_for_ssh(vm, shell, timeout_s)
         return shell
@@ -80,19 +81,45 @@ class GuestFinder:
             raise _not_responding(vm, f"{error.what}, {error.why}") from error
         return address
 
-    def _trust(self, vm: VmFacts, *, is_new: bool) -> Trust:
-        """The host key as the hypervisor's agent reads it; else learned once, from a VM that this run made."""
+    def _trust(self, running: RunningVm, timeout_s: float) -> Trust:
+        """The host key as the hypervisor's agent reads it, once it answers; else learned once, if this run made the VM.
+
+        The agent comes late in a first boot; whoever did not wait for it would learn the key from anybody.
+        """
+        vm = running.vm
         try:
-            return PinnedKey((HostKey.parse(self.pve.agent_file_read(vm.node, vm.vmid, HOST_KEY)),))
-        except (HomelabError, ValueError) as error:
-            if is_new:
+            return PinnedKey((self._host_key(vm, timeout_s if running.has_agent else 0),))
+        except TimedOut as error:
+            if running.is_new:
                 return LearnOnce(self._learn)
             raise NodeFailed(
                 f"VM {vm.config.name} (vmid={vm.vmid}): its SSH host key cannot be checked",
-                f"the guest agent does not give it: {error}",
+                f"the guest agent does not give it: {error.why}",
                 "install and start qemu-guest-agent in the VM, and let the token read files through it "
                 "(VM.GuestAgent.FileRead; before Proxmox VE 9: VM.Monitor)",
             ) from error
+
+    def _host_key(self, vm: VmFacts, timeout_s: float) -> HostKey:
+        """Raises TimedOut; a token that may not read files is not asked again."""
+
+        def look() -> HostKey | HomelabError:
+            try:
+                return HostKey.parse(self.pve.agent_file_read(vm.node, vm.vmid, HOST_KEY))
+            except ValueError as error:
+                return Misunderstood("host key", str(error))
+            except HomelabError as error:
+                return error
+
+        seen = wait_for(
+            look,
+            lambda seen: isinstance(seen, HostKey) or (isinstance(seen, Refused) and seen.status == FORBIDDEN),
+            clock=self.clock,
+            timeout_s=timeout_s,
+            what="the guest agent gives no host key",
+        )
+        if isinstance(seen, HomelabError):
+            raise TimedOut("the guest agent gives no host key", str(seen)) from seen
+        return seen
 
     def _learn(self, host: str, port: int, key: HostKey) -> bool:
         self.on_learned(f"learned the SSH host key of the new VM at {host}:{port}: {key}")
