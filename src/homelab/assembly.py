@@ -93,7 +93,7 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Cl
         finder=GuestFinder(pve, config, shells, clock, report.progress),
         clock=clock,
         connect=log_in,
-        fetch=lambda url: download.fetch_text(url, clock=clock, setting="K3S_INSTALL_URL"),
+        fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
         progress=report.progress,
     )
 

@@ -21,6 +21,7 @@ from e2e.world import (
     vm_on,
     voters,
 )
+from homelab import download
 from pvelab.guest import kube_nodes
 from pvelab.lab import Lab
 from pvelab.spec import LabSpec
@@ -257,6 +258,34 @@ def test_member_is_not_replaced_while_the_new_machine_could_not_join(lab: Lab, h
     assert run.exit_code == 3, run.text
     assert uuids(lab) == before
     assert "the k3s join token belongs to another cluster" in run.err
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("nothing", "sha256sum-amd64.txt: the server answered 404"),
+        ("no-release", "k3s v1.33.5+k3s1 is not at hand"),
+    ],
+)
+def test_member_is_not_replaced_while_k3s_of_its_version_is_not_at_hand(
+    lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch, via: str, folder: str, said: str
+) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    base = lab.env["ISO_URL"].partition("/images/")[0]
+    fetch_text = download.fetch_text
+
+    def fetch(url: str, **more: Any) -> str:
+        return "0" * 64 + "  k3s-arm64\n" if "/no-release/v1.33.5%2Bk3s1/" in url else fetch_text(url, **more)
+
+    monkeypatch.setattr(download, "fetch_text", fetch)
+
+    run = homelab("--via", via, K3S_ARTIFACT_URL=f"{base}/{folder}")
+
+    assert run.exit_code == 3, run.text
+    assert said in run.err
+    assert "K3S_ARTIFACT_URL" in run.err
+    assert uuids(lab) == before
 
 
 @pytest.mark.parametrize(

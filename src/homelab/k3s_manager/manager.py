@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from homelab import cloud_init
 from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
 from homelab.k3s_manager import installing, roles
-from homelab.k3s_manager.answers import parse_version
+from homelab.k3s_manager.credentials import Credentials, CredentialsReader
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
 from homelab.k3s_manager.leaving import Leaving, check_machine_is_gone
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
-from homelab.k3s_manager.server import K3sServer, Tokens
+from homelab.k3s_manager.server import K3sServer
 from homelab.models import (
     MEMBER_TAGS,
     TAG_AGENT,
@@ -40,26 +40,16 @@ READY_TIMEOUT_S = {Role.AGENT: 300, Role.SERVER: 600}
 BACK_TIMEOUT_S = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What every join of this run needs; read once."""
-
-    tokens: Tokens
-    version: str
-    script: str
-    shared_flags: dict[str, object]
-
-
 @dataclass(slots=True)
 class K3sManager:
-    """The cluster behind K3S_EXISTING_NODE_IP. `connect` logs in there, once; `fetch` reads a URL's text."""
+    """The cluster behind K3S_EXISTING_NODE_IP. `connect` logs in there, once; `fetch` as for CredentialsReader."""
 
     config: K3sConfig
     pve: Proxmox
     finder: GuestFinder
     clock: Clock
     connect: Callable[[str], Shell]
-    fetch: Callable[[str], str]
+    fetch: Callable[[str, str], str]
     progress: Callable[[str], None]
     _credentials: Credentials | HomelabError | None = None
     _roles: dict[str, Role] = field(default_factory=dict)
@@ -83,6 +73,10 @@ class K3sManager:
             problem = Problem("k3s cannot be asked", str(error), error.cure or "check K3S_EXISTING_NODE_IP")
             return K3sFacts(is_wanted=True, problem=problem, asked_at=address)
 
+    @property
+    def _reader(self) -> CredentialsReader:
+        return CredentialsReader(self.config, self.fetch)
+
     def _server(self) -> K3sServer:
         address = self.config.existing_server or ""
         shell = self.connect(address)
@@ -101,7 +95,7 @@ class K3sManager:
         """Raise unless a new machine could join: a server answers, token and CA fit, version and script at hand."""
         if self.config.existing_server:
             self.progress(f"{name}: checking that a replacement could join")
-            self._get_credentials()
+            self._reader.check_release(self._get_credentials().version)
 
     def remove(self, name: str, uuid: str) -> None:
         """End the membership of a machine that is off, known by its uuid: etcd member, Node, node-password secret."""
@@ -294,44 +288,12 @@ class K3sManager:
         with self._lock:
             if self._credentials is None:
                 try:
-                    self._credentials = self._read_credentials()
+                    self._credentials = self._reader.read(self._server())
                 except HomelabError as error:
                     self._credentials = error
             if isinstance(self._credentials, HomelabError):
                 raise self._credentials
             return self._credentials
-
-    def _read_credentials(self) -> Credentials:
-        server = self._server()
-        tokens = server.tokens()
-        return Credentials(tokens, self._version(server), self._script(), server.shared_flags())
-
-    def _version(self, server: K3sServer) -> str:
-        """The lowest version among the servers; K3S_VERSION may be older, never newer."""
-        versions = [node.version for node in server.nodes() if node.is_server]
-        if not versions:
-            raise NodeFailed(
-                "no k3s server is listed", f"{server.where} shows no control-plane Node", "kubectl get nodes"
-            )
-        lowest = min(versions, key=parse_version)
-        wanted = self.config.version
-        if wanted and parse_version(wanted) > parse_version(lowest):
-            raise NodeFailed(
-                f"K3S_VERSION={wanted} is newer than the cluster",
-                f"the servers run {lowest}, and a newer member would not work with them",
-                f"set K3S_VERSION to {lowest} or remove it, or upgrade the servers first",
-            )
-        return wanted or lowest
-
-    def _script(self) -> str:
-        script = self.fetch(self.config.install_url)
-        if not script.startswith("#!") or "INSTALL_K3S_EXEC" not in script:
-            raise NodeFailed(
-                "the k3s install script is not understood",
-                f"what {self.config.install_url} gives is not the k3s install script",
-                "check K3S_INSTALL_URL",
-            )
-        return script
 
     def _begin(self, plan: NodePlan) -> Role:
         with self._lock:
