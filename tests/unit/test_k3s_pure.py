@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -339,6 +340,18 @@ def test_a_server_joins_with_token_name_and_the_settings_that_servers_share() ->
 
 def test_an_agent_is_not_told_what_only_servers_understand() -> None:
     assert set(yaml.safe_load(config_text(order(AGENT)))) == {"server", "token", "node-name"}
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("192.0.2.10", "https://192.0.2.10:6443"),
+        ("k3s.lan", "https://k3s.lan:6443"),
+        ("fd00::1", "https://[fd00::1]:6443"),
+    ],
+)
+def test_server_is_named_by_a_url_that_its_address_allows(address: str, url: str) -> None:
+    assert yaml.safe_load(config_text(replace(order(AGENT), server_address=address)))["server"] == url
 
 
 def test_each_role_has_its_own_service() -> None:

@@ -33,10 +33,16 @@ class JoinOrder:
     def unit(self) -> str:
         return "k3s" if self.role is Role.SERVER else "k3s-agent"
 
+    @property
+    def server_url(self) -> str:
+        """An IPv6 address stands in brackets there."""
+        host = f"[{self.server_address}]" if ":" in self.server_address else self.server_address
+        return f"https://{host}:6443"
+
 
 def check_server_reachable(shell: Shell, order: JoinOrder) -> None:
     """Raise NodeFailed unless port 6443 of the server answers from inside the guest."""
-    url = f"https://{order.server_address}:6443/ping"
+    url = f"{order.server_url}/ping"
     result = shell.run(["curl", "-sfk", "--max-time", "10", url], timeout_s=20)
     if result.exit_code or result.stdout.strip() != "pong":
         raise NodeFailed(
@@ -121,7 +127,7 @@ def journal(shell: Shell, unit: str, since: str) -> str:
 def config_text(order: JoinOrder) -> str:
     """config.yaml: the server to join (never cluster-init), the token, the name; on servers the shared settings."""
     document: dict[str, object] = {
-        "server": f"https://{order.server_address}:6443",
+        "server": order.server_url,
         "token": order.token.reveal(),
         "node-name": order.name,
     }
