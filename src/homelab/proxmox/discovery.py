@@ -242,7 +242,7 @@ class _Search:
 
     def _link(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Link:
         """The wires of a node that answer. Raises Unreachable when none does that is wanted."""
-        door = next((door for host in hosts if self.probes.is_open(door := (host, node.ssh_port))), None)
+        door = self._ssh_door(node, hosts)
         ssh = Ssh(name, self.shells.node(*door), self.config.ssh.user) if door else None
         if self.via is not Via.SSH:
             try:
@@ -254,6 +254,17 @@ class _Search:
         if ssh is None:
             raise self._unreached(node, name, hosts)
         return Link(name, None, ssh, self.via, self.on_fallback)
+
+    def _ssh_door(self, node: NodeConfig, hosts: Sequence[str]) -> Door | None:
+        """Where SSH answers; else where the API does and SSH has not been heard from yet: it is tried when needed."""
+        probes = self.probes
+        is_pending = [
+            host
+            for host in hosts
+            if probes.is_open((host, node.api_port)) and not probes.is_done((host, node.ssh_port))
+        ]
+        answering = [host for host in hosts if probes.is_open((host, node.ssh_port))]
+        return next(((host, node.ssh_port) for host in (*answering, *is_pending)), None)
 
     def _usable_api(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Api:
         """The node's API, unless it is known not to be usable."""
