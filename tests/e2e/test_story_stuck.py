@@ -8,6 +8,7 @@ from e2e.conftest import Homelab
 from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, servers, uuid_of, uuids, vm_on
 from pvelab.lab import Lab
 from pvelab.rules import power
+from pvelab.state import World
 
 
 @pytest.mark.parametrize("seed", ["stopped", "paused"])
@@ -101,7 +102,13 @@ def test_after_a_power_cut_all_vms_are_started_and_none_deleted(lab: Lab, homela
 
 def test_ready_from_before_the_vm_went_off_is_not_taken_for_ready_now(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.reset("healthy")
-    lab.look(lambda world: [power.switch_off(world, vm) for vm in world.vms.values() if vm.node != "pve1"])
+
+    def switch_off(world: World) -> None:
+        for vm in world.vms.values():
+            if vm.node != "pve1":
+                power.switch_off(world, vm)
+
+    lab.look(switch_off)
     assert ready_members(lab) == ALL_MEMBERS, "k3s has not noticed yet"
 
     run = homelab("--via", via)
