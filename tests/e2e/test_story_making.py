@@ -334,6 +334,20 @@ def test_vmid_taken_by_somebody_else_at_the_last_moment_is_left_to_them(lab: Lab
     assert {vmid: vm["config"]["name"] for vmid, vm in vms.items()} == {100: "theirs", 101: "k3s-vm-pve1"}
 
 
+def test_where_the_configured_vmid_is_taken_meanwhile_no_other_is_used(lab: Lab, homelab: Homelab, via: str) -> None:
+    def take(world: World) -> None:
+        if 300 not in world.vms:
+            configs.add(world, Vm(300, "pve2", {"name": "theirs", "memory": "512"}, world.clock.now()))
+
+    before_call(lab, "POST", "/nodes/pve1/qemu", take)
+
+    run = homelab("--via", via, VMID_1="300", NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "VM 300 already exists" in run.err
+    assert [vm["config"]["name"] for vm in lab.snapshot()["vms"].values()] == ["theirs"]
+
+
 def test_where_every_vmid_is_taken_first_the_node_gives_up(lab: Lab, homelab: Homelab, via: str) -> None:
     def take(world: World) -> None:
         vmid = max(world.vms, default=99) + 1
