@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,20 @@ from pvelab.guest.timestamps import timestamp
 Document = dict[str, Any]
 Listener = Callable[[str, str, Document], None]
 """Told of (ADDED | MODIFIED | DELETED, resource, document)."""
+
+
+def copied(document: Document) -> Document:
+    """A document that shares nothing with the given one which could be altered."""
+    return {name: copied_value(value) for name, value in document.items()}
+
+
+def copied_value(value: Any) -> Any:
+    """The same for any part of a document."""
+    if isinstance(value, dict):
+        return copied(value)
+    if isinstance(value, list):
+        return [copied_value(one) for one in value]
+    return value
 
 
 class KubeError(Exception):
@@ -58,7 +71,7 @@ class ObjectStore:
     def find(self, resource: str, name: str, namespace: str = "") -> Document | None:
         """A copy of the object, if it exists."""
         found = self._objects.get((resource, namespace, name))
-        return copy.deepcopy(found) if found is not None else None
+        return copied(found) if found is not None else None
 
     def get(self, resource: str, name: str, namespace: str = "") -> Document:
         """A copy of the object. Raises KubeError (NotFound)."""
@@ -69,7 +82,7 @@ class ObjectStore:
 
     def list(self, resource: str, namespace: str | None = None) -> list[Document]:
         """Copies of all objects of a kind, by name; of one namespace or of all."""
-        return [copy.deepcopy(found) for found in self._of(resource, namespace)]
+        return [copied(found) for found in self._of(resource, namespace)]
 
     def create(self, resource: str, document: Document) -> Document:
         """Add an object. Raises KubeError (AlreadyExists)."""
@@ -79,7 +92,7 @@ class ObjectStore:
             qualified = kube_resources.resource(resource).qualified
             text = f'{qualified} "{metadata["name"]}" already exists'
             raise KubeError(409, "AlreadyExists", text, details_of(resource, metadata["name"]))
-        held = copy.deepcopy(document)
+        held = copied(document)
         held["metadata"].update(creationTimestamp=timestamp(self.now()), uid=str(uuid.uuid4()))
         self._objects[key] = held
         return self._changed("ADDED", resource, held)
@@ -89,7 +102,7 @@ class ObjectStore:
         held = self._objects.get((resource, namespace, name))
         if held is None:
             raise not_found(resource, name)
-        before = copy.deepcopy(held)
+        before = copied(held)
         edit(held)
         if held == before:
             return before
@@ -114,7 +127,7 @@ class ObjectStore:
             due = timestamp(self.now() + grace_s)
             metadata.update(deletionTimestamp=due, deletionGracePeriodSeconds=grace_s)
             self._changed("MODIFIED", resource, held)
-        return copy.deepcopy(held)
+        return copied(held)
 
     def _of(self, resource: str, namespace: str | None) -> Iterator[Document]:
         for key in sorted(self._objects):
@@ -129,7 +142,7 @@ class ObjectStore:
     def _changed(self, event: str, resource: str, held: Document) -> Document:
         self.version += 1
         held["metadata"]["resourceVersion"] = str(self.version)
-        given = copy.deepcopy(held)
+        given = copied(held)
         for listener in list(self.listeners):
             listener(event, resource, given)
         return given

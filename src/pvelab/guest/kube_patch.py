@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from typing import Any
 
-from pvelab.guest.kube_objects import Document, KubeError
+from pvelab.guest.kube_objects import Document, KubeError, copied, copied_value
 
 _MERGE_KEYS = {
     "addresses": "type",
@@ -37,7 +36,7 @@ def patched(document: Document, kind: str, body: bytes) -> Document:
         patch = json.loads(body)
     except ValueError as problem:
         raise KubeError(400, "BadRequest", f"error decoding patch: {problem}") from problem
-    changed = apply(copy.deepcopy(document), patch)
+    changed = apply(copied(document), patch)
     if not isinstance(changed, dict) or not isinstance(changed.get("metadata"), dict):
         raise KubeError(400, "BadRequest", "the patch leaves no object")
     return changed
@@ -130,7 +129,7 @@ def _operated(document: Any, operation: Document) -> Any:
         return document
     value = operation.get("value")
     if kind in ("move", "copy"):
-        value = copy.deepcopy(_value_at(document, _steps(operation["from"])))
+        value = copied_value(_value_at(document, _steps(operation["from"])))
     if kind == "move":
         _remove_at(document, _steps(operation["from"]))
     if kind == "remove":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from pvelab.guest.kube_objects import Document, KubeError, ObjectStore
+from pvelab.guest.kube_objects import Document, KubeError, ObjectStore, copied
 from pvelab.guest.kube_resources import RESOURCES
 
 REMEMBERED_EVENTS = 1000
@@ -76,7 +75,7 @@ class History:
             self._wakers.discard(waker)
 
     def _note(self, kind: str, resource: str, document: Document) -> None:
-        key, held = self._key(resource, document), copy.deepcopy(document)
+        key, held = self._key(resource, document), copied(document)
         event = Event(int(document["metadata"]["resourceVersion"]), kind, resource, held, self._last.get(key))
         if kind == "DELETED":
             self._last.pop(key, None)
