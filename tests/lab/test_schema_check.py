@@ -109,7 +109,7 @@ def test_what_only_the_newer_release_has_is_found_in_the_older_one() -> None:
     request = Request(
         "api", "pve1", "create", "POST", "/nodes/pve1/qemu", {"vmid": "100", "allow-ksm": "1"}, status=200
     )
-    assert request_findings([request, request]) == ["8.4: create: allow-ksm: no such parameter"]
+    assert request_findings([request, request]) == ["8.4: POST /nodes/pve1/qemu: allow-ksm: no such parameter"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 
 from pvelab.requestlog import Request
@@ -20,15 +21,30 @@ def request_findings(requests: Iterable[Request]) -> list[str]:
 
 
 def _of_one(request: Request) -> Iterator[str]:
-    for release in RELEASES:
-        if request.via == "api" and request.status != UNREAD_STATUS and not _is_cut_upload(request):
-            problems = request_problems(release, request.method, request.path, _params(request))
-            yield from (f"{release}: {request.what}: {problem}" for problem in problems)
-        for argv in request.programs if request.via == "ssh" else ():
-            if argv and argv[0].rpartition("/")[2] in TOOLS:
-                words = [argv[0].rpartition("/")[2], *argv[1:]]
-                problems = command_problems(release, words, request.node)
-                yield from (f"{release}: {' '.join(words)}: {problem}" for problem in problems)
+    if request.via == "api" and request.status != UNREAD_STATUS and not _is_cut_upload(request):
+        yield from _of_call(request.method, request.path, tuple(_params(request).items()))
+    for argv in request.programs if request.via == "ssh" else ():
+        tool = argv[0].rpartition("/")[2] if argv else ""
+        if tool in TOOLS:
+            yield from _of_command((tool, *argv[1:]), request.node)
+
+
+@functools.cache
+def _of_call(method: str, path: str, params: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(
+        f"{release}: {method} {path}: {problem}"
+        for release in RELEASES
+        for problem in request_problems(release, method, path, dict(params))
+    )
+
+
+@functools.cache
+def _of_command(argv: tuple[str, ...], node: str) -> tuple[str, ...]:
+    return tuple(
+        f"{release}: {' '.join(argv)}: {problem}"
+        for release in RELEASES
+        for problem in command_problems(release, argv, node)
+    )
 
 
 def _is_cut_upload(request: Request) -> bool:
