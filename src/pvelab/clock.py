@@ -49,6 +49,8 @@ class LabClock:
         """What callbacks raised; the fault is the lab's own."""
         self.behind_s = 0.0
         """How long ago the lab lives now; 0 but in the past."""
+        self.settled: Callable[[], Awaitable[None]] | None = None
+        """Waits for what takes real time although the lab's time is shared."""
         if shared:
             shared.subscribe(self._moved_elsewhere)
 
@@ -131,4 +133,10 @@ class LabClock:
 
     def _moved_elsewhere(self) -> None:
         if threading.get_ident() != self._thread and self._loop.is_running():
-            asyncio.run_coroutine_threadsafe(self.run_due(), self._loop).result(timeout=30)
+            asyncio.run_coroutine_threadsafe(self._catch_up_with_others(), self._loop).result(timeout=30)
+
+    async def _catch_up_with_others(self) -> None:
+        """What is due happens, and the sockets it opens are open, before those who moved the time go on."""
+        await self.run_due()
+        if self.settled:
+            await self.settled()

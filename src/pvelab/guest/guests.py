@@ -80,6 +80,7 @@ class Guests:
     def __post_init__(self) -> None:
         self.clusters = Clusters(self.clock, K3sServing(self.clock, self.record), self._doorkeeper)
         self._leases = Leases(self.network.guest)
+        self.clock.settled = self._doorkeeper.opened
 
     # --- GuestSide ---
 
