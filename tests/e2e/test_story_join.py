@@ -111,22 +111,22 @@ def test_vm_made_earlier_whose_host_key_nobody_vouches_for_is_not_logged_in_to(
     assert ready_members(lab) == ALL_MEMBERS - {NAME}
 
 
-def test_address_of_another_vm_is_noticed_by_its_host_key(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_address_of_another_vm_is_noticed_by_its_host_key(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     take_out(lab, NAME)
 
-    run = homelab("--via", via, **static(lab, 1))
+    run = homelab(**static(lab, 1))
 
     assert run.exit_code == 3, run.text
     assert "is pinned" in run.err
     assert ready_members(lab) == ALL_MEMBERS - {NAME}
 
 
-def test_static_address_at_which_nobody_answers_is_running_not_responding(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_static_address_at_which_nobody_answers_is_running_not_responding(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     take_out(lab, NAME)
 
-    run = homelab("--via", via, VM_START_TIMEOUT="10", **static(lab, 99))
+    run = homelab(VM_START_TIMEOUT="10", **static(lab, 99))
 
     assert run.exit_code == 3, run.text
     assert f"VM {NAME} (vmid=102) is running, not responding: SSH does not answer" in run.err
@@ -198,10 +198,10 @@ def test_place_of_a_server_whose_first_boot_failed_goes_to_a_node_that_has_not_b
     assert "two voting servers" not in run.text
 
 
-def test_first_boot_with_errors_it_got_over_joins_and_is_noted(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_first_boot_with_errors_it_got_over_joins_and_is_noted(lab: Lab, homelab: Homelab) -> None:
     with_vendor_data(lab, "#cloud-config\npackages: [qemu-guest-agent, curl]\nnonsense: true\n")
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab(**ONLY_PVE3)
 
     assert run.exit_code == 0, run.text
     assert ready_members(lab) == {"k3s-server", NAME}
@@ -226,6 +226,22 @@ def test_vm_stopped_in_its_first_boot_goes_through_it_when_started_again(
     assert uuids(lab) == before
     assert ready_members(lab) == {"k3s-server", NAME}
     assert "cicustom" not in lab.snapshot()["vms"][100]["config"]
+
+
+def test_vm_stopped_in_its_first_boot_is_started_without_its_snippet_where_none_can_be_brought(
+    lab: Lab, homelab: Homelab
+) -> None:
+    lab.fault("stuck-boot")
+    homelab(VM_START_TIMEOUT="30", **ONLY_PVE3)
+    lab.clear_faults()
+    lab.shell("pve3", "qm stop 100 && rm -r /var/lib/vz/snippets && pvesm set local --content iso,import")
+
+    run = homelab(STOPPED_VM="start", K3S_EXISTING_NODE_IP=None, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    vm = lab.snapshot()["vms"][100]
+    assert vm["status"] == "running"
+    assert "cicustom" not in vm["config"]
 
 
 def test_vm_that_joined_is_a_success_even_where_its_tags_cannot_be_written(
@@ -255,14 +271,14 @@ def is_not_ready(name: str) -> Callable[[World], bool]:
 @pytest.mark.parametrize(("name", "unit"), [(NAME, "k3s-agent"), ("k3s-vm-pve1", "k3s")])
 @pytest.mark.parametrize("verb", ["stop", "disable --now"])
 def test_member_whose_service_was_stopped_is_ready_again(
-    lab: Lab, homelab: Homelab, via: str, name: str, unit: str, verb: str
+    lab: Lab, homelab: Homelab, name: str, unit: str, verb: str
 ) -> None:
     lab.reset("healthy")
     before = uuids(lab)
     lab.shell(name, f"systemctl {verb} {unit}")
     lab.wait_until(is_not_ready(name))
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 0, run.text
     assert f"{name} is Ready again" in run.out
@@ -341,13 +357,13 @@ def test_vm_whose_node_was_deleted_while_its_k3s_runs_is_left_alone(lab: Lab, ho
     assert ready_members(lab) == ALL_MEMBERS - {NAME}
 
 
-def test_name_of_a_ready_member_is_not_taken_from_it(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_name_of_a_ready_member_is_not_taken_from_it(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     take_out(lab, NAME)
     lab.shell("pve3", "qm set 102 --name k3s-server")
     before = k3s(lab)["nodes"]["k3s-server"]
 
-    run = homelab("--via", via, VM_NAME_3="k3s-server")
+    run = homelab(VM_NAME_3="k3s-server")
 
     assert run.exit_code == 3, run.text
     assert "k3s-server is not joined: another machine is a Ready member under the name k3s-server" in run.err
@@ -368,7 +384,7 @@ def test_vm_under_the_name_of_a_ready_member_is_started_and_not_deleted(lab: Lab
     assert "another machine is a Ready member under the name k3s-server" in run.out
 
 
-def test_existing_server_is_asked_again_while_it_boots_after_a_power_cut(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_existing_server_is_asked_again_while_it_boots_after_a_power_cut(lab: Lab, homelab: Homelab) -> None:
     lab.reset("power-cut")
     before = uuids(lab)
 
@@ -381,7 +397,7 @@ def test_existing_server_is_asked_again_while_it_boots_after_a_power_cut(lab: La
 
     lab.look(cut)
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 0, run.text
     assert uuids(lab) == before

@@ -20,6 +20,7 @@ from e2e.world import (
     uuids,
     vm_on,
     voters,
+    when,
 )
 from homelab import download
 from pvelab.guest import kube_nodes
@@ -36,10 +37,8 @@ NAME = "k3s-vm-pve3"
 # --- versions and roles ------------------------------------------------------------------------------------------
 
 
-def test_k3s_newer_than_the_cluster_is_refused_before_anything_is_installed(
-    lab: Lab, homelab: Homelab, via: str
-) -> None:
-    run = homelab("--via", via, K3S_VERSION="v1.34.1+k3s1", **ONLY_PVE3)
+def test_k3s_newer_than_the_cluster_is_refused_before_anything_is_installed(lab: Lab, homelab: Homelab) -> None:
+    run = homelab(K3S_VERSION="v1.34.1+k3s1", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert "K3S_VERSION=v1.34.1+k3s1 is newer than the cluster: the servers run v1.33.5+k3s1" in run.err
@@ -49,9 +48,9 @@ def test_k3s_newer_than_the_cluster_is_refused_before_anything_is_installed(
 
 @pytest.mark.parametrize(("wanted", "got"), [("v1.32.9+k3s1", "v1.32.9+k3s1"), (None, "v1.33.5+k3s1")])
 def test_member_gets_the_version_of_the_cluster_or_the_older_one_asked_for(
-    lab: Lab, homelab: Homelab, via: str, wanted: str | None, got: str
+    lab: Lab, homelab: Homelab, wanted: str | None, got: str
 ) -> None:
-    run = homelab("--via", via, K3S_VERSION=wanted, **ONLY_PVE3)
+    run = homelab(K3S_VERSION=wanted, **ONLY_PVE3)
 
     assert run.exit_code == 0, run.text
     assert got in lab.shell(NAME, "k3s --version")
@@ -113,19 +112,29 @@ def silent_until_given_up(lab: Lab, late: str, failing: str) -> None:
     lab.look(check)
 
 
-def test_place_of_a_server_that_did_not_join_goes_to_a_node_that_has_not_begun(
-    lab: Lab, homelab: Homelab, via: str
-) -> None:
+def test_place_of_a_server_that_did_not_join_goes_to_a_node_that_has_not_begun(lab: Lab, homelab: Homelab) -> None:
     lab.fault("join-fails", how="k3s-crash", vm="k3s-vm-pve1")
     silent_until_given_up(lab, late=NAME, failing="k3s-vm-pve1")
 
-    run = homelab("--via", via, VM_START_TIMEOUT="3000")
+    run = homelab(VM_START_TIMEOUT="3000")
 
     assert run.exit_code == 3, run.text
     assert f"{NAME}: becomes a server in place of pve1" in run.err
     assert lab.shell("k3s-vm-pve1", "systemctl is-enabled k3s || true") == "disabled\n"
     assert voters(lab) == ["k3s-server", "k3s-vm-pve2", NAME]
     assert "two voting servers" not in run.text
+
+
+def test_server_that_may_be_in_the_cluster_is_not_kept_from_it_when_nobody_can_be_asked(
+    lab: Lab, homelab: Homelab
+) -> None:
+    when(lab, lambda world: bool(cluster(world).etcd.of_node(NAME)), lambda world: guests(world).existing_off())
+
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME} is not joined: {NAME} did not become Ready" in run.err
+    assert lab.shell(NAME, "systemctl is-enabled k3s") == "enabled\n"
 
 
 @pytest.fixture
@@ -136,17 +145,17 @@ def sqlite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple
         yield lab, Homelab(lab, clock, tmp_path, capsys)
 
 
-def test_cluster_without_etcd_takes_agents_only(sqlite: tuple[Lab, Homelab], via: str) -> None:
+def test_cluster_without_etcd_takes_agents_only(sqlite: tuple[Lab, Homelab]) -> None:
     lab, homelab = sqlite
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 0, run.text
     assert ready_members(lab) == ALL_MEMBERS
     assert servers(lab) == {"k3s-server"}
 
     lab.reset("fresh")
-    as_server = homelab("--via", via, K3S_ROLE_3="server", **ONLY_PVE3)
+    as_server = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
     assert as_server.exit_code == 3
     assert f"{NAME} does not join: the cluster keeps its data in SQLite, and takes agents only" in as_server.err
     assert "set K3S_ROLE_n=agent" in as_server.err
@@ -234,11 +243,11 @@ def no_token(lab: Lab) -> None:
     ],
 )
 def test_token_that_does_not_fit_is_refused_and_not_shown(
-    lab: Lab, homelab: Homelab, via: str, breaks: Callable[[Lab], None], said: str, cure: str
+    lab: Lab, homelab: Homelab, breaks: Callable[[Lab], None], said: str, cure: str
 ) -> None:
     breaks(lab)
 
-    run = homelab("-v", "--via", via, **ONLY_PVE3)
+    run = homelab("-v", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert said in run.err
@@ -302,11 +311,11 @@ def test_member_is_not_replaced_while_k3s_of_its_version_is_not_at_hand(
     ids=["script-missing", "no-script", "no-release"],
 )
 def test_what_k3s_is_installed_from_is_named_when_it_is_not_there(
-    lab: Lab, homelab: Homelab, via: str, settings: dict[str, str], said: str, cure: str
+    lab: Lab, homelab: Homelab, settings: dict[str, str], said: str, cure: str
 ) -> None:
     base = lab.env["ISO_URL"].partition("/images/")[0]
 
-    run = homelab("--via", via, **{key: text.format(base=base) for key, text in settings.items()}, **ONLY_PVE3)
+    run = homelab(**{key: text.format(base=base) for key, text in settings.items()}, **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert said in run.err
@@ -314,25 +323,25 @@ def test_what_k3s_is_installed_from_is_named_when_it_is_not_there(
     assert ready_members(lab) == {"k3s-server"}
 
 
-def test_server_that_only_we_can_reach_is_noticed_from_inside_the_vm(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_server_that_only_we_can_reach_is_noticed_from_inside_the_vm(lab: Lab, homelab: Homelab) -> None:
     """A name of our own ssh_config, which no VM can resolve."""
     folder = homelab.home / ".ssh"
     folder.mkdir(mode=0o700)
     (folder / "config").write_text(f"Host master\n  HostName {lab.env['K3S_EXISTING_NODE_IP']}\n")
 
-    run = homelab("--via", via, K3S_EXISTING_NODE_IP="master", **ONLY_PVE3)
+    run = homelab(K3S_EXISTING_NODE_IP="master", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert f"{NAME}: the k3s server cannot be reached from the VM: https://master:6443/ping" in run.err
     assert "check the bridge in NETWORK_IFACES_n" in run.err
 
 
-def test_vm_that_calls_itself_otherwise_is_not_joined_under_a_wrong_name(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_vm_that_calls_itself_otherwise_is_not_joined_under_a_wrong_name(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     take_out(lab, NAME)
     lab.look(lambda world: setattr(guests(world).machine_in(world.vms[102]), "hostname", "ubuntu"))
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 3, run.text
     assert f"{NAME}: the VM calls itself ubuntu" in run.err
@@ -340,15 +349,13 @@ def test_vm_that_calls_itself_otherwise_is_not_joined_under_a_wrong_name(lab: La
     assert ready_members(lab) == ALL_MEMBERS - {NAME}
 
 
-def test_server_whose_node_was_deleted_while_it_was_off_is_told_to_be_made_anew(
-    lab: Lab, homelab: Homelab, via: str
-) -> None:
+def test_server_whose_node_was_deleted_while_it_was_off_is_told_to_be_made_anew(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     lab.shell("k3s-vm-pve2", "systemctl disable --now k3s")
     lab.shell("k3s-server", "kubectl delete node k3s-vm-pve2")
     before = uuids(lab)
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 3, run.text
     assert "k3s-vm-pve2 does not join: it was a member of etcd, and was taken out" in run.err
@@ -388,11 +395,11 @@ def rotated(world: World) -> None:
     ],
 )
 def test_refusal_of_k3s_is_read_from_the_journal_and_named_with_its_cure(
-    lab: Lab, homelab: Homelab, via: str, happens: Callable[[World], Any], role: str, said: str, cure: str
+    lab: Lab, homelab: Homelab, happens: Callable[[World], Any], role: str, said: str, cure: str
 ) -> None:
     lab.look(happens)
 
-    run = homelab("--via", via, K3S_ROLE_3=role, **ONLY_PVE3)
+    run = homelab(K3S_ROLE_3=role, **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert f"{NAME} is not joined: {NAME} does not join: {said}" in run.err

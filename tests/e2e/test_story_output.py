@@ -329,3 +329,12 @@ def test_help_needs_neither_configuration_nor_network(tmp_path: Path, command: s
 
     assert (run.returncode, run.stderr) == (0, "")
     assert "exit codes" in run.stdout
+
+
+def test_password_that_is_the_user_s_name_is_warned_of_and_hides_no_name(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+
+    run = homelab("--dry-run", CLOUD_PASSWORD="ubuntu", VM_SSH_PORT="1")
+
+    assert "warning: CLOUD_PASSWORD is the same as CLOUD_USER: anybody can guess it" in run.err
+    assert "SSH to ubuntu@" in run.err

@@ -1,18 +1,20 @@
-"""A VM's first boot as cloud-init tells of it, and what a VM is that changes under our hands."""
+"""A VM's host key and first boot as its agent and cloud-init tell of them, and what changes under our hands."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
 
 from homelab.errors import Undecided
 from homelab.k3s_manager import GuestFinder
+from homelab.models import RunningVm
 from homelab.proxmox.client import Proxmox
-from homelab.shell import ChangedHostKey, Result, Shells
+from homelab.shell import ChangedHostKey, HostKey, PinnedKey, Result, Shell, Shells, Trust
 from support.clock import SteppingClock
 from support.fake_shell import FakeShell, done
-from unit.builders import CONFIG, vm
+from unit.builders import CONFIG, node_config, vm
 
 JSON = '{"status": "done"}'
 
@@ -52,3 +54,33 @@ def test_other_machine_that_shows_up_during_the_first_boot_ends_the_wait_at_once
 
     with pytest.raises(ChangedHostKey):
         finder().wait_for_cloud_init(vm(), FakeShell(respond))
+
+
+class Agent:
+    """What the guest agent gives of a file, one look after the other."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts: Iterator[str] = iter(texts)
+
+    def agent_file_read(self, _node: str, _vmid: int, _path: str) -> str:
+        return next(self._texts)
+
+
+class Guests:
+    """Shells on VMs that answer at once; remembers whom they trust."""
+
+    def __init__(self) -> None:
+        self.trusted: list[Trust] = []
+
+    def guest(self, _host: str, _port: int, _user: str, trust: Trust) -> Shell:
+        self.trusted.append(trust)
+        return FakeShell(lambda *_: done())
+
+
+def test_host_key_file_that_is_not_written_yet_is_read_again() -> None:
+    agent, guests = Agent("", "ssh-ed25519 AAAA\n"), Guests()
+    finder = GuestFinder(cast(Proxmox, agent), CONFIG, cast(Shells, guests), SteppingClock(), lambda _: None)
+
+    finder.login(node_config(ip_config="ip=192.0.2.7/24,gw=192.0.2.1"), RunningVm(vm()))
+
+    assert guests.trusted == [PinnedKey((HostKey("ssh-ed25519", "AAAA"),))]

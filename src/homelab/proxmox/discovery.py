@@ -88,17 +88,19 @@ class _Search:
         for node in self.config.nodes:
             member = members[node.number]
             name = name_of(node, member)
+            earlier = renamed.get(name)
             try:
                 link = self._link(node, name, hosts[node.number])
-                problem = foreign(node, member, status) or repeated(node, name, renamed.get(name))
             except Unreachable as error:
-                link, problem = None, repeated(node, name, renamed.get(name)) or error.problem
-            if problem and (link or name in renamed):
-                name = entry(node)
-            if problem:
+                problem = repeated(node, name, earlier) or error.problem
+                name = entry(node) if earlier else name
                 problems[name] = problem
-            elif link:
-                links[name] = link
+            else:
+                if wrong := foreign(node, member, status) or repeated(node, name, earlier):
+                    name = entry(node)
+                    problems[name] = wrong
+                else:
+                    links[name] = link
             renamed[name] = replace(node, name=name)
         return Found(replace(self.config, nodes=tuple(renamed.values())), links, status, problems)
 
