@@ -108,6 +108,19 @@ class Shell:
             return self._connection[1], False
 
 
+class _EventBefore(threading.Event):
+    """An event that is waited for until a deadline (time.monotonic), then raises TimeoutError."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not super().wait(self._deadline - time.monotonic() if timeout is None else timeout):
+            raise TimeoutError
+        return True
+
+
 class _Run:
     """One command on its channel."""
 
@@ -120,19 +133,14 @@ class _Run:
     def execute(self, line: str, stdin: bytes | Readable | None) -> Result:
         import paramiko
 
-        threads = [threading.Thread(target=self._drain_stderr, daemon=True)]
-        if stdin is not None:
-            source = BytesIO(stdin) if isinstance(stdin, bytes) else stdin
-            threads.append(threading.Thread(target=self._feed, args=(source,), daemon=True))
         try:
             self._start(line)
             if stdin is None:
                 self._end_input()
-            for thread in threads:
-                thread.start()
-            stdout = self._drain(self._channel.recv)
-            threads[0].join(self._left_s())
-            return self._ended(stdout)
+            else:
+                source = BytesIO(stdin) if isinstance(stdin, bytes) else stdin
+                threading.Thread(target=self._feed, args=(source,), daemon=True).start()
+            return self._ended(self._drain())
         except (paramiko.SSHException, EOFError, OSError) as error:
             if time.monotonic() < self._deadline:
                 raise self._dropped(str(error) or type(error).__name__) from error
@@ -140,15 +148,9 @@ class _Run:
             raise TimedOut(what, "no end within its time", "see what it is doing on that machine") from error
 
     def _start(self, line: str) -> None:
-        """Paramiko waits for the server's word that the command has begun without any limit; this sets one."""
-        watchdog = threading.Timer(self._left_s(), self._channel.close)
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            self._channel.exec_command(line)
-        finally:
-            watchdog.cancel()
-        self._left_s()
+        """Paramiko waits for the server's word that the command has begun without any limit; its event gets one."""
+        self._channel.event = _EventBefore(self._deadline)
+        self._channel.exec_command(line)
 
     def _end_input(self) -> None:
         """Say that no input follows.
@@ -179,22 +181,22 @@ class _Run:
             raise TimeoutError
         return left_s
 
-    def _drain(self, receive: Callable[[int], bytes]) -> bytes:
-        """All that comes, up to its end; raises TimeoutError at the deadline."""
-        data = bytearray()
+    def _drain(self) -> bytes:
+        """Read both outputs side by side, or one of them would fill its window and stall the command."""
+        channel, arrived, stdout = self._channel, threading.Event(), bytearray()
+        channel.in_buffer.set_event(arrived)
+        channel.in_stderr_buffer.set_event(arrived)
         while True:
-            self._channel.settimeout(self._left_s())
-            chunk = receive(CHUNK_BYTES)
-            if not chunk:
-                return bytes(data)
-            data += chunk
-
-    def _drain_stderr(self) -> None:
-        """Beside stdout, or one of them would fill its window and stall the command."""
-        try:
-            self._stderr += self._drain(self._channel.recv_stderr)
-        except (OSError, EOFError) as error:
-            logger.debug("%s: standard error ended early: %s", self._where, error)
+            left_s = self._left_s()
+            is_last = channel.eof_received or channel.closed
+            if channel.recv_ready():
+                stdout += channel.recv(CHUNK_BYTES)
+            elif channel.recv_stderr_ready():
+                self._stderr += channel.recv_stderr(CHUNK_BYTES)
+            elif is_last:
+                return bytes(stdout)
+            else:
+                arrived.wait(left_s)
 
     def _feed(self, source: Readable) -> None:
         """Send the input beside reading the output; a command that ends without reading it is no error here."""
