@@ -16,6 +16,8 @@ _KNOWN = frozenset(
     | {"disable_root", "ssh_deletekeys", "ssh_genkeytypes", "growpart", "resize_rootfs", "final_message"}
     | {"power_state", "swap", "mounts", "output", "merge_how", "ca_certs", "snap"}
 )
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is: a cluster of guests reads a dozen documents at each beginning."""
 _LISTS = ("packages", "runcmd", "bootcmd", "write_files", "users", "ssh_authorized_keys")
 
 
@@ -71,7 +73,7 @@ def _cloud_config(text: str, kind: str, warnings: list[str]) -> dict[str, Any]:
 
 def _mapping(text: str, kind: str, warnings: list[str]) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError as problem:
         first = str(problem).splitlines()[0]
         warnings.append(f"Failed loading yaml blob. Invalid format at {kind}: {first}")

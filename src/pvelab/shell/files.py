@@ -298,23 +298,24 @@ class FileSystem:
         parts = _parts(path)
         links_left = MAX_LINKS
         while parts:
-            part = parts.pop(0)
+            part = parts.pop()
             if part == "..":
                 above = above[:-1] or above
                 continue
             folder = above[-1][1]
-            need(folder, user, SEARCH, path)
-            found = child(folder, part)
-            if isinstance(found, Link) and (parts or follow):
+            if user != "root":
+                need(folder, user, SEARCH, path)
+            found = folder.children.get(part) if folder.view is None else child(folder, part)
+            if not parts and not (follow and isinstance(found, Link)):
+                return folder, part, found
+            if isinstance(found, Folder):
+                above.append((part, found))
+            elif isinstance(found, Link):
                 links_left -= 1
                 if not links_left:
                     raise error(ELOOP, path)
-                parts = _parts(found.target) + parts
+                parts += _parts(found.target)
                 above = above[:1] if found.target.startswith("/") else above
-            elif isinstance(found, Folder) and parts:
-                above.append((part, found))
-            elif not parts:
-                return folder, part, found
             else:
                 raise error(ENOENT if found is None else ENOTDIR, path)
         name, folder = above[-1]
@@ -322,4 +323,5 @@ class FileSystem:
 
 
 def _parts(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in ("", ".")]
+    """The parts of a path, the last one first."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
