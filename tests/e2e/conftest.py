@@ -15,6 +15,7 @@ from pvelab.lab import Lab
 from support.clock import SteppingClock
 from support.names import without_name_server
 from support.request_check import request_findings
+from support.tracing import threads_unwatched
 
 WIRES = ("api", "ssh")
 
@@ -87,8 +88,11 @@ def shared_clock() -> SteppingClock:
 
 @pytest.fixture(scope="session")
 def session_lab(shared_clock: SteppingClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(folder=tmp_path_factory.mktemp("lab"), clock=shared_clock) as lab:
-        yield lab
+    lab = Lab(folder=tmp_path_factory.mktemp("lab"), clock=shared_clock)
+    with threads_unwatched():
+        lab.start()
+    yield lab
+    lab.stop()
 
 
 @pytest.fixture

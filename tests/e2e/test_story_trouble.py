@@ -42,13 +42,13 @@ def test_vm_made_without_agent_whose_address_nobody_knows_is_not_waited_for(
     assert nodes_with_running_vm(lab) == ["pve3"]
 
 
-def test_member_whose_k3s_was_uninstalled_is_reported_and_not_rebuilt(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_member_whose_k3s_was_uninstalled_is_reported_and_not_rebuilt(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     before = uuids(lab)
     lab.shell(NAME, "/usr/local/bin/k3s-agent-uninstall.sh")
     lab.wait_until(lambda world: not kube_nodes.is_ready(cluster(world).store.find("nodes", NAME) or {}))
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 3, run.text
     assert "k3s-agent cannot be started" in run.err
@@ -56,12 +56,12 @@ def test_member_whose_k3s_was_uninstalled_is_reported_and_not_rebuilt(lab: Lab, 
     assert uuids(lab) == before
 
 
-def test_guest_that_wants_a_password_for_sudo_is_told_so(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_guest_that_wants_a_password_for_sudo_is_told_so(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     take_out(lab, NAME)
     lab.look(lambda world: setattr(guests(world).machine_in(world.vms[102]).accounts["ubuntu"], "sudo", False))
 
-    run = homelab("--via", via)
+    run = homelab()
 
     assert run.exit_code == 3, run.text
     assert "/etc/rancher/k3s/config.yaml cannot be written" in run.err
@@ -89,22 +89,20 @@ def comes_back_soon(world: World) -> None:
     world.clock.after(60.0, on)
 
 
-def test_server_that_is_away_for_a_while_during_a_join_is_asked_again(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_server_that_is_away_for_a_while_during_a_join_is_asked_again(lab: Lab, homelab: Homelab) -> None:
     when(lab, has_a_node, comes_back_soon)
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab(**ONLY_PVE3)
 
     assert run.exit_code == 0, run.text
     assert f"{NAME} joined cluster as agent" in run.out
     lab.wait_until(lambda world: all(map(kube_nodes.is_ready, cluster(world).store.list("nodes"))))
 
 
-def test_server_that_stays_away_during_a_join_is_named_as_what_was_seen_last(
-    lab: Lab, homelab: Homelab, via: str
-) -> None:
+def test_server_that_stays_away_during_a_join_is_named_as_what_was_seen_last(lab: Lab, homelab: Homelab) -> None:
     when(lab, has_a_node, goes_away)
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab(**ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert f"{NAME} is not joined: {NAME} did not become Ready" in run.err
@@ -117,10 +115,10 @@ def no_control_plane(world: World) -> None:
     store.change("nodes", "k3s-server", lambda node: node["metadata"]["labels"].pop(kube_nodes.CONTROL_PLANE_LABEL))
 
 
-def test_server_that_lists_no_server_is_not_joined(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_server_that_lists_no_server_is_not_joined(lab: Lab, homelab: Homelab) -> None:
     lab.look(no_control_plane)
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab(**ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert "no k3s server is listed" in run.err
@@ -148,11 +146,11 @@ def older_server(world: World) -> None:
     ],
 )
 def test_join_that_does_not_end_is_given_up_with_what_is_known(
-    lab: Lab, homelab: Homelab, via: str, happens: Callable[[World], None], role: str, said: str, cure: str
+    lab: Lab, homelab: Homelab, happens: Callable[[World], None], role: str, said: str, cure: str
 ) -> None:
     lab.look(happens)
 
-    run = homelab("--via", via, K3S_ROLE_3=role, **ONLY_PVE3)
+    run = homelab(K3S_ROLE_3=role, **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert said in run.err
@@ -163,12 +161,12 @@ def test_join_that_does_not_end_is_given_up_with_what_is_known(
 CONFIG = "/etc/rancher/k3s/config.yaml"
 
 
-def test_settings_that_servers_share_are_those_of_the_existing_one(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_settings_that_servers_share_are_those_of_the_existing_one(lab: Lab, homelab: Homelab) -> None:
     lab.shell("k3s-server", f"mkdir -p /etc/rancher/k3s && echo 'cluster-cidr: 10.52.0.0/16' > {CONFIG}")
     lab.shell("k3s-server", f"echo 'write-kubeconfig-mode: 644' >> {CONFIG}")
     lab.look(lambda world: cluster(world).critical.update({"cluster-cidr": "10.52.0.0/16"}))
 
-    run = homelab("--via", via, K3S_ROLE_3="server", **ONLY_PVE3)
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
 
     assert ready_members(lab) == {"k3s-server", NAME}, run.text
     written = lab.shell(NAME, f"cat {CONFIG}")
@@ -186,11 +184,11 @@ def test_settings_that_servers_share_are_those_of_the_existing_one(lab: Lab, hom
     ids=["list", "no-yaml", "folder"],
 )
 def test_settings_of_the_server_that_cannot_be_read_stop_the_join(
-    lab: Lab, homelab: Homelab, via: str, line: str, said: str
+    lab: Lab, homelab: Homelab, line: str, said: str
 ) -> None:
     lab.shell("k3s-server", f"mkdir -p /etc/rancher/k3s && {line}")
 
-    run = homelab("--via", via, K3S_ROLE_3="server", **ONLY_PVE3)
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert said in run.err
