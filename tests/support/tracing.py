@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def threads_unwatched() -> Iterator[None]:
     """Threads that are started within, and later by them on their event loop, run without coverage's trace function."""
     watch = threading.gettrace()
-    threading.settrace(None)  # type: ignore[arg-type]
+    threading.settrace(None)
     try:
         yield
     finally:
-        threading.settrace(watch)  # type: ignore[arg-type]
+        threading.settrace(watch)
