@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 
-from homelab.shell import Readable, Result, Shell
+from homelab.shell import Machine, Readable, Result, Shell
 from homelab.shell.client_config import HostOptions
 
 Respond = Callable[[str, bytes], Result]
@@ -23,7 +23,7 @@ class FakeShell(Shell):
     """Remembers its commands; `hostname` is answered with the name it was given."""
 
     def __init__(self, respond: Respond, name: str = "pve1") -> None:
-        super().__init__(_no_options, f"root@{name}")
+        super().__init__(_no_options, Machine(name, user="root"))
         self.commands: list[str] = []
         self.inputs: list[bytes] = []
         self.limits_s: list[float] = []

@@ -19,6 +19,7 @@ from homelab.shell import (
     HostKey,
     LearnOnce,
     LoginRefused,
+    Machine,
     PinnedKey,
     Shell,
     Shells,
@@ -170,9 +171,13 @@ def test_pool_gives_one_shell_per_machine(shells: Shells, server: SshServer) -> 
     assert shells.server("127.0.0.1", server.port, "ubuntu") is first
 
 
-def test_refused_connection_says_so(shells: Shells) -> None:
-    with pytest.raises(Unreachable, match="connection refused"):
+def test_refused_connection_says_so_and_which_key_names_the_port(shells: Shells) -> None:
+    with pytest.raises(Unreachable, match="connection refused") as of_node:
         shells.node("127.0.0.1", closed_port()).run("x")
+    with pytest.raises(Unreachable, match="connection refused") as of_server:
+        shells.server("127.0.0.1", closed_port(), "ubuntu").run("x")
+    assert "set SSH_PORT or SSH_PORT_n" in of_node.value.cure
+    assert "set VM_SSH_PORT" in of_server.value.cure
 
 
 def test_unknown_name_says_so(shells: Shells) -> None:
@@ -195,6 +200,19 @@ def test_connect_time_out_is_named(shells: Shells, monkeypatch: pytest.MonkeyPat
         shells.node("192.0.2.1", 22).run("x")
 
 
+@pytest.mark.parametrize(
+    ("machine", "where", "login"),
+    [
+        (Machine("pve1.maas", user="root"), "root@pve1.maas", "ssh root@pve1.maas"),
+        (Machine("pve1", 2222, "root"), "root@pve1:2222", "ssh -p 2222 root@pve1"),
+        (Machine("fd00::7", 2222, "ubuntu"), "ubuntu@fd00::7:2222", "ssh -p 2222 ubuntu@fd00::7"),
+        (Machine("pve1"), "pve1", "ssh pve1"),
+    ],
+)
+def test_machine_is_named_and_its_login_is_what_openssh_accepts(machine: Machine, where: str, login: str) -> None:
+    assert (machine.where, machine.login) == (where, login)
+
+
 def test_wrong_key_is_a_refused_login_with_the_command_to_cure_it(tmp_path: Path, server: SshServer) -> None:
     other = tmp_path / "other"
     other.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
@@ -204,7 +222,7 @@ def test_wrong_key_is_a_refused_login_with_the_command_to_cure_it(tmp_path: Path
         pytest.raises(LoginRefused, match="authentication failed") as refused,
     ):
         shells.guest("127.0.0.1", server.port, "root", pinned).run("x")
-    assert "ssh-copy-id -p" in refused.value.cure
+    assert refused.value.cure == f"ssh-copy-id -p {server.port} root@127.0.0.1, or set SSH_KEY_PATH or CLOUD_USER"
 
 
 def test_missing_key_file_names_the_setting(tmp_path: Path, server: SshServer) -> None:

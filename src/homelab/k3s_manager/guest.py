@@ -159,7 +159,7 @@ class GuestFinder:
             clock=self.clock,
             timeout_s=CLOUD_INIT_TIMEOUT_S,
             what=f"VM {vm.config.name}: cloud-init does not end",
-            cure=f"look at it: ssh {shell.where} 'cloud-init status --long'",
+            cure=f"look at it: {shell.machine.login} 'cloud-init status --long'",
             describe=lambda seen: seen[1].strip(),
         )
         if exit_code == 1:
@@ -167,7 +167,7 @@ class GuestFinder:
             raise NodeFailed(
                 f"VM {vm.config.name}: cloud-init failed",
                 log or "no log",
-                f"look at it: ssh {shell.where} 'cloud-init status --long'",
+                f"look at it: {shell.machine.login} 'cloud-init status --long'",
             )
         if exit_code == 2:
             return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", text.strip()[:300], "")

@@ -70,7 +70,7 @@ def check_not_running(shell: Shell, name: str) -> None:
         raise NodeFailed(
             f"{name}: k3s runs in the VM already",
             "the cluster at K3S_EXISTING_NODE_IP has no Node of this machine",
-            f"if it is to join that cluster: ssh {shell.where} 'sudo systemctl disable --now k3s k3s-agent', "
+            f"if it is to join that cluster: {shell.machine.login} 'sudo systemctl disable --now k3s k3s-agent', "
             "then run again; if it belongs to another one: NODE_ENABLED_n=0",
         )
 
@@ -91,7 +91,8 @@ def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> str:
         raise NodeFailed(
             f"{order.name}: the k3s install script failed",
             f"exit code {result.exit_code}: {masked(result.stderr or result.stdout).strip()[-400:]}",
-            f"run it by hand to see why: ssh {shell.where} 'sudo sh {SCRIPT}'; check K3S_INSTALL_URL, K3S_ARTIFACT_URL",
+            f"run it by hand to see why: {shell.machine.login} 'sudo sh {SCRIPT}'; "
+            "check K3S_INSTALL_URL, K3S_ARTIFACT_URL",
         )
     return restart(shell, order.unit)
 
@@ -108,7 +109,7 @@ def restart(shell: Shell, unit: str) -> str:
             raise NodeFailed(
                 f"{shell.where}: {unit} cannot be started",
                 masked(result.stderr).strip()[-400:],
-                f"ssh {shell.where} 'systemctl status {unit}'",
+                f"{shell.machine.login} 'systemctl status {unit}'",
             )
     return since
 

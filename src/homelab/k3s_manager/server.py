@@ -58,8 +58,8 @@ class K3sServer:
             raise Refused(
                 "the k3s join token cannot be read",
                 f"{self.where}: {_last_line(result.stderr)}",
-                f"try: ssh {self.where} 'sudo -n cat {' '.join(files)}'; the user needs sudo without a password, "
-                "and K3S_EXISTING_NODE_IP has to be a k3s server",
+                f"try: {self.shell.machine.login} 'sudo -n cat {' '.join(files)}'; "
+                "the user needs sudo without a password, and K3S_EXISTING_NODE_IP has to be a k3s server",
                 status=result.exit_code,
             )
         lines = [*result.stdout.splitlines(), "", ""]
@@ -133,7 +133,7 @@ class K3sServer:
                 "the k3s join token cannot be read, nor the cluster asked",
                 f"{self.where}: sudo wants a password",
                 "allow it on the server K3S_EXISTING_NODE_IP: "
-                "echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/90-homelab",
+                f"echo '{self.shell.machine.user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/90-homelab",
             )
 
     def _kubectl(self, *words: str, timeout_s: float = 30) -> str:
@@ -146,7 +146,7 @@ class K3sServer:
             raise Refused(
                 f"k3s on {self.where} does not do what it is asked",
                 f"{' '.join(command)}: exit code {result.exit_code}: {_last_line(result.stderr or result.stdout)}",
-                f"try it by hand: ssh {self.where} '{' '.join(command)}'",
+                f"try it by hand: {self.shell.machine.login} '{' '.join(command)}'",
                 status=result.exit_code,
             )
         return result.stdout

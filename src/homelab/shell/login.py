@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from homelab.errors import Unreachable
 from homelab.shell.client_config import HostOptions
+from homelab.shell.machine import Machine
 from homelab.shell.trust import HostKey, LoginRefused, Trust
 
 if TYPE_CHECKING:
@@ -27,13 +28,15 @@ CIPHERS = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr", "ae
 LOOK_AT_SSHD = "on that machine: journalctl -u ssh -n 20"
 
 
-def log_in(options: HostOptions, where: str, trust: Trust | None) -> tuple[paramiko.SSHClient, paramiko.Transport]:
+def log_in(
+    options: HostOptions, machine: Machine, trust: Trust | None
+) -> tuple[paramiko.SSHClient, paramiko.Transport]:
     """Log in; raises Unreachable in its kinds."""
     import paramiko
 
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     judge = trust or options.known_hosts
-    connection = _socket(options, where)
+    connection = _socket(options, machine)
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(_policy(judge, options))
     try:
@@ -57,16 +60,17 @@ def log_in(options: HostOptions, where: str, trust: Trust | None) -> tuple[param
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         client.close()
         connection.close()
-        raise _failure(error, options, where) from error
+        raise _failure(error, options, machine) from error
     transport = cast("paramiko.Transport", client.get_transport())
     transport.set_keepalive(KEEPALIVE_S)
     return client, transport
 
 
-def _socket(options: HostOptions, where: str) -> socket.socket:
+def _socket(options: HostOptions, machine: Machine) -> socket.socket:
     """A connection of our own: paramiko never sets TCP_NODELAY, which costs 40 ms a command."""
     if options.proxy:
         return _proxy_socket(options.proxy)
+    where = machine.where
     try:
         connection = socket.create_connection((options.host, options.port), CONNECT_TIMEOUT_S)
     except socket.gaierror as error:
@@ -76,7 +80,9 @@ def _socket(options: HostOptions, where: str) -> socket.socket:
         why = f"no answer within {CONNECT_TIMEOUT_S:.0f} s"
         raise Unreachable(f"SSH to {where}", why, "is the machine on, and the address right?") from error
     except OSError as error:
-        raise Unreachable(f"SSH to {where}", (error.strerror or str(error)).lower(), LOOK_AT_SSHD) from error
+        raise Unreachable(
+            f"SSH to {where}", (error.strerror or str(error)).lower(), _look_or_set_port(machine)
+        ) from error
     connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", socket.TCP_NODELAY), DEAD_AFTER_MS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
@@ -119,10 +125,11 @@ def _factory(kinds: Sequence[str]) -> Callable[..., paramiko.Transport]:
     return make
 
 
-def _failure(error: Exception, options: HostOptions, where: str) -> Unreachable:
+def _failure(error: Exception, options: HostOptions, machine: Machine) -> Unreachable:
     """Name what went wrong between the TCP connection and the login."""
     import paramiko
 
+    where = machine.where
     if isinstance(error, paramiko.PasswordRequiredException):
         why = "the private key has a passphrase"
         return LoginRefused(f"SSH to {where}", why, f"ssh-add {_first(options.key_files)}, with SSH_KEY_PATH unset")
@@ -131,9 +138,16 @@ def _failure(error: Exception, options: HostOptions, where: str) -> Unreachable:
     if isinstance(error, paramiko.AuthenticationException) or "authentication" in str(error).lower():
         offered = ", ".join(str(path) for path in options.key_files) or "no key file"
         agent = " and the agent's keys" if options.asks_agent else ""
-        cure = f"ssh-copy-id -p {options.port} {options.user}@{options.host}, or set SSH_KEY_PATH or SSH_USER"
+        cure = (
+            f"ssh-copy-id -p {options.port} {options.user}@{options.host}, or set SSH_KEY_PATH or {machine.keys.user}"
+        )
         return LoginRefused(f"SSH to {where}", f"authentication failed (offered: {offered}{agent})", cure)
-    return Unreachable(f"SSH to {where}", f"no SSH connection: {error or type(error).__name__}", LOOK_AT_SSHD)
+    why = f"no SSH connection: {error or type(error).__name__}"
+    return Unreachable(f"SSH to {where}", why, _look_or_set_port(machine))
+
+
+def _look_or_set_port(machine: Machine) -> str:
+    return f"{LOOK_AT_SSHD}; or set {machine.keys.port}, if SSH listens elsewhere there"
 
 
 def _first(paths: Sequence[Path]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from homelab.errors import TimedOut, Undecided, Unreachable
 from homelab.shell.client_config import HostOptions
 from homelab.shell.login import HANDSHAKE_TIMEOUT_S, LOOK_AT_SSHD, log_in
+from homelab.shell.machine import Machine
 from homelab.shell.trust import Trust
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ class Result:
 class Shell:
     """One machine to run commands on; connects at the first command and again after a drop. Thread-safe."""
 
-    def __init__(self, options: Callable[[], HostOptions], where: str, trust: Trust | None = None) -> None:
+    def __init__(self, options: Callable[[], HostOptions], machine: Machine, trust: Trust | None = None) -> None:
         """`options` is asked at each connect; without `trust` its known_hosts decides."""
-        self.where = where
+        self.machine = machine
+        self.where = machine.where
         self._options = options
         self._trust = trust
         self._connection: tuple[paramiko.SSHClient, paramiko.Transport] | None = None
@@ -104,7 +106,7 @@ class Shell:
                     return transport, True
                 client.close()
             self._connection = None
-            self._connection = log_in(self._options(), self.where, self._trust)
+            self._connection = log_in(self._options(), self.machine, self._trust)
             return self._connection[1], False
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from homelab.shell.client_config import Wanted, host_options
+from homelab.shell.machine import GUEST_KEYS, Machine
 from homelab.shell.session import Shell
 from homelab.shell.trust import Trust
 
@@ -20,20 +21,20 @@ class Shells:
     ) -> None:
         """`user` is SSH_USER, `key_path` SSH_KEY_PATH, `known_hosts` SSH_KNOWN_HOSTS; `home` holds .ssh."""
         self._wanted = Wanted(user, key_path, known_hosts, home or Path.home())
-        self._shells: dict[tuple[str, int, str | None], Shell] = {}
+        self._shells: dict[Machine, Shell] = {}
         self._lock = threading.Lock()
 
     def node(self, host: str, port: int) -> Shell:
         """A Proxmox node, as SSH_USER; the user's known_hosts decides about its key."""
-        return self._shell(host, port, self._wanted.user, None)
+        return self._shell(Machine(host, port, self._wanted.user), None)
 
     def server(self, host: str, port: int, user: str) -> Shell:
         """An existing k3s server; the user's known_hosts decides about its key."""
-        return self._shell(host, port, user, None)
+        return self._shell(Machine(host, port, user, GUEST_KEYS), None)
 
     def guest(self, host: str, port: int, user: str, trust: Trust) -> Shell:
         """A guest, whose key `trust` decides about. The trust given first stays."""
-        return self._shell(host, port, user, trust)
+        return self._shell(Machine(host, port, user, GUEST_KEYS), trust)
 
     def close(self) -> None:
         with self._lock:
@@ -48,13 +49,9 @@ class Shells:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _shell(self, host: str, port: int, user: str | None, trust: Trust | None) -> Shell:
-        wanted = replace(self._wanted, user=user)
+    def _shell(self, machine: Machine, trust: Trust | None) -> Shell:
+        wanted = replace(self._wanted, user=machine.user)
         with self._lock:
-            key = (host, port, user)
-            if key not in self._shells:
-                where = f"{user}@{host}" if user else host
-                self._shells[key] = Shell(
-                    lambda: host_options(host, port, wanted), where if port == 22 else f"{where}:{port}", trust
-                )
-            return self._shells[key]
+            if machine not in self._shells:
+                self._shells[machine] = Shell(lambda: host_options(machine.host, machine.port, wanted), machine, trust)
+            return self._shells[machine]
