@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from homelab import cli
-from homelab.errors import ConfigError, ExitCode, HomelabError
+from homelab.errors import ConfigError, HomelabError
 
 if TYPE_CHECKING:
     from homelab.assembly import Homelab
@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     except HomelabError as error:
         return report.abort(error)
     except KeyboardInterrupt:
-        report.warn("interrupted; run again to go on from here")
-        return ExitCode.INTERRUPTED
+        return report.interrupted()
 
 
 def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:

@@ -98,12 +98,24 @@ class Report:
         for problem in error.problems:
             self.problem(problem)
         self._error_line(f"{len(error.problems)} problem(s) in the configuration; nothing was contacted")
-        return ExitCode.CONFIGURATION
+        return self._ended(ExitCode.CONFIGURATION, error.problems)
 
     def abort(self, error: HomelabError) -> int:
         """The run cannot go on."""
         self.problem(error.problem)
-        return ExitCode.FAILED
+        return self._ended(ExitCode.FAILED, [error.problem])
+
+    def interrupted(self) -> int:
+        """Ctrl-C."""
+        problem = Problem("interrupted", "", "run again to go on from here")
+        self.warn(f"{problem}; {problem.cure}")
+        return self._ended(ExitCode.INTERRUPTED, [problem])
+
+    def _ended(self, code: ExitCode, problems: Sequence[Problem]) -> ExitCode:
+        """The end of a run that has no report; with --json that is said there too."""
+        if self.is_json:
+            self._json({"exit_code": int(code), "problems": [asdict(problem) for problem in problems]})
+        return code
 
     # --- what came of it -------------------------------------------------------------------------------------
 
@@ -161,7 +173,7 @@ class Report:
             for problem in dict.fromkeys(Problem(outcome.what, outcome.why, outcome.cure) for outcome in told):
                 self.problem(problem, kind)
         if self.is_json:
-            self._line(json.dumps(masking.masked_data(self._as_json(), self.secrets), indent=2))
+            self._json(self._as_json())
         elif not self.is_quiet or failed:
             self._print_table()
         return self.exit_code
@@ -217,6 +229,9 @@ class Report:
         }
 
     # --- printing --------------------------------------------------------------------------------------------
+
+    def _json(self, told: dict[str, object]) -> None:
+        self._line(json.dumps(masking.masked_data(told, self.secrets), indent=2))
 
     def _line(self, text: str) -> None:
         _write(sys.stdout, self._masked(text))

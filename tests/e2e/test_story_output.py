@@ -153,9 +153,9 @@ def test_interrupted_while_it_looks_ends_in_130(lab: Lab, homelab: Homelab) -> N
     lab.reset("stopped")
     before_call(lab, "GET", "/cluster/resources", lambda _: os.kill(os.getpid(), signal.SIGINT))
 
-    run = homelab("--via", "api")
+    run = homelab("--json", "--via", "api")
 
-    assert run.exit_code == 130
+    assert run.exit_code == json.loads(run.out)["exit_code"] == 130
     assert "interrupted; run again to go on from here" in run.err
     assert lab.writes == []
 

@@ -375,6 +375,33 @@ def test_json_without_a_plan_is_still_json(capsys: Captured) -> None:
     assert (answer["nodes"], answer["outcomes"], answer["warnings"]) == ([], [], [])
 
 
+def test_json_tells_of_a_configuration_that_is_refused_too(capsys: Captured) -> None:
+    problems = [Problem("A", "is empty", "set A"), Problem("B", "is canary", "set B")]
+    Report(is_json=True, secrets=(Secret("canary"),)).refuse(ConfigError(problems))
+
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "exit_code": 2,
+        "problems": [
+            {"what": "A", "why": "is empty", "cure": "set A"},
+            {"what": "B", "why": "is ***", "cure": "set B"},
+        ],
+    }
+    assert "error: A: is empty" in err
+
+
+def test_json_tells_of_a_run_that_could_not_go_on_or_was_interrupted(capsys: Captured) -> None:
+    report = Report(is_json=True)
+
+    assert report.abort(NodeFailed("no node answers", "timed out", "is the network up?")) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "exit_code": 1,
+        "problems": [{"what": "no node answers", "why": "timed out", "cure": "is the network up?"}],
+    }
+    assert report.interrupted() == 130
+    assert json.loads(capsys.readouterr().out)["problems"][0]["what"] == "interrupted"
+
+
 # --- secrets -----------------------------------------------------------------------------------------------------
 
 
