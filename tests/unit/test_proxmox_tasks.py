@@ -51,6 +51,19 @@ def test_failed_task_says_why_with_its_log_and_a_cure() -> None:
     assert "NETWORK_IFACES_n" in failed.value.cure
 
 
+def test_cause_that_stands_in_the_log_only_gives_the_cure() -> None:
+    status = "unable to create VM 100 - copy failed: command '/usr/bin/qemu-img convert -p -n' failed: exit code 1"
+    log = [
+        {"n": 1, "t": "transferred 0.0 B of 3.5 GiB (0.00%)"},
+        {"n": 2, "t": "qemu-img: error while writing at byte 8192: No space left on device"},
+        {"n": 3, "t": f"TASK ERROR: {status}"},
+    ]
+    with pytest.raises(TaskFailed, match="copy failed") as failed:
+        wait(stopped(status), log)
+    assert "No space left on device" in failed.value.why
+    assert failed.value.cure == "free space on that storage, or choose another"
+
+
 def test_failed_task_with_an_unread_log_still_says_why() -> None:
     with pytest.raises(TaskFailed, match="strange end; the log: gone") as failed:
         wait(stopped("strange end"), Unreachable("the log", "gone"))

@@ -53,7 +53,8 @@ def wait(wire: Link | Transport, upid: str, *, clock: Clock, timeout_s: float) -
         return state.exit_status
     if NOT_THERE.search(state.exit_status):
         raise NotThere(what, state.exit_status, "look where the VM is: GET /cluster/resources", status=500)
-    raise TaskFailed(f"{what} failed", _reason(state.exit_status, log), cure_for(state.exit_status) or _see(path))
+    cure = cure_for(state.exit_status) or cure_for("\n".join(log)) or _see(path)
+    raise TaskFailed(f"{what} failed", _reason(state.exit_status, log), cure)
 
 
 def _parts(upid: str) -> tuple[str, str, str]:
