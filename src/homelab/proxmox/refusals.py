@@ -44,7 +44,7 @@ CURES: tuple[tuple[str, str], ...] = (
     (r"hostname lookup '([^']+)' failed", "use the node's own name from `pvecm nodes` in NODE_n"),
     (r"checksum mismatch \(file change by other user\?\)", "somebody else changed the VM meanwhile: run again"),
     (
-        r"No space left on device|not enough (?:free )?space|out of space|free space in thin pool \S+ reached threshold",
+        r"No space left on device|not enough (?:free )?space|out of space|space in thin pool \S+ reached threshold",
         "free space on that storage, or choose another",
     ),
     (r"MAX (\d+) vcpus allowed", "set VM_CORES_n to {0} or less"),
