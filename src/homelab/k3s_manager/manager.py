@@ -105,8 +105,8 @@ class K3sManager:
     # --- joining ---------------------------------------------------------------------------------------------
 
     def prepare(self, plan: Plan) -> None:
-        """Remember who is to join, so that roles can be decided together."""
-        self._plan = tuple(node for node in plan.nodes if node.makes_vm or node.facts.vm)
+        """Remember who is to join or has joined, so that roles can be decided together."""
+        self._plan = tuple(node for node in plan.nodes if node.ends_running)
 
     def leave_out(self, node: NodePlan) -> None:
         """The node has no running VM, so it counts for no role (once roles are decided this changes nothing)."""

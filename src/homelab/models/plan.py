@@ -55,6 +55,11 @@ class NodePlan:
     def is_write(self) -> bool:
         return self.action not in (Action.KEEP, Action.NOTHING)
 
+    @property
+    def ends_running(self) -> bool:
+        """Does the VM run in the end, if all goes well? A VM that is left alone counts only while it runs."""
+        return self.is_write or (self.action is Action.KEEP and not self.facts.is_down)
+
     def dropped(self, problem: Problem) -> NodePlan:
         """The VM cannot be made: nothing is created, and a VM that is down is started instead of replaced."""
         action = Action.START if self.action is Action.REPLACE and self.facts.is_down else Action.NOTHING

@@ -163,7 +163,7 @@ def _unlock(vm: VmFacts) -> str:
 
 
 def _kept(node: NodePlan) -> Result:
-    running = node.facts.vm if node.action is Action.KEEP and not node.facts.is_down else None
+    running = node.facts.vm if node.ends_running else None
     if node.problem:
         return Result((Outcome.failed(node.name, node.problem),), RunningVm(running) if running else None)
     if running is None:
