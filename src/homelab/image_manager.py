@@ -12,7 +12,7 @@ from homelab import download
 from homelab.errors import HomelabError, NodeFailed, TimedOut, Undecided, Unreachable
 from homelab.models import ImageOnNode, StorageState, Wire
 from homelab.proxmox.client import Proxmox
-from homelab.proxmox.transport import Upload
+from homelab.proxmox.transport import Download, Upload
 from homelab.runtime import Clock
 from homelab.settings import ImageConfig, NodeConfig
 
@@ -163,15 +163,9 @@ class ImageManager:
 
     def _node_fetches(self, node: NodeConfig, place: Place) -> bool:
         """Let the node download it by itself, with the checksum; False where it cannot."""
+        source = Download(self.image.url, node.name, place.storage, place.content, place.filename, self.sha256())
         try:
-            self.pve.download_url(
-                node.name,
-                place.storage,
-                self.image.url,
-                place.filename,
-                content=place.content,
-                sha256=self.sha256(),
-            )
+            self.pve.download_url(source)
         except (TimedOut, Undecided):
             raise
         except HomelabError:

@@ -6,6 +6,7 @@ import hashlib
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from homelab.models import GIB, Wire
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.discovery import Found
-from homelab.proxmox.transport import Upload
+from homelab.proxmox.transport import Download, Upload
 from homelab.settings import Secret, Via
 from homelab.shell import Shells
 from pvelab.lab import Lab
@@ -128,13 +129,11 @@ def test_vm_lives_from_image_to_removal(wired: Wired, pve: Proxmox) -> None:
 
 
 def test_node_fetches_an_image_itself(wired: Wired, pve: Proxmox) -> None:
-    upload = wired.upload("pve2")
-    volume = pve.download_url(
-        "pve2", "local", wired.lab.env["ISO_URL"], "own.qcow2", content="import", sha256=upload.sha256
-    )
+    image = Download(wired.lab.env["ISO_URL"], "pve2", "local", "import", "own.qcow2", wired.upload("pve2").sha256)
+    volume = pve.download_url(image)
     assert volume in {row.volume for row in pve.storage_content("pve2", "local", content="import")}
     with pytest.raises(TaskFailed, match="checksum mismatch"):
-        pve.download_url("pve2", "local", wired.lab.env["ISO_URL"], "bad.qcow2", content="import", sha256="00" * 32)
+        pve.download_url(replace(image, filename="bad.qcow2", sha256="00" * 32))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,6 @@ STORAGE = StorageState(
     is_enabled=True,
     is_shared=False,
     free_bytes=400 * GIB,
-    total_bytes=500 * GIB,
 )
 
 LONG_UP = PowerHistory(host_uptime_s=30 * DAY_S, host_boot_time=1_000_000, last_vm_start_time=1_000_000 + DAY_S)

@@ -13,7 +13,7 @@ import pytest
 from homelab.image_manager import ImageManager
 from homelab.models import StorageState, VolumeRow, Wire
 from homelab.proxmox.client import Proxmox
-from homelab.proxmox.transport import Upload
+from homelab.proxmox.transport import Download, Upload
 from support.clock import SteppingClock
 from unit.builders import CONFIG, NODE, STORAGE
 
@@ -37,8 +37,8 @@ class Storages:
     def storage_content(self, *_: str, **__: Any) -> tuple[VolumeRow, ...]:
         return ()
 
-    def download_url(self, node: str, *_: Any, **__: Any) -> None:
-        self.brought.append(node)
+    def download_url(self, download: Download) -> None:
+        self.brought.append(download.node)
 
     def upload(self, upload: Upload) -> str:
         self.brought.append(upload.node)

@@ -14,9 +14,9 @@ from homelab.network_validator import bridge_problem
 from homelab.proxmox.client import Proxmox
 from unit.builders import facts, node_config, node_facts, node_plan, stopped, vm
 
-UP = BridgeState("vmbr0", is_active=True, cidr="192.0.2.1/24")
-LAN = BridgeState("vmbr25gbe", is_active=True, cidr="")
-DOWN = BridgeState("vmbr1", is_active=False, cidr="")
+UP = BridgeState("vmbr0", is_active=True)
+LAN = BridgeState("vmbr25gbe", is_active=True)
+DOWN = BridgeState("vmbr1", is_active=False)
 
 
 @pytest.mark.parametrize("wanted", [("vmbr0",), ("vmbr0", "vmbr25gbe"), ("vmbr25gbe", "vmbr25gbe")])

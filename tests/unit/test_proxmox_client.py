@@ -11,7 +11,7 @@ import pytest
 from homelab.errors import Misunderstood, NotThere, Refused, TaskFailed, TimedOut, Undecided, Unreachable
 from homelab.proxmox import sizes
 from homelab.proxmox.client import Proxmox
-from homelab.proxmox.transport import Link, Upload
+from homelab.proxmox.transport import Download, Link, Upload
 from homelab.settings import Secret, Via
 from support.clock import SteppingClock
 from support.fake_shell import done
@@ -284,7 +284,7 @@ def test_upload_whose_answer_was_lost_is_decided_by_size(tmp_path: Path) -> None
 
 
 def fetch(pve: Proxmox) -> str:
-    return pve.download_url("pve1", "local", "http://x/y", "x.qcow2", content="import", sha256="00")
+    return pve.download_url(Download("http://x/y", "pve1", "local", "import", "x.qcow2", "00"))
 
 
 def test_download_by_the_node_is_checked_and_seen() -> None:

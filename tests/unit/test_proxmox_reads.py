@@ -162,14 +162,14 @@ def test_storages_volumes_and_bridges_as_recorded() -> None:
         }
     )
     kinds = frozenset({"backup", "rootdir", "snippets", "vztmpl", "images", "iso", "import"})
-    assert pve.storages("pve1") == (StorageState("local", "dir", kinds, True, True, False, 7, 7),)
+    assert pve.storages("pve1") == (StorageState("local", "dir", kinds, True, True, False, 7),)
     assert pve.storage_content("pve1", "local", content="images", vmid=100) == (
         VolumeRow("local:100/vm-100-disk-0.raw", "images", 1073741824, 100),
     )
     assert wire.calls[-1][1] == {"content": "images", "vmid": 100}
     pve.storage_content("pve1", "local")
     assert wire.calls[-1][1] == {}
-    assert pve.bridges("pve1") == (BridgeState("vmbr0", True, "192.0.2.10/24"),)
+    assert pve.bridges("pve1") == (BridgeState("vmbr0", True),)
 
 
 def test_tasks_come_newest_first_and_active_ones_are_those_without_an_end() -> None:

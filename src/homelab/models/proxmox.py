@@ -189,7 +189,6 @@ class StorageState:
     is_enabled: bool
     is_shared: bool
     free_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,6 @@ class BridgeState:
 
     name: str
     is_active: bool
-    cidr: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,6 @@ def storages(data: Any, node: str) -> tuple[StorageState, ...]:
             is_enabled=flag(row, "enabled"),
             is_shared=flag(row, "shared"),
             free_bytes=number(row, "avail", 0),
-            total_bytes=number(row, "total", 0),
         )
         for row in rows(data, f"GET /nodes/{node}/storage")
     )
@@ -169,7 +168,7 @@ def volumes(data: Any, storage: str) -> tuple[VolumeRow, ...]:
 
 def bridges(data: Any, node: str) -> tuple[BridgeState, ...]:
     found = rows(data, f"GET /nodes/{node}/network")
-    return tuple(BridgeState(text(row, "iface"), flag(row, "active"), text(row, "cidr")) for row in found)
+    return tuple(BridgeState(text(row, "iface"), flag(row, "active")) for row in found)
 
 
 def tasks(data: Any, node: str) -> tuple[TaskRow, ...]:

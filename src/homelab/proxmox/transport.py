@@ -38,6 +38,22 @@ class Upload:
         return f"{self.storage}:{self.content}/{self.filename}"
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that a node fetches by itself into one of its storages. `content` is `import` or `iso`."""
+
+    url: str
+    node: str
+    storage: str
+    content: str
+    filename: str
+    sha256: str
+
+    @property
+    def volume(self) -> str:
+        return f"{self.storage}:{self.content}/{self.filename}"
+
+
 class Transport(Protocol):
     """One wire to one node.
 

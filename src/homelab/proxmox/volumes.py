@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from homelab.errors import Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
+from homelab.proxmox.recording import on_record
 from homelab.proxmox.remote_files import output
-from homelab.proxmox.transport import Params, Upload
+from homelab.proxmox.transport import Download, Params, Upload
 
 
 class Volumes(Changes):
@@ -15,7 +16,8 @@ class Volumes(Changes):
         """Bring a file into a storage; the volume id. Proxmox, or we over SSH, check its sha256."""
         size = upload.source.stat().st_size
         try:
-            volume = self.link(upload.node).put_file(upload)
+            with on_record(self._record, f"upload of {upload.volume}", upload.node):
+                volume = self.link(upload.node).put_file(upload)
         except (Undecided, Misunderstood) as doubt:
             if self._size_of(upload.node, upload.volume) != size:
                 raise doubt from doubt.__cause__
@@ -25,32 +27,32 @@ class Volumes(Changes):
             raise TaskFailed(f"upload of {volume} to {upload.node}", f"it has {found} bytes, not {size}", "run again")
         return volume
 
-    def download_url(
-        self, node: str, storage: str, url: str, filename: str, *, content: str, sha256: str, timeout_s: float = 1800
-    ) -> str:
+    def download_url(self, download: Download, timeout_s: float = 1800) -> str:
         """Have the node fetch a file itself and check its sha256; the volume id. It may be there already."""
+        node, volume = download.node, download.volume
         params: Params = {
-            "url": url,
-            "content": content,
-            "filename": filename,
-            "checksum": sha256,
+            "url": download.url,
+            "content": download.content,
+            "filename": download.filename,
+            "checksum": download.sha256,
             "checksum-algorithm": "sha256",
         }
-        volume = f"{storage}:{content}/{filename}"
         try:
-            self._do(node, "POST", f"/nodes/{node}/storage/{storage}/download-url", params, timeout_s)
+            self._do(node, "POST", f"/nodes/{node}/storage/{download.storage}/download-url", params, timeout_s)
         except (Undecided, Misunderstood) as doubt:
             if self._size_of(node, volume) is None:
                 raise doubt from doubt.__cause__
         if self._size_of(node, volume) is None:
-            raise TaskFailed(f"download of {url} by {node}", f"{volume} is not there", "run again")
+            raise TaskFailed(f"download of {download.url} by {node}", f"{volume} is not there", "run again")
         return volume
 
     def put_snippet(self, node: str, storage: str, name: str, content: str) -> str:
         """Write a cloud-init snippet by root SSH, which the API cannot; the volume id."""
         volume = f"{storage}:snippets/{name}"
         root = self.root(node)
-        root.write_file(root.path_of(volume), content.encode())
+        path = root.path_of(volume)
+        with on_record(self._record, f"snippet {volume}", node):
+            root.write_file(path, content.encode())
         return volume
 
     def image_path(self, node: str, volume: str) -> str:
