@@ -43,30 +43,37 @@ class Pace:
         return min(delay_s * 1.5, self.longest_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long is waited, by which clock; `what` and `cure` are said when it was in vain."""
+
+    what: str
+    timeout_s: float
+    clock: Clock
+    cure: str = ""
+    pace: Pace = Pace()
+
+
 def wait_for(
     look: Callable[[], Seen],
     is_there: Callable[[Seen], bool],
-    *,
-    clock: Clock,
-    timeout_s: float,
-    what: str,
-    cure: str = "",
-    pace: Pace | None = None,
+    wait: Wait,
     describe: Callable[[Seen], object] = lambda seen: seen,
 ) -> Seen:
     """Look until it is there; return what was seen.
 
     Raises TimedOut after timeout_s with the last thing seen, as `describe` says it. Looks once more at the deadline.
     """
-    pace = pace or Pace()
-    deadline = clock.now() + timeout_s
-    delay_s = pace.first_s
+    clock = wait.clock
+    deadline = clock.now() + wait.timeout_s
+    delay_s = wait.pace.first_s
     while True:
         is_last = clock.now() >= deadline
         seen = look()
         if is_there(seen):
             return seen
         if is_last:
-            raise TimedOut(what, f"not within {timeout_s:.0f} s; last seen: {describe(seen)}", cure)
+            why = f"not within {wait.timeout_s:.0f} s; last seen: {describe(seen)}"
+            raise TimedOut(wait.what, why, wait.cure)
         clock.sleep(min(delay_s, max(deadline - clock.now(), 0.01)))
-        delay_s = pace.after(delay_s)
+        delay_s = wait.pace.after(delay_s)

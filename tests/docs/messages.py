@@ -130,9 +130,8 @@ class _Module:
             case ast.Call(keywords=keywords) if _sets_unknown(keywords):
                 reason = next(one.value for one in keywords if one.arg == "reason")
                 yield from _product([KEPT], patterns(reason, function))
-            case ast.Call(func=ast.Name(id="wait_for"), keywords=keywords):
-                for what in (one.value for one in keywords if one.arg == "what"):
-                    yield from _product(patterns(what, function), [""])
+            case ast.Call(func=ast.Name(id="Wait"), args=[what, *_]):
+                yield from _product(patterns(what, function), [""])
             case ast.Call(args=[ast.Starred(value=ast.Call(func=ast.Name(id=name)))]) if self._is_titled(node):
                 yield from self._returned(name)
             case ast.Call(args=[what, *rest]) if self._is_titled(node):

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from homelab.errors import TimedOut
-from homelab.runtime import Pace, SystemClock, wait_for
+from homelab.runtime import Pace, SystemClock, Wait, wait_for
 from support.clock import SteppingClock
 
 
@@ -27,11 +27,7 @@ def wait(clock: SteppingClock, look: Callable[[], str], timeout_s: float, pace: 
     return wait_for(
         look,
         lambda seen: seen == "up",
-        clock=clock,
-        timeout_s=timeout_s,
-        what="VM 107 did not start",
-        cure="qm start 107",
-        pace=pace,
+        Wait("VM 107 did not start", timeout_s, clock, "qm start 107", pace or Pace()),
     )
 
 

@@ -12,7 +12,7 @@ from homelab.errors import HomelabError, Misunderstood, NodeFailed, Problem, Ref
 from homelab.models import RunningVm, VmFacts
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
-from homelab.runtime import Clock, wait_for
+from homelab.runtime import Clock, Wait, wait_for
 from homelab.settings import Config, NodeConfig
 from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Shell, Shells, Trust
 
@@ -72,9 +72,7 @@ class GuestFinder:
             address, _ = wait_for(
                 look,
                 lambda seen: bool(seen[0]),
-                clock=self.clock,
-                timeout_s=timeout_s,
-                what="the guest agent gives no address",
+                Wait("the guest agent gives no address", timeout_s, self.clock),
                 describe=lambda seen: seen[1],
             )
         except TimedOut as error:
@@ -113,9 +111,7 @@ class GuestFinder:
         seen = wait_for(
             look,
             lambda seen: isinstance(seen, HostKey) or (isinstance(seen, Refused) and seen.status == FORBIDDEN),
-            clock=self.clock,
-            timeout_s=timeout_s,
-            what="the guest agent gives no host key",
+            Wait("the guest agent gives no host key", timeout_s, self.clock),
         )
         if isinstance(seen, HomelabError):
             raise TimedOut("the guest agent gives no host key", str(seen)) from seen
@@ -135,7 +131,7 @@ class GuestFinder:
                 return str(error)
 
         try:
-            wait_for(look, lambda seen: not seen, clock=self.clock, timeout_s=timeout_s, what="SSH does not answer")
+            wait_for(look, lambda seen: not seen, Wait("SSH does not answer", timeout_s, self.clock))
         except TimedOut as error:
             raise _not_responding(vm, f"{error.what}, {error.why}") from error
 
@@ -144,6 +140,8 @@ class GuestFinder:
 
         Raises NodeFailed when cloud-init failed (exit code 1), TimedOut when it does not end.
         """
+
+        look_at_it = f"look at it: {shell.machine.login} 'cloud-init status --long'"
 
         def look() -> tuple[int, str]:
             try:
@@ -156,10 +154,7 @@ class GuestFinder:
         exit_code, text = wait_for(
             look,
             lambda seen: seen[0] == 127 or cloud_init_state(seen[1]) in CLOUD_INIT_OVER,
-            clock=self.clock,
-            timeout_s=CLOUD_INIT_TIMEOUT_S,
-            what=f"VM {vm.config.name}: cloud-init does not end",
-            cure=f"look at it: {shell.machine.login} 'cloud-init status --long'",
+            Wait(f"VM {vm.config.name}: cloud-init does not end", CLOUD_INIT_TIMEOUT_S, self.clock, look_at_it),
             describe=lambda seen: seen[1].strip(),
         )
         if exit_code == 1:
@@ -167,7 +162,7 @@ class GuestFinder:
             raise NodeFailed(
                 f"VM {vm.config.name}: cloud-init failed",
                 log or "no log",
-                f"look at it: {shell.machine.login} 'cloud-init status --long'",
+                look_at_it,
             )
         if exit_code == 2:
             return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", text.strip()[:300], "")

@@ -10,7 +10,9 @@ from homelab.k3s_manager.readiness import PACE
 from homelab.k3s_manager.server import K3sServer
 from homelab.models import K3sNode
 from homelab.proxmox.client import Proxmox
-from homelab.runtime import Clock, wait_for
+from homelab.runtime import Clock, Wait, wait_for
+
+LEAVING_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,13 @@ class Leaving:
         wait_for(
             self.server.etcd_members,
             lambda members: not any(member.rpartition("-")[0] == name for member in members),
-            clock=self.clock,
-            timeout_s=120,
-            what=f"{name}: its etcd member is still there",
-            cure="look at the members: curl -sk https://127.0.0.1:6443/db/info on a server",
-            pace=PACE,
+            Wait(
+                f"{name}: its etcd member is still there",
+                LEAVING_S,
+                self.clock,
+                "look at the members: curl -sk https://127.0.0.1:6443/db/info on a server",
+                PACE,
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from homelab.errors import NodeFailed, Refused, TimedOut, Undecided, Unreachable
 from homelab.k3s_manager import diagnosis
 from homelab.models import K3sNode, VmFacts
-from homelab.runtime import Clock, Pace, wait_for
+from homelab.runtime import Clock, Pace, Wait, wait_for
 
 PACE = Pace(first_s=0.2, longest_s=5.0)
 HOPELESS_S = 20
@@ -56,17 +56,10 @@ def wait_until_member(look: Callable[[], K3sNode | None], awaited: Awaited, cloc
             return False
         return seen is not None and (seen.boot_id != awaited.stale_boot_id or clock.now() - began >= STALE_READY_S)
 
+    cure = f"kubectl describe node {awaited.name}; in the VM: journalctl -u k3s -u k3s-agent -n 50"
+    wait = Wait(f"{awaited.name} did not become Ready", timeout_s, clock, cure, PACE)
     try:
-        wait_for(
-            seen_now,
-            is_there,
-            clock=clock,
-            timeout_s=timeout_s,
-            what=f"{awaited.name} did not become Ready",
-            cure=f"kubectl describe node {awaited.name}; in the VM: journalctl -u k3s -u k3s-agent -n 50",
-            pace=PACE,
-            describe=_described,
-        )
+        wait_for(seen_now, is_there, wait, _described)
     except TimedOut as error:
         if problem := diagnosis.diagnose(awaited.name, awaited.journal()):
             raise TimedOut(problem.what, f"{problem.why} ({error.why})", problem.cure) from error

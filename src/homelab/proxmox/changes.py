@@ -10,8 +10,9 @@ from homelab.errors import HomelabError, Misunderstood, NotThere, Refused, TaskF
 from homelab.models import DRIVE_KEY, NET_KEY, VmConfig
 from homelab.proxmox import tasks
 from homelab.proxmox.reads import Reads
+from homelab.proxmox.recording import on_record, vmid_of
 from homelab.proxmox.transport import Params, Transport
-from homelab.runtime import wait_for
+from homelab.runtime import Wait, wait_for
 
 Seen = TypeVar("Seen")
 
@@ -49,12 +50,15 @@ class Changes(Reads):
     def _carry_out(
         self, wire: Transport | Any, method: str, path: str, params: Params | None, timeout_s: float
     ) -> None:
-        try:
-            answer = wire.call(method, path, params, timeout_s=timeout_s)
-        except Refused as refused:
-            raise _as_task(refused, method, path) from refused
-        if isinstance(answer, str) and answer.startswith("UPID:"):
-            tasks.wait(wire, answer, clock=self._clock, timeout_s=timeout_s)
+        node = path.split("/")[2]
+        with on_record(self._record, f"{method} {path}", node, vmid_of(path, params)) as write:
+            try:
+                answer = wire.call(method, path, params, timeout_s=timeout_s)
+            except Refused as refused:
+                raise _as_task(refused, method, path) from refused
+            if isinstance(answer, str) and answer.startswith("UPID:"):
+                write.sent(answer)
+                tasks.wait(wire, answer, clock=self._clock, timeout_s=timeout_s)
 
     def _ensure(self, change: Change[Seen]) -> Seen:
         """Send a change and return what the VM then shows; raises TaskFailed when that is not what was wanted."""
@@ -70,9 +74,7 @@ class Changes(Reads):
             return wait_for(
                 lambda: change.look(change.node, change.vmid),
                 change.is_done,
-                clock=self._clock,
-                timeout_s=change.grace_s,
-                what=str(change),
+                Wait(str(change), change.grace_s, self._clock),
             )
         except TimedOut as error:
             why = "Proxmox reported it as done, but reading it back shows otherwise"
@@ -86,9 +88,7 @@ class Changes(Reads):
             wait_for(
                 lambda: self.tasks(node, vmid=vmid, is_active=True),
                 lambda running: not running,
-                clock=self._clock,
-                timeout_s=SETTLE_S,
-                what=f"tasks of VM {vmid} on {node}",
+                Wait(f"tasks of VM {vmid} on {node}", SETTLE_S, self._clock),
             )
         except HomelabError as error:
             raise doubt from error

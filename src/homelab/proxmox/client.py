@@ -10,7 +10,7 @@ from homelab.proxmox import sizes
 from homelab.proxmox.agent import Agent
 from homelab.proxmox.changes import Change, shows
 from homelab.proxmox.volumes import Volumes
-from homelab.runtime import wait_for
+from homelab.runtime import Wait, wait_for
 from homelab.settings import Secret
 
 CONFIG_TIMEOUT_S = 120
@@ -130,10 +130,12 @@ class Proxmox(Volumes, Agent):
         wait_for(
             lambda: "gone" if self._is_gone(node, vmid) else "there",
             lambda seen: seen == "gone",
-            clock=self._clock,
-            timeout_s=GRACE_S,
-            what=f"removal of VM {vmid} on {node}",
-            cure=f"qm config {vmid} on {node} shows what is left of it",
+            Wait(
+                f"removal of VM {vmid} on {node}",
+                GRACE_S,
+                self._clock,
+                f"qm config {vmid} on {node} shows what is left of it",
+            ),
         )
 
     def _configure(self, node: str, vmid: int, params: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from homelab.errors import Misunderstood, NotThere, TaskFailed, Undecided, Unrea
 from homelab.proxmox.answers import rows, table, text
 from homelab.proxmox.refusals import NOT_THERE, cure_for
 from homelab.proxmox.transport import Link, Transport
-from homelab.runtime import Clock, wait_for
+from homelab.runtime import Clock, Wait, wait_for
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,7 @@ def wait(wire: Link | Transport, upid: str, *, clock: Clock, timeout_s: float) -
     state = wait_for(
         lambda: _look(wire, path, what),
         lambda seen: seen.status == "stopped",
-        clock=clock,
-        timeout_s=timeout_s,
-        what=what,
-        cure=f"it may go on by itself; look at it with: pvesh get {path}/status",
+        Wait(what, timeout_s, clock, f"it may go on by itself; look at it with: pvesh get {path}/status"),
     )
     if state.exit_status == "OK":
         return state.exit_status
