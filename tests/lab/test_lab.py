@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from pathlib import Path
 
@@ -140,7 +141,8 @@ def test_the_written_file_has_the_variables_less_those_left_out(lab: Lab, tmp_pa
     }
 
 
-def test_everything_the_lab_writes_is_in_its_folder(tmp_path: Path) -> None:
+def test_everything_the_lab_writes_is_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with Lab(folder=tmp_path / "lab") as lab:
         paths = [value for value in lab.env.values() if value.startswith("/")]
         assert all(Path(path).is_relative_to(tmp_path / "lab") for path in paths)

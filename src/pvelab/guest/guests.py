@@ -78,7 +78,7 @@ class Guests:
     _doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
     def __post_init__(self) -> None:
-        self.clusters = Clusters(self.clock, K3sServing(self.clock, self.record), self._doorkeeper)
+        self.clusters = Clusters(self.clock, K3sServing(self.clock, self.folder, self.record), self._doorkeeper)
         self._leases = Leases(self.network.guest)
         self.clock.settled = self._doorkeeper.opened
 
@@ -190,7 +190,7 @@ class Guests:
         for hit in (self.stuck, self.silent, self.crashing):
             hit.clear()
         await self.settled()
-        self.clusters = Clusters(self.clock, K3sServing(self.clock, self.record), self._doorkeeper)
+        self.clusters = Clusters(self.clock, K3sServing(self.clock, self.folder, self.record), self._doorkeeper)
         self._leases = Leases(self.network.guest)
 
     async def settled(self) -> None:

@@ -128,25 +128,29 @@ class _Listener:
 
 @dataclass(frozen=True, slots=True)
 class K3sServing:
-    """Serves the endpoints of a lab's k3s servers; `record` is told of requests to the Kubernetes API."""
+    """Serves the endpoints of a lab's k3s servers; `record` is told of requests to the Kubernetes API.
+
+    Keys lie in `folder` while they are read.
+    """
 
     clock: LabClock
+    folder: Path
     record: Callable[[Served], None]
 
     async def __call__(self, endpoint: Endpoint, address: str, port: int) -> Listener:
         """Answer over HTTPS. Raises OSError when the address is taken or not ours."""
         api = KubeApi(endpoint.cluster, endpoint.address, self.clock.sleep, self.record)
-        return await _serve(api, endpoint, address, port)
+        return await _serve(api, _context(endpoint, self.folder), address, port)
 
 
-async def _serve(api: KubeApi, endpoint: Endpoint, address: str, port: int) -> Listener:
+async def _serve(api: KubeApi, context: ssl.SSLContext, address: str, port: int) -> Listener:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not _is_supervisors(request.path):
             return await respond(api, request)
         is_local = request.remote == address
         asked = Asked(request.path, "", request.headers.get("Authorization", ""), is_local)
-        reply = answer(endpoint.cluster, asked)
+        reply = answer(api.cluster, asked)
         return web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.kind})
 
     application = web.Application()
@@ -155,7 +159,7 @@ async def _serve(api: KubeApi, endpoint: Endpoint, address: str, port: int) -> L
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:
-        await web.TCPSite(runner, address, port, ssl_context=_context(endpoint)).start()
+        await web.TCPSite(runner, address, port, ssl_context=context).start()
     except OSError:
         await runner.cleanup()
         raise
@@ -167,9 +171,10 @@ def _is_supervisors(path: str) -> bool:
     return path in ("/ping", "/cacerts", "/db/info") or path.startswith("/v1-k3s/")
 
 
-def _context(endpoint: Endpoint) -> ssl.SSLContext:
+def _context(endpoint: Endpoint, folder: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=endpoint.client_ca_pem.decode())
     context.verify_mode = ssl.CERT_OPTIONAL
-    with tempfile.TemporaryDirectory(prefix="pvelab-k3s-") as folder:
-        context.load_cert_chain(*endpoint.certificate.write(Path(folder), "serving"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="k3s-", dir=folder) as place:
+        context.load_cert_chain(*endpoint.certificate.write(Path(place), "serving"))
     return context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +14,7 @@ CHUNK_BYTES = 1 << 20
 IN_MEMORY_BYTES = 1 << 20
 
 
-class Content:
+class Content(ABC):
     """Immutable data of a known size; copies of a file share it."""
 
     __slots__ = ("__weakref__", "_digests", "allocated_bytes", "size_bytes")
@@ -23,9 +24,9 @@ class Content:
         self.allocated_bytes = size_bytes if allocated_bytes is None else allocated_bytes
         self._digests: dict[str, str] = {}
 
+    @abstractmethod
     def chunks(self) -> Iterator[bytes]:
         """The data in pieces of at most CHUNK_BYTES."""
-        raise NotImplementedError
 
     def data(self) -> bytes:
         """The whole data at once; for files known to be small."""
