@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from pvelab import schema
-from pvelab.commands import pvesm, qm
-from pvelab.commands.dispatch import command_entries, find_entry
-from pvelab.commands.pvesh import VERBS
+from pvelab.commands.dispatch import Found, find
+from pvelab.commands.pvesh_look import VERBS
+from pvelab.commands.pvesm import PVESM
+from pvelab.commands.pveum import PVEUM
+from pvelab.commands.qm import QM
 from pvelab.commands.tool import Entry, call_api, not_known, tells_no_failure
 from pvelab.routes import ROUTES
 
 RECORDINGS = Path(__file__).parents[2] / "tests" / "recordings"
 RECORDED_RELEASE = "9.2"
 COLUMNS, INDENT = 120, " " * 8
-TOOLS = {"qm": (command_entries(qm.GROUPS), qm.ALIASES), "pvesm": (command_entries(pvesm.GROUPS), pvesm.ALIASES)}
+TOOLS = {tool.name: tool for tool in (QM, PVESM, PVEUM)}
 AFTERWARDS = {
     "config": "GET /nodes/{node}/qemu/{vmid}/config",
     "content": "GET /nodes/{node}/storage/{storage}/content",
@@ -80,12 +82,12 @@ def endpoints() -> list[str]:
 def commands() -> list[str]:
     """The commands of the node's tools, those that are refused by name left out."""
     of_tables = [
-        f"{tool} {words}"
-        for tool, (entries, _) in TOOLS.items()
-        for words, entry in sorted(entries.items())
+        f"{tool.name} {words}"
+        for tool in TOOLS.values()
+        for words, entry in sorted(tool.entries.items())
         if _is_known(entry)
     ]
-    return [*of_tables, *(f"pvesh {verb}" for verb in (*VERBS, "ls"))]
+    return [*of_tables, *(f"pvesh {verb}" for verb in (*VERBS, "ls", "usage"))]
 
 
 def subjects(request: Mapping[str, Any]) -> list[str]:
@@ -96,9 +98,8 @@ def subjects(request: Mapping[str, Any]) -> list[str]:
     if tool == "pvesh":
         verb, path = [*words, "", ""][:2]
         return [f"pvesh {verb}", _endpoint(VERBS.get(verb, ""), path)]
-    entries, aliases = TOOLS.get(tool, ({}, {}))
-    found = find_entry(entries, aliases, words)
-    return [f"{tool} {found[0]}"] if found else []
+    found = find(TOOLS[tool], words) if tool in TOOLS and words else Found("")
+    return [f"{tool} {found.command}"] if found.command else []
 
 
 def afterwards(case: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from pvelab.formats import (
     check_properties,
     split_property_string,
 )
+from pvelab.schema_beyond import BEYOND_SCHEMA
 
 COUNTS = {
     "ide": 4, "sata": 6, "scsi": 31, "virtio": 16, "net": 32, "unused": 256, "serial": 4, "parallel": 3,
@@ -29,34 +30,6 @@ COUNTS = {
 
 SINCE_8_3 = ("amd-sev", "import-working-storage")
 """Parameters of a VM that came after 8.2."""
-_USERID = {"type": "string", "maxLength": 64}
-_OPTIONAL_TEXT = {"type": "string", "optional": 1}
-_OPTIONAL_FLAG = {"type": "boolean", "optional": 1}
-BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
-    "/": {"GET": {}},
-    "/access/acl": {
-        "GET": {},
-        "PUT": {
-            "parameters": {
-                "properties": {
-                    "path": {"type": "string"},
-                    "roles": {"type": "string"},
-                    "users": _OPTIONAL_TEXT,
-                    "tokens": _OPTIONAL_TEXT,
-                    "propagate": _OPTIONAL_FLAG,
-                    "delete": _OPTIONAL_FLAG,
-                }
-            }
-        },
-    },
-    "/cluster/replication": {"GET": {}},
-    "/access/users": {"GET": {"parameters": {"properties": {"enabled": _OPTIONAL_FLAG}}}},
-    "/access/users/{userid}/token": {"GET": {"parameters": {"properties": {"userid": _USERID}}}},
-    "/access/password": {
-        "PUT": {"parameters": {"properties": {"userid": _USERID, "password": {"type": "string", "minLength": 5}}}}
-    },
-}
-"""Methods that Proxmox has and the published extract leaves out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,12 +121,103 @@ def test_wait_ends_when_the_vm_is_off(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["qm monitor 100", "qm showcmd 100", "pvesm scan", "pvesh usage /version", "qm help nosuch"]
+    ("line", "complaint"),
+    [
+        ("qm monitor 100", "qm monitor: not known here\n"),
+        ("qm showcmd 100 --pretty", "qm showcmd: not known here\n"),
+        ("pvesm scan nfs 192.0.2.9", "pvesm scan nfs: not known here\n"),
+        ("pvesm lvmscan", "pvesm scan lvm: not known here\n"),
+    ],
 )
-def test_command_that_the_lab_does_not_have_is_refused_by_name(stage: Stage, line: str) -> None:
+def test_command_that_the_lab_does_not_have_is_refused_by_name(stage: Stage, line: str, complaint: str) -> None:
     ran = _line(stage, line)
-    assert ran.exit_code == 255
-    assert ran.err
+    assert (ran.exit_code, ran.out, ran.err) == (255, "", complaint)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem", "shown"),
+    [
+        ("qm guest", "incomplete command 'qm guest'", "       qm guest exec <vmid> [<extra-args>] [OPTIONS]"),
+        ("qm guest nosuch 100", "unknown command 'qm guest nosuch'", "       qm help [<extra-args>] [OPTIONS]"),
+        ("qm help nosuch", "unknown command 'nosuch'", "       qm help [<extra-args>] [OPTIONS]"),
+        ("pvesm scan", "incomplete command 'pvesm scan'", "       pvesm scan zfs"),
+        ("pvesh help nosuch", "unknown command 'nosuch'", "       pvesh help [<extra-args>] [OPTIONS]"),
+    ],
+)
+def test_words_that_are_no_command_get_the_usage(stage: Stage, line: str, problem: str, shown: str) -> None:
+    ran = _line(stage, line)
+    assert (ran.exit_code, ran.out) == (255, "")
+    assert ran.err.splitlines()[0] == f"ERROR: {problem}"
+    assert ran.err.splitlines()[-1] == shown
+
+
+def test_command_may_be_cut_short_where_it_is_clear(stage: Stage) -> None:
+    _vm(stage)
+    assert _line(stage, "qm stat 100").out == "status: stopped\n"
+    assert _line(stage, "qm di resc --vmid 100").out == "rescan volumes...\n"
+    unclear = _line(stage, "qm sta 100").err
+    assert unclear.startswith("ERROR: incomplete command 'qm sta'") and "       qm start <vmid>" in unclear
+    assert _line(stage, "pvesh g /cluster/nextid --output-format json").out == '"101"\n'
+
+
+def test_help_tells_what_there_is(stage: Stage) -> None:
+    assert _line(stage, "qm help").out.startswith("USAGE: qm <COMMAND> [ARGS] [OPTIONS]\n\n       qm cloudinit dump")
+    assert "\n  --net[n]   " in _line(stage, "qm help create").out
+    assert _line(stage, "qm help guest").out.count("USAGE: qm guest ") == 4
+    assert _line(stage, "pvesh help get").out == "USAGE: pvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n"
+    assert _line(stage, "pvesh help").out.startswith("USAGE: pvesh <COMMAND>")
+
+
+def test_pvesh_tells_what_a_method_takes(stage: Stage) -> None:
+    assert _line(stage, "pvesh usage /nodes/pve1/qemu").out == (
+        "USAGE: pvesh get /nodes/pve1/qemu  [OPTIONS]\n"
+        "USAGE: pvesh create /nodes/pve1/qemu --vmid <integer> [OPTIONS]\n"
+    )
+    verbose = _line(stage, "pvesh usage /cluster/nextid --verbose --returns --command get").out
+    assert "\n  --vmid     <integer> (100 - 999999999)\n\t     The (unique) ID of the VM.\n" in verbose
+    assert 'RETURNS: {\n   "description" : "The next free VMID.",\n' in verbose
+    assert _line(stage, "pvesh usage /nope").err == "no such resource '/nope'\n"
+    assert _line(stage, "pvesh usage /version --command set").err == "no 'set' handler for '/version'\n"
+    assert "command: value 'patch' does not have a value" in _line(stage, "pvesh usage /version --command patch").err
+    assert _line(stage, "pvesh usage").err == "400 not enough arguments\npvesh usage <api_path> [OPTIONS]\n"
+
+
+def test_pvesh_lists_with_what_can_be_done(stage: Stage) -> None:
+    assert _line(stage, "pvesh ls /").out.splitlines()[0] == "Dr---        access"
+    assert "-r-c-        status\n" in _line(stage, "pvesh ls nodes/localhost/").out
+    assert _line(stage, "pvesh ls /version").err == "resource '/version' does not define child links\n"
+
+
+def test_snapshots_are_shown_as_a_tree(stage: Stage) -> None:
+    _line(stage, "qm create 100 --scsi0 local:1,format=qcow2")
+    alone = _line(stage, "qm listsnapshot 100").out
+    assert alone == "`-> current                                             You are here!\n"
+    _line(stage, "qm snapshot 100 first --description good; qm snapshot 100 second")
+    lines = _line(stage, "qm listsnapshot 100").out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["`->", "first"], ["`->", "second"], ["`->", "current"]]
+    assert [line.index("`") for line in lines] == [0, 4, 8]
+    assert lines[0].endswith(" good") and lines[1].endswith(" no-description")
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "complaint"),
+    [
+        ("", "", "unable to find a serial interface\n"),
+        ("--serial0 socket", "--iface serial1", "serial interface 'serial1' is not configured\n"),
+        ("--serial0 /dev/ttyS0", "--iface serial0", "wrong serial type on interface 'serial0'\n"),
+        ("--serial0 socket", "", "VM 100 not running\n"),
+    ],
+)
+def test_console_that_cannot_be_opened(stage: Stage, options: str, words: str, complaint: str) -> None:
+    _vm(stage, options)
+    assert _line(stage, f"qm terminal 100 {words}").err == complaint
+
+
+def test_console_needs_a_terminal(stage: Stage) -> None:
+    _vm(stage, "--serial0 socket")
+    ran = _line(stage, "qm start 100 && qm terminal 100")
+    assert ran.out == "starting serial terminal on interface serial0 (press Ctrl+O to exit)\n"
+    assert "Inappropriate ioctl" in ran.err
 
 
 def test_tools_are_roots_alone(stage: Stage) -> None:
@@ -206,7 +297,7 @@ def test_file_written_over_ssh_is_a_volume_at_once(stage: Stage) -> None:
     line = (
         "mkdir -p /var/lib/vz/template/iso && echo x > /var/lib/vz/template/iso/x.img && pvesm list local --content iso"
     )
-    assert "local:iso/x.img iso     iso          2\n" in _line(stage, line).out
+    assert "local:iso/x.img iso     iso       2\n" in _line(stage, line).out
 
 
 def test_configuration_of_a_vm_is_a_file_on_every_member(stage: Stage) -> None:

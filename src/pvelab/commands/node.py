@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pvelab.api import Api
-from pvelab.commands import pvesm, qm
+from pvelab.commands import pvesm, pveum, qm
 from pvelab.commands.dispatch import tool_command
 from pvelab.commands.nodetools import Neighbour, Neighbours, node_tools, proc_files
 from pvelab.commands.pvesh import pvesh
@@ -31,6 +31,7 @@ def _equip(api: Api, node: Node, neighbours: Neighbours) -> None:
         **COMMANDS,
         **node_tools(api, node, neighbours),
         "pvesh": pvesh(api, node),
-        "pvesm": tool_command("pvesm", pvesm.GROUPS, pvesm.ALIASES, api, node),
-        "qm": tool_command("qm", qm.GROUPS, qm.ALIASES, api, node),
+        "pvesm": tool_command(pvesm.PVESM, api, node),
+        "pveum": tool_command(pveum.PVEUM, api, node),
+        "qm": tool_command(qm.QM, api, node),
     }

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
-from typing import Any
-
-import yaml
-
 from pvelab import schema
-from pvelab.answers import ROOT_SSH, ApiError
+from pvelab.answers import ApiError
 from pvelab.api import Api
 from pvelab.commands.options import Properties, UsageRefused, place_arguments, read_options
-from pvelab.commands.tables import text_table
-from pvelab.commands.tool import FAILED, Entry, Invocation, complain, is_upid, may_run, pretty
+from pvelab.commands.pvesh_look import FORMAT_OPTIONS, VERBS, here, list_children, own_properties, show_usage
+from pvelab.commands.results import show
+from pvelab.commands.tool import FAILED, Entry, Invocation, complain, is_upid, may_run
 from pvelab.machine import Command, Process
-from pvelab.schema import Method
 from pvelab.state import Node
 
-VERBS: Mapping[str, str] = {"create": "POST", "delete": "DELETE", "get": "GET", "set": "PUT"}
 USAGE = """USAGE: pvesh <COMMAND> [ARGS] [OPTIONS]
 
        pvesh create <api_path> [OPTIONS] [FORMAT_OPTIONS]
@@ -30,15 +22,12 @@ USAGE = """USAGE: pvesh <COMMAND> [ARGS] [OPTIONS]
        pvesh usage <api_path> [OPTIONS]
 
        pvesh help [<extra-args>] [OPTIONS]"""
-FORMAT_OPTIONS: Properties = {
-    "output-format": {"type": "string", "enum": ["text", "json", "json-pretty", "yaml"], "optional": 1},
-    "human-readable": {"type": "boolean", "optional": 1},
-    "noborder": {"type": "boolean", "optional": 1},
-    "noheader": {"type": "boolean", "optional": 1},
-    "quiet": {"type": "boolean", "optional": 1},
-}
 NO_HANDLER = 1
-_PERMISSIONS = (("GET", "r"), ("PUT", "w"), ("POST", "c"), ("DELETE", "d"))
+LOOKS = {"ls": list_children, "usage": show_usage}
+LOOK_USAGES = {
+    "ls": "pvesh ls <api_path> [OPTIONS] [FORMAT_OPTIONS]",
+    "usage": "pvesh usage <api_path> [OPTIONS]",
+}
 
 
 def pvesh(api: Api, node: Node) -> Command:
@@ -49,10 +38,11 @@ def pvesh(api: Api, node: Node) -> Command:
         if refused:
             return refused
         verb, *words = process.argv[1:] or [""]
-        if verb == "ls":
-            return await _list(
-                Invocation(api, node, process, Entry("pvesh ls <api_path> [OPTIONS] [FORMAT_OPTIONS]")), words
-            )
+        verb = _expanded(verb)
+        if verb == "help":
+            return _help(process, words)
+        if verb in LOOKS:
+            return await _look(Invocation(api, node, process, Entry(LOOK_USAGES[verb])), verb, words)
         if verb not in VERBS:
             problem = f"unknown command 'pvesh {verb}'" if verb else "no command specified"
             process.complain(f"ERROR: {problem}\n{USAGE}")
@@ -62,23 +52,49 @@ def pvesh(api: Api, node: Node) -> Command:
     return run
 
 
+def _expanded(verb: str) -> str:
+    fitting = [name for name in (*VERBS, *LOOKS, "help") if verb and name.startswith(verb)]
+    return fitting[0] if len(fitting) == 1 else verb
+
+
+def _help(process: Process, words: list[str]) -> int:
+    lines = [line for line in USAGE.splitlines() if words and line.startswith(f"       pvesh {words[0]} ")]
+    if words and not lines:
+        process.complain(f"ERROR: unknown command '{words[0]}'\n{USAGE}")
+        return FAILED
+    process.print(f"USAGE: {lines[0].strip()}" if lines else USAGE)
+    return 0
+
+
+async def _look(run: Invocation, verb: str, words: list[str]) -> int:
+    try:
+        return await LOOKS[verb](run, words)
+    except UsageRefused as refused:
+        return _misused(run, refused, run.entry.usage)
+    except ApiError as refusal:
+        return complain(run.process, refusal, run.entry.usage)
+
+
+def _misused(run: Invocation, refused: UsageRefused, usage: str) -> int:
+    for warning in refused.warnings:
+        run.process.complain(warning)
+    run.process.complain(f"400 {refused}\n{usage}")
+    return FAILED
+
+
 async def _call(run: Invocation, verb: str, words: list[str]) -> int:
-    path = "/" + (words[0].strip("/") if words else "")
-    path = re.sub(r"^/nodes/localhost(?=/|$)", f"/nodes/{run.node.hostname}", path)
+    path = here(run, words[0] if words else "")
     published = schema.load(run.api.world.profile.release)
     method = published.find(VERBS[verb], path)
     if words and method is None:
         return _no_handler(run, verb, words[0])
-    properties = _own_properties(method)
+    properties = own_properties(method)
     usage = f"pvesh {verb} <api_path> {_required(properties)}[OPTIONS] [FORMAT_OPTIONS]"
     try:
         formats = _read_words(run, words, properties)
         answer = await run.call(VERBS[verb], path, run.params)
     except UsageRefused as refused:
-        for warning in refused.warnings:
-            run.process.complain(warning)
-        run.process.complain(f"400 {refused}\n{usage}")
-        return FAILED
+        return _misused(run, refused, usage)
     except ApiError as refusal:
         if refusal.status == 501:
             return _no_handler(run, verb, words[0])
@@ -86,17 +102,13 @@ async def _call(run: Invocation, verb: str, words: list[str]) -> int:
     if is_upid(answer.data):
         await run.follow(answer.data)
     returns = published.paths[method.path][method.name].get("returns") if method else None
-    _show(run, answer.data, formats, returns or {})
+    show(run.process, answer.data, formats, returns or {})
     return 0
 
 
 def _no_handler(run: Invocation, verb: str, path: str) -> int:
     run.process.complain(f"No '{verb}' handler defined for '{path}'")
     return NO_HANDLER
-
-
-def _own_properties(method: Method | None) -> Properties:
-    return {name: one for name, one in method.properties.items() if name not in method.in_path} if method else {}
 
 
 def _required(properties: Properties) -> str:
@@ -114,54 +126,3 @@ def _read_words(run: Invocation, words: list[str], properties: Properties) -> di
     if errors:
         raise ApiError(400, "Parameter verification failed.", errors)
     return formats
-
-
-def _show(run: Invocation, data: Any, formats: Mapping[str, str], returns: Mapping[str, Any]) -> None:
-    form = formats.get("output-format", "text")
-    if data is None or formats.get("quiet") == "1":
-        return
-    if form == "json":
-        run.process.print(json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
-    elif form == "json-pretty":
-        run.process.print(pretty(data))
-    elif form == "yaml":
-        run.process.print(yaml.safe_dump(data, explicit_start=True, default_flow_style=False).rstrip("\n"))
-    elif isinstance(data, dict | list):
-        for line in text_table(data, returns, formats):
-            run.process.print(line)
-    else:
-        run.process.print(str(data))
-
-
-async def _list(run: Invocation, words: list[str]) -> int:
-    """pvesh ls: what lies below a path, and what can be done with it."""
-    path = "/" + (words[0].strip("/") if words else "")
-    published = schema.load(run.api.world.profile.release)
-    matched = published.match(path.strip("/").split("/"))
-    if not words or matched is None:
-        run.process.complain(f"no such resource '{words[0] if words else path}'")
-        return FAILED
-    template = matched[0]
-    below = sorted(
-        {
-            one.removeprefix(f"{template}/").partition("/")[0]
-            for one in published.paths
-            if one.startswith(f"{template}/")
-        }
-    )
-    for name in below:
-        child = f"{template}/{name}"
-        has_more = any(one.startswith(f"{child}/") for one in published.paths)
-        methods = published.paths.get(child, {})
-        letters = "D" if has_more else "-"
-        letters += "".join(letter if one in methods else "-" for one, letter in _PERMISSIONS)
-        for shown in await _names(run, path, name):
-            run.process.print(f"{letters:<12} {shown}")
-    return 0
-
-
-async def _names(run: Invocation, path: str, name: str) -> list[str]:
-    if not name.startswith("{"):
-        return [name]
-    answer = await run.api.call("GET", path, {}, ROOT_SSH, run.node.hostname)
-    return sorted(str(item[name.strip("{}")]) for item in answer.data)

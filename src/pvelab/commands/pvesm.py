@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pvelab.answers import bad_parameter
+from pvelab.commands.dispatch import Tool
 from pvelab.commands.tool import Entry, Invocation, Runner, call_api
 from pvelab.formats import VOLUME_ID
 from pvelab.rules import storages, volumes
@@ -38,9 +39,11 @@ async def list_volumes(run: Invocation) -> int:
     """pvesm list: a table in bytes."""
     params = {name: value for name, value in run.params.items() if name != "storage"}
     path = f"/nodes/{run.node.hostname}/storage/{run.params['storage']}/content"
-    rows = sorted((await run.call("GET", path, params)).data, key=lambda one: str(one["volid"]))
-    name_width = max(len(text) for text in ("Volid", *(row["volid"] for row in rows)))
-    size_width = max(len(text) for text in ("Size", *(str(row["size"]) for row in rows)))
+    found = sorted((await run.call("GET", path, params)).data, key=lambda one: str(one["volid"]).lower())
+    rows = [row for row in found if row.get("vmid")]
+    rows += sorted((row for row in found if not row.get("vmid")), key=lambda one: str(one["format"]))
+    name_width = max((len(row["volid"]) for row in rows), default=0)
+    size_width = len(str(max((row["size"] for row in rows), default=0)))
     run.process.print(f"{'Volid':<{name_width}} {'Format':<7} {'Type':<9} {'Size':>{size_width}} VMID")
     for row in rows:
         owner = f" {row['vmid']}" if row.get("vmid") else ""
@@ -84,7 +87,20 @@ def _entry(usage: str, method: str, path: str, arguments: str = "", run: Runner 
 
 GROUPS: tuple[tuple[Entry, ...], ...] = (
     (
+        Entry("pvesm scan cifs <server> [OPTIONS]"),
+        Entry("pvesm scan iscsi <portal>"),
+        Entry("pvesm scan lvm"),
+        Entry("pvesm scan lvmthin <vg>"),
+        Entry("pvesm scan nfs <server>"),
+        Entry("pvesm scan pbs <server> <username> --password <string> [OPTIONS] [FORMAT_OPTIONS]"),
+        Entry("pvesm scan zfs"),
+    ),
+    (
         _entry("add <type> <storage> [OPTIONS]", "POST", STORAGES, "type storage"),
+        _entry("remove <storage>", "DELETE", STORAGES + "/{storage}", "storage"),
+        _entry("set <storage> [OPTIONS]", "PUT", STORAGES + "/{storage}", "storage"),
+    ),
+    (
         _entry(
             "alloc <storage> <vmid> <filename> <size> [OPTIONS]",
             "POST",
@@ -92,18 +108,20 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
             "storage vmid filename size",
             allocate,
         ),
+        Entry("pvesm free <volume> [OPTIONS]", arguments=("volume",), run=free, own_options=_VOLUME),
+        _entry("list <storage> [OPTIONS]", "GET", CONTENT, "storage", list_volumes),
+    ),
+    (_entry("status  [OPTIONS]", "GET", "/nodes/{node}/storage", "", status),),
+    (
         Entry("pvesm apiinfo"),
         Entry("pvesm export <volume> <format> <filename> [OPTIONS]"),
         Entry("pvesm extractconfig <volume>"),
-        Entry("pvesm free <volume> [OPTIONS]", arguments=("volume",), run=free, own_options=_VOLUME),
         Entry("pvesm import <volume> <format> <filename> [OPTIONS]"),
-        _entry("list <storage> [OPTIONS]", "GET", CONTENT, "storage", list_volumes),
         Entry("pvesm path <volume>", arguments=("volume",), run=path, own_options=_VOLUME),
         Entry("pvesm prune-backups <storage> [OPTIONS]"),
-        _entry("remove <storage>", "DELETE", STORAGES + "/{storage}", "storage"),
-        Entry("pvesm scan"),
-        _entry("set <storage> [OPTIONS]", "PUT", STORAGES + "/{storage}", "storage"),
-        _entry("status  [OPTIONS]", "GET", "/nodes/{node}/storage", "", status),
     ),
 )
-ALIASES: Mapping[str, str] = {}
+ALIASES: Mapping[str, str] = {
+    f"{kind}scan": f"scan {kind}" for kind in ("cifs", "iscsi", "lvm", "lvmthin", "nfs", "zfs")
+}
+PVESM = Tool("pvesm", GROUPS, ALIASES)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pvelab.commands import qm_config, qm_disk, qm_guest, qm_power
+from pvelab.commands import qm_config, qm_console, qm_disk, qm_guest, qm_power
+from pvelab.commands.dispatch import Tool
 from pvelab.commands.tool import Entry, Runner, call_api, tells_no_failure
 
 VMS = "/nodes/{node}/qemu"
@@ -86,7 +87,7 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
         _calls("delsnapshot <vmid> <snapname> [OPTIONS]", "DELETE", VM + "/snapshot/{snapname}"),
         _calls("destroy <vmid> [OPTIONS]", "DELETE", VM),
         _calls("list  [OPTIONS]", "GET", VMS, qm_config.list_vms),
-        _unknown("listsnapshot <vmid>"),
+        _calls("listsnapshot <vmid>", "GET", f"{VM}/snapshot", qm_console.list_snapshots),
         _calls("migrate <vmid> <target> [OPTIONS]", "POST", f"{VM}/migrate"),
         _calls("pending <vmid>", "GET", f"{VM}/pending", qm_config.pending),
         _power("reboot", qm_power.reboot),
@@ -116,7 +117,7 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
         ),
         _unknown("showcmd <vmid> [OPTIONS]"),
         _own("status <vmid> [OPTIONS]", qm_config.status, _VERBOSE, "Show VM status."),
-        _unknown("terminal <vmid> [OPTIONS]"),
+        _own("terminal <vmid> [OPTIONS]", qm_console.terminal, qm_console.TERMINAL_OPTIONS),
         _own("unlock <vmid>", qm_power.unlock, {}),
         _unknown("vncproxy <vmid>"),
         _own("wait <vmid> [OPTIONS]", qm_power.wait, _TIMEOUT),
@@ -131,3 +132,4 @@ ALIASES: Mapping[str, str] = {
     "resize": "disk resize",
     "unlink": "disk unlink",
 }
+QM = Tool("qm", GROUPS, ALIASES)

@@ -117,6 +117,8 @@ class Entry:
 async def run_entry(invocation: Invocation, words: list[str]) -> int:
     """Read the words, verify them, run the command; the exit code."""
     process, entry = invocation.process, invocation.entry
+    if entry.run is not_known:
+        return await not_known(invocation)
     try:
         properties = entry.properties(invocation.api.world.profile.release)
         takes = {name: one for name, one in properties.items() if name != "node"}
@@ -156,8 +158,10 @@ async def tells_no_failure(invocation: Invocation) -> int:
 
 async def not_known(invocation: Invocation) -> int:
     """Refuse a command that the real tool has and this one has not."""
-    words = " ".join(invocation.entry.usage.split()[:2])
-    raise UsageRefused(f"'{words}' is not known here")
+    usage = invocation.entry.usage
+    words = re.split(r" +[<\[]| --", usage)[0].strip()
+    invocation.process.complain(f"{words}: not known here")
+    return FAILED
 
 
 def may_run(node: Node, process: Process) -> int:

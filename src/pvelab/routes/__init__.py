@@ -1,6 +1,19 @@
 """The API's methods by area; importing this package declares them all."""
 
-from pvelab.routes import access, agent, cluster, content, guests, nodes, pools, resources, storage, tasks, transfer
+from pvelab.routes import (
+    access,
+    agent,
+    cluster,
+    content,
+    guests,
+    nodes,
+    pools,
+    resources,
+    storage,
+    tasks,
+    transfer,
+    users,
+)
 from pvelab.routes.call import ROUTES, Call, Route
 
 __all__ = [
@@ -18,4 +31,5 @@ __all__ = [
     "storage",
     "tasks",
     "transfer",
+    "users",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvelab.answers import ApiError, Who
+from pvelab.answers import ApiError, Who, refused
 from pvelab.formats import split_list
 from pvelab.routes.call import Call, route
-from pvelab.rules import permissions
+from pvelab.rules import permissions, roles
 
 TOKEN_REFUSED = "Permission check failed (URI '/access/ticket' not available with API token, need proper ticket.\n)"
 CAPABILITIES = {
@@ -24,6 +24,42 @@ CAPABILITIES = {
 @route("GET", "/")
 def index(_call: Call) -> list[dict[str, str]]:
     return [{"subdir": name} for name in ("version", "cluster", "nodes", "storage", "access", "pools")]
+
+
+@route("GET", "/access")
+def access_index(_call: Call) -> list[dict[str, str]]:
+    names = "users groups roles acl domains openid tfa permissions ticket password"
+    return [{"subdir": name} for name in names.split()]
+
+
+@route("GET", "/access/domains")
+def list_realms(_call: Call) -> list[dict[str, str]]:
+    return [
+        {"comment": "Linux PAM standard authentication", "realm": "pam", "type": "pam"},
+        {"comment": "Proxmox VE authentication server", "realm": "pve", "type": "pve"},
+    ]
+
+
+@route("GET", "/access/groups")
+def list_groups(_call: Call) -> list[dict[str, str]]:
+    return []
+
+
+@route("GET", "/access/roles")
+def list_roles(call: Call) -> list[dict[str, Any]]:
+    special = roles.roles(call.world.profile.release)
+    return [
+        {"privs": ",".join(sorted(privileges)), "roleid": name, "special": int(name in special)}
+        for name, privileges in sorted(permissions.known_roles(call.world).items())
+    ]
+
+
+@route("GET", "/access/roles/{roleid}")
+def show_role(call: Call) -> dict[str, int]:
+    known = permissions.known_roles(call.world)
+    if call.params["roleid"] not in known:
+        raise refused(f"role '{call.params['roleid']}' does not exist")
+    return permissions.as_flags(known[call.params["roleid"]])
 
 
 @route("GET", "/version")
@@ -94,29 +130,6 @@ def update_acl(call: Call) -> None:
         if role not in permissions.known_roles(call.world):
             raise ApiError(500, f"role '{role}' does not exist")
         change(call.world, path, identities, role)
-
-
-@route("GET", "/access/users")
-def list_users(call: Call) -> list[dict[str, Any]]:
-    return [
-        {
-            "enable": int(user.is_enabled),
-            "expire": 0,
-            "realm-type": user.userid.rpartition("@")[2],
-            "userid": user.userid,
-        }
-        for user in call.world.users.values()
-        if user.userid == call.who.user or call.may("/access/groups", "User.Modify", "Sys.Audit")
-    ]
-
-
-@route("GET", "/access/users/{userid}/token")
-def list_tokens(call: Call) -> list[dict[str, Any]]:
-    return [
-        {"expire": token.expire, "privsep": int(token.is_separated), "tokenid": token.name}
-        for token in call.world.tokens.values()
-        if token.userid == call.params["userid"]
-    ]
 
 
 @route("PUT", "/access/password")

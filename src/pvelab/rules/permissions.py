@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from pvelab.answers import ApiError, Who, forbidden
+from pvelab.answers import ApiError, Who, forbidden, refused
 from pvelab.rules import roles
 from pvelab.state import Acl, World
 
@@ -59,8 +59,11 @@ def require_any(world: World, who: Who, path: str, *names: str) -> None:
 
 
 def check(world: World, who: Who, expression: Any, values: Mapping[str, str]) -> None:
-    """Judge a permission expression of the schema, with the path's placeholders filled from values."""
-    if not isinstance(expression, list):
+    """Judge a permission expression of the schema, with the path's placeholders filled from values.
+
+    root@pam in person is never judged.
+    """
+    if who.is_root or not isinstance(expression, list):
         return
     kind, *rest = expression
     if kind == "and":
@@ -71,6 +74,11 @@ def check(world: World, who: Who, expression: Any, values: Mapping[str, str]) ->
             raise forbidden()
     elif kind == "perm":
         _check_path(world, who, rest, values)
+    elif kind == "userid-param":
+        if who.authid != values["userid"]:
+            raise forbidden()
+    elif kind == "userid-group":
+        _check_user(world, who, rest[0], values["userid"])
 
 
 def grant(world: World, path: str, identities: Iterable[str], role: str) -> None:
@@ -92,6 +100,13 @@ def _check_path(world: World, who: Who, rest: list[Any], values: Mapping[str, st
         require_any(world, who, path, *dict.fromkeys(names))
     else:
         require(world, who, path, *names)
+
+
+def _check_user(world: World, who: Who, names: Collection[str], userid: str) -> None:
+    if userid not in world.users:
+        raise refused(f"no such user ('{userid}')")
+    if not has_any(world, who, "/access/groups", names):
+        raise forbidden()
 
 
 def _holds(world: World, who: Who, expression: Any, values: Mapping[str, str]) -> bool:
