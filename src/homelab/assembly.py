@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from homelab import download
+from homelab import download, memory
 from homelab.config.dotenv_file import home
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager
+from homelab.memory import Journal
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
 from homelab.report import Report
-from homelab.runtime import Clock
+from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells
 from homelab.vm_manager import Replacements, VmManager
@@ -33,20 +34,27 @@ class Homelab:
     health: VMHealthChecker
     vms: VmManager
     k3s: K3sManager
+    journal: Journal
 
 
 @contextmanager
-def connect(config: Config, via: Via, report: Report, clock: Clock) -> Iterator[Homelab]:
-    """Find the nodes and tie the rooms together; closes every connection at the end."""
+def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_run: bool = False) -> Iterator[Homelab]:
+    """Find the nodes and tie the rooms together; closes every connection at the end.
+
+    Raises Locked before anything is contacted while another run goes on; a dry run writes nothing, so it may.
+    """
     report.secrets = _secrets(config, report)
     report.dropped(config)
     ssh = config.ssh
+    folder = memory.state_folder(state_root(), (node.name for node in config.nodes))
     with (
+        nullcontext() if is_dry_run else memory.held(folder, clock.now()),
         report.details(),
         Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts, home=home()) as shells,
     ):
+        journal = Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
-        yield _assemble(found, shells, report, clock)
+        yield _assemble(found, shells, report, clock, journal)
 
 
 def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
@@ -58,13 +66,14 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
     return tuple(secret for secret in (token.secret if token else None, password) if secret)
 
 
-def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock) -> Homelab:
+def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock, journal: Journal) -> Homelab:
     config = found.config
-    pve = Proxmox(found.links, clock)
-    health = VMHealthChecker(pve, config, found.status, found.problems)
-    k3s = _k3s(config, pve, shells, report, clock)
+    pve = Proxmox(found.links, clock, journal)
+    patient = InterruptibleClock(clock, journal.interruption)
+    health = VMHealthChecker(pve, config, found.status, found.problems, lambda name: memory.past_of(journal, name))
+    k3s = _k3s(config, pve, shells, report, patient)
     images = ImageManager(
-        pve, config.image, cache_folder(), clock, report.progress, threading.Semaphore(config.policy.max_parallel)
+        pve, config.image, cache_folder(), patient, report.progress, threading.Semaphore(config.policy.max_parallel)
     )
 
     def guards_now(vm: VmFacts, expected_name: str) -> tuple[Guard, ...]:
@@ -79,8 +88,9 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clo
         guards=guards_now,
         replacements=Replacements(config.policy.max_replacements),
         slots=threading.Semaphore(config.policy.max_parallel),
+        journal=journal,
     )
-    return Homelab(config, pve, health, vms, k3s)
+    return Homelab(config, pve, health, vms, k3s, journal)
 
 
 def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Clock) -> K3sManager:
@@ -96,6 +106,11 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Cl
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
         progress=report.progress,
     )
+
+
+def state_root() -> Path:
+    """Where memory lies: $XDG_STATE_HOME/homelab, a folder for each cluster in it."""
+    return Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state") / "homelab"
 
 
 def cache_folder() -> Path:

@@ -19,6 +19,7 @@ exit codes:
   1    no configured node has its VM running, or the run could not go on
   2    the configuration or the command line is wrong
   3    partly done: at least one VM runs, and the report says what is left
+  4    another run is going on
   130  interrupted
 
 Settings are read from the first .env in src/homelab, the project root and the

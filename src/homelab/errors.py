@@ -33,6 +33,9 @@ class Problem:
 class HomelabError(Exception):
     """Base of all errors that a user can cause or cure."""
 
+    exit_code = ExitCode.FAILED
+    """How a run ends that cannot go on for this."""
+
     def __init__(self, what: str, why: str = "", cure: str = "") -> None:
         self.problem = Problem(what, why, cure)
         super().__init__(str(self.problem))
@@ -98,3 +101,15 @@ class TimedOut(HomelabError):
 
 class NodeFailed(HomelabError):
     """One node cannot go on; the others can."""
+
+
+class Locked(HomelabError):
+    """Another run holds the lock."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class Interrupted(HomelabError):
+    """A person, or the system, wants the run to end: nothing new is begun."""
+
+    exit_code = ExitCode.INTERRUPTED

@@ -17,6 +17,7 @@ from homelab.models import (
     Guard,
     K3sFacts,
     NodeFacts,
+    Past,
     PowerHistory,
     TaskRow,
     Verdict,
@@ -62,8 +63,15 @@ class VMHealthChecker:
     """Observes; gives each configured node's VM a verdict with its reason."""
 
     def __init__(
-        self, pve: Proxmox, config: Config, cluster: ClusterStatus | None, unreached: Mapping[str, Problem]
+        self,
+        pve: Proxmox,
+        config: Config,
+        cluster: ClusterStatus | None,
+        unreached: Mapping[str, Problem],
+        past: Callable[[str], Past],
     ) -> None:
+        """`past` tells what earlier runs noted about the VM of a name."""
+        self._past = past
         self._pve = pve
         self._config = config
         self._cluster = cluster
@@ -75,6 +83,7 @@ class VMHealthChecker:
             asked = pool.submit(k3s)
             inventory = self._inventory()
             seen = list(pool.map(lambda node: self._observe_node(node, inventory), self._config.nodes))
+            seen = [replace(node, past=self._past(node.config.vm_name)) for node in seen]
             k3s_facts = asked.result()
             judged = list(pool.map(lambda node: self._judge(node, k3s_facts, inventory), seen))
         return Facts(tuple(judged), k3s_facts, self._config.warnings)

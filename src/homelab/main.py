@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from homelab.assembly import Homelab
     from homelab.models import NodePlan
     from homelab.report import Report
-    from homelab.runtime import Clock
+    from homelab.runtime import Clock, Interruption
 
 
 def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
@@ -25,12 +25,17 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         return int(usage.code or 0)
     from homelab import assembly, config
     from homelab.report import Report
-    from homelab.runtime import SystemClock
+    from homelab.runtime import SystemClock, ended_like_ctrl_c
 
     report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run)
     try:
         settings = config.load(options.env_file, options.via)
-        with assembly.connect(settings, options.via, report, clock or SystemClock()) as homelab:
+        with (
+            ended_like_ctrl_c(),
+            assembly.connect(
+                settings, options.via, report, clock or SystemClock(), is_dry_run=options.is_dry_run
+            ) as homelab,
+        ):
             return run(homelab, report, is_dry_run=options.is_dry_run)
     except ConfigError as error:
         return report.refuse(error)
@@ -63,13 +68,16 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
 
     homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)
-    side_by_side(bring, plan.nodes, report)
-    report.add(homelab.k3s.review(facts.k3s))
+    side_by_side(bring, plan.nodes, report, homelab.journal.interruption)
+    if not homelab.journal.interruption.is_wanted:
+        report.add(homelab.k3s.review(facts.k3s))
     return report.finish()
 
 
-def side_by_side(work: Callable[[NodePlan], None], nodes: Sequence[NodePlan], report: Report) -> None:
-    """Work on all nodes at once, in daemon threads, so that Ctrl-C ends the program.
+def side_by_side(
+    work: Callable[[NodePlan], None], nodes: Sequence[NodePlan], report: Report, interruption: Interruption
+) -> None:
+    """Work on all nodes at once. Ctrl-C lets writes in flight end and begins nothing new; the second one ends at once.
 
     A defect of this program that one node brings to light is that node's failure, and does not stop the others.
     """
@@ -83,8 +91,7 @@ def side_by_side(work: Callable[[NodePlan], None], nodes: Sequence[NodePlan], re
     threads = [threading.Thread(target=guarded, args=(node,), name=node.name, daemon=True) for node in nodes]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    interruption.join(threads, report.ending)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Report:
     _plan: Plan | None = None
     _outcomes: list[Outcome] = field(default_factory=list)
     _running: set[str] = field(default_factory=set)
+    _is_interrupted: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     # --- while it runs ---------------------------------------------------------------------------------------
@@ -103,10 +104,15 @@ class Report:
     def abort(self, error: HomelabError) -> int:
         """The run cannot go on."""
         self.problem(error.problem)
-        return self._ended(ExitCode.FAILED, [error.problem])
+        return self._ended(error.exit_code, [error.problem])
+
+    def ending(self) -> None:
+        """Ctrl-C or SIGTERM while nodes are worked on."""
+        self._is_interrupted = True
+        self.warn("interrupted: what was begun is finished, nothing new is begun; press Ctrl-C again to end at once")
 
     def interrupted(self) -> int:
-        """Ctrl-C."""
+        """Ctrl-C or SIGTERM before anything was begun, or for the second time."""
         problem = Problem("interrupted", "", "run again to go on from here")
         self.warn(f"{problem}; {problem.cure}")
         return self._ended(ExitCode.INTERRUPTED, [problem])
@@ -159,6 +165,8 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
+        if self._is_interrupted:
+            return ExitCode.INTERRUPTED
         if not any(outcome.status is Status.FAILED for outcome in self._outcomes):
             return ExitCode.OK
         return ExitCode.PARTLY if self._running else ExitCode.FAILED

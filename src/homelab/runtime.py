@@ -1,13 +1,16 @@
-"""The clock: the only way this program waits or asks the time."""
+"""The clock, the only way this program waits or asks the time; and how it is told to end."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from homelab.errors import TimedOut
+from homelab.errors import Interrupted, TimedOut
 
 Seen = TypeVar("Seen")
 
@@ -30,6 +33,64 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class Interruption:
+    """Whether the run is to end. Writes in flight are finished; whoever would begin one, or wait, asks here first."""
+
+    def __init__(self) -> None:
+        self._is_wanted = threading.Event()
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._is_wanted.is_set()
+
+    def check(self) -> None:
+        """Raises Interrupted once the run is to end."""
+        if self.is_wanted:
+            raise Interrupted("interrupted", "nothing new is begun", "run again to go on from here")
+
+    def join(self, threads: Sequence[threading.Thread], on_ending: Callable[[], None]) -> None:
+        """Wait for all; after Ctrl-C until they have ended what they had begun, after the second one no longer."""
+        try:
+            _join(threads)
+        except KeyboardInterrupt:
+            self._is_wanted.set()
+            on_ending()
+            _join(threads)
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptibleClock:
+    """A clock on which nobody waits any longer once the run is to end. Writes in flight go by the clock within."""
+
+    clock: Clock
+    interruption: Interruption
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return self.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Raises Interrupted."""
+        self.interruption.check()
+        self.clock.sleep(seconds)
+        self.interruption.check()
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, as a shutdown or systemd sends it, is taken as Ctrl-C is. In the main thread only."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,5 +47,6 @@ def test_help_names_every_option_and_exit_code(capsys: pytest.CaptureFixture[str
         "1",
         "2",
         "3",
+        "4",
         "130",
     ]

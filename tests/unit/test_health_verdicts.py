@@ -16,6 +16,7 @@ from homelab.models import (
     K3sFacts,
     Member,
     NodeFacts,
+    Past,
     Verdict,
     VmRow,
 )
@@ -36,7 +37,7 @@ def observe(
     unreached: Mapping[str, Problem] | None = None,
     k3s: K3sFacts = NO_K3S,
 ) -> Facts:
-    checker = VMHealthChecker(cast(Proxmox, pve), config(*nodes), cluster, unreached or {})
+    checker = VMHealthChecker(cast(Proxmox, pve), config(*nodes), cluster, unreached or {}, lambda _: Past())
     return checker.observe(lambda: k3s)
 
 

@@ -26,10 +26,11 @@ ROOMS: dict[str, frozenset[str]] = {
     "shell": frozenset({"errors"}),
     "download": frozenset({"errors", "runtime"}),
     "proxmox": EVERYWHERE | {"runtime", "shell"},
+    "memory": EVERYWHERE | {"runtime"},
     "health_checker": EVERYWHERE | {"proxmox", "guards"},
     "network_validator": EVERYWHERE | {"proxmox"},
     "image_manager": EVERYWHERE | {"proxmox", "runtime", "download"},
-    "vm_manager": EVERYWHERE | {"proxmox", "runtime", "sizing", "cloud_init"},
+    "vm_manager": EVERYWHERE | {"memory", "proxmox", "runtime", "sizing", "cloud_init"},
     "k3s_manager": EVERYWHERE | {"proxmox", "runtime", "shell", "cloud_init"},
     "assembly": frozenset({ANY_ROOM}),
     "commands": frozenset({ANY_ROOM}),
@@ -55,11 +56,12 @@ POWERS: dict[str, frozenset[str]] = {
     "download": NETWORK | FILES | TIME,
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
+    "memory": FILES | TIME,
     "config.dotenv_file": FILES,
     "config.general": frozenset({"ssl"}),
 }
 MAY_CALL_FILES = frozenset(
-    {"report", "shell", "download", "proxmox", "assembly", "config.dotenv_file", "config.general"}
+    {"memory", "report", "shell", "download", "proxmox", "assembly", "config.dotenv_file", "config.general"}
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from homelab import main
 from homelab.models import Action, NodePlan, Verdict
 from homelab.report import Report
+from homelab.runtime import Interruption
 from unit.builders import node_facts, node_plan
 
 
@@ -20,7 +21,7 @@ def test_defect_met_on_one_node_is_its_failure_and_the_others_go_on(capsys: pyte
         done.append(node.name)
 
     plans = [node_plan(Action.KEEP, node_facts(Verdict.HEALTHY, number=number)) for number in (1, 2)]
-    main.side_by_side(work, plans, report)
+    main.side_by_side(work, plans, report, Interruption())
 
     assert done == ["pve2"]
     assert report.finish() == 1

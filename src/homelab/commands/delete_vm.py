@@ -12,7 +12,7 @@ from homelab import assembly, config, guards, vm_manager
 from homelab.errors import ConfigError, ExitCode, HomelabError, NodeFailed, NotThere
 from homelab.models import Guard, Members, VmFacts
 from homelab.report import Report
-from homelab.runtime import Clock, SystemClock
+from homelab.runtime import Clock, SystemClock, ended_like_ctrl_c
 from homelab.settings import NodeConfig, Via
 
 NOT_THERE = 3
@@ -33,7 +33,7 @@ class Options:
 def main(
     argv: Sequence[str] | None = None, *, clock: Clock | None = None, ask: Callable[[str], str] | None = None
 ) -> int:
-    """Exit code: 0 deleted, 1 failed or refused, 2 usage or configuration, 3 not there, 130 interrupted."""
+    """Exit code: 0 deleted, 1 failed or refused, 2 usage or configuration, 3 not there, 4 locked, 130 interrupted."""
     try:
         options = parse_arguments(argv)
     except SystemExit as usage:
@@ -41,7 +41,7 @@ def main(
     report = Report()
     try:
         settings = config.load(options.env_file, options.via)
-        with assembly.connect(settings, options.via, report, clock or SystemClock()) as homelab:
+        with ended_like_ctrl_c(), assembly.connect(settings, options.via, report, clock or SystemClock()) as homelab:
             return delete(homelab, report, options, ask)
     except ConfigError as error:
         return report.refuse(error)
@@ -146,7 +146,8 @@ def parse_arguments(argv: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(
         prog="scripts/delete_vm.py",
         description="Delete one VM with its disks, after taking it out of the k3s cluster.",
-        epilog="exit codes: 0 deleted, 1 failed or refused, 2 usage or configuration, 3 not there, 130 interrupted",
+        epilog="exit codes: 0 deleted, 1 failed or refused, 2 usage or configuration, 3 not there, "
+        "4 another run is going on, 130 interrupted",
     )
     parser.add_argument("node", help="the node's name, as in NODE_n")
     parser.add_argument("vmid", type=int, help="the VM's number")

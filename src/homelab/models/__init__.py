@@ -13,6 +13,7 @@ from homelab.models.k3s import (
     K3sNode,
     Members,
 )
+from homelab.models.past import CarriedOver, Past
 from homelab.models.plan import (
     Action,
     ImageOnNode,
@@ -66,6 +67,7 @@ __all__ = [
     "TAG_UNFINISHED",
     "Action",
     "BridgeState",
+    "CarriedOver",
     "ClusterStatus",
     "Drive",
     "Facts",
@@ -79,6 +81,7 @@ __all__ = [
     "NodeFacts",
     "NodePlan",
     "Outcome",
+    "Past",
     "Plan",
     "PowerHistory",
     "RunningVm",

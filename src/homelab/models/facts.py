@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from homelab.models.k3s import K3sFacts
+from homelab.models.past import Past
 from homelab.models.proxmox import TAG, TAG_UNFINISHED, VmConfig, VmStatus
 from homelab.settings import NodeConfig
 
@@ -83,6 +84,7 @@ class NodeFacts:
     vm: VmFacts | None = None
     power: PowerHistory = field(default_factory=PowerHistory)
     guards: tuple[Guard, ...] = ()
+    past: Past = field(default_factory=Past)
 
     @property
     def name(self) -> str:

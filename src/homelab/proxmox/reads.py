@@ -20,6 +20,7 @@ from homelab.models import (
 )
 from homelab.proxmox import answers
 from homelab.proxmox.answers import number, rows, table, text
+from homelab.proxmox.recording import Record, Unrecorded
 from homelab.proxmox.remote_files import output
 from homelab.proxmox.transport import Link, Params, SshWire, TargetUnreachable
 from homelab.runtime import Clock
@@ -31,10 +32,11 @@ EVERYTHING = frozenset({"*"})
 class Reads:
     """Asks a node through its own link, and where that is down through any other that answers."""
 
-    def __init__(self, links: Mapping[str, Link], clock: Clock) -> None:
-        """`links` by the name that Proxmox gives the node."""
+    def __init__(self, links: Mapping[str, Link], clock: Clock, record: Record | None = None) -> None:
+        """`links` by the name that Proxmox gives the node; `record` takes down what is written."""
         self.links = links
         self._clock = clock
+        self._record = record or Unrecorded()
 
     def link(self, node: str) -> Link:
         """The node's own link; raises Unreachable when there is none."""

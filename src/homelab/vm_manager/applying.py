@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from homelab.errors import HomelabError, NodeFailed, Problem, TaskFailed, TimedOut
+from homelab.memory import Journal
 from homelab.models import (
     Action,
     Guard,
@@ -64,6 +65,7 @@ class VmManager:
     image: Callable[[NodeConfig], ImageOnNode]
     guards: Callable[[VmFacts, str], tuple[Guard, ...]]
     replacements: Replacements
+    journal: Journal
     vmids: VmidPool = field(default_factory=VmidPool)
     deletions: threading.Lock = field(default_factory=threading.Lock)
     slots: threading.Semaphore = field(default_factory=threading.Semaphore)

@@ -1,0 +1,20 @@
+"""What runs remember: one at a time, what each meant to write, and what earlier ones did."""
+
+from homelab.memory.folder import state_folder
+from homelab.memory.journal import Intent, Journal, Write
+from homelab.memory.past import REBOOTED, REPLACED, STRUCK, note, note_replacing, past_of
+from homelab.memory.run_lock import held
+
+__all__ = [
+    "REBOOTED",
+    "REPLACED",
+    "STRUCK",
+    "Intent",
+    "Journal",
+    "Write",
+    "held",
+    "note",
+    "note_replacing",
+    "past_of",
+    "state_folder",
+]

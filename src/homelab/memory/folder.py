@@ -1,0 +1,53 @@
+"""Where a cluster's memory lies: one folder for each set of configured nodes, found again when the set changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from homelab.errors import HomelabError
+
+NODES_FILE = "nodes.json"
+
+
+def state_folder(root: Path, nodes: Iterable[str]) -> Path:
+    """The folder under `root` ($XDG_STATE_HOME/homelab) for these nodes, made readable by its owner only.
+
+    A folder whose nodes are some of these, or contain these, is the same cluster before NODE_n was added or removed.
+    Raises HomelabError where nothing can be written there.
+    """
+    wanted = frozenset(nodes)
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = _known(root, wanted) or root / hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()[:16]
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if _nodes_of(folder) != wanted:
+            (folder / NODES_FILE).write_text(json.dumps(sorted(wanted)) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HomelabError(
+            "the state directory cannot be used",
+            f"{error.filename or root}: {error.strerror}",
+            "set XDG_STATE_HOME to a directory that this user can write to",
+        ) from error
+    return folder
+
+
+def _known(root: Path, wanted: frozenset[str]) -> Path | None:
+    """The folder of the same nodes, else the one with the most nodes of a set that contains or is contained."""
+    found = [(nodes, folder) for folder in sorted(root.iterdir()) if (nodes := _nodes_of(folder))]
+    related = [(nodes == wanted, len(nodes & wanted), folder) for nodes, folder in found if _is_related(nodes, wanted)]
+    return max(related, key=lambda one: one[:2])[2] if related else None
+
+
+def _is_related(nodes: frozenset[str], wanted: frozenset[str]) -> bool:
+    return nodes <= wanted or wanted <= nodes
+
+
+def _nodes_of(folder: Path) -> frozenset[str]:
+    try:
+        nodes = json.loads((folder / NODES_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(map(str, nodes)) if isinstance(nodes, list) else frozenset()

@@ -1,0 +1,239 @@
+"""What runs remember: one at a time, every write before it is sent, and what earlier runs did."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from homelab import memory
+from homelab.errors import HomelabError, Interrupted, Locked
+from homelab.memory import Journal
+from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
+from homelab.models import CarriedOver, Past
+from homelab.runtime import Interruption
+from support.clock import START, SteppingClock
+
+
+@pytest.fixture
+def clock() -> SteppingClock:
+    return SteppingClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+# --- the folder --------------------------------------------------------------------------------------------------
+
+
+def test_folder_is_the_owners_and_stays_the_same(tmp_path: Path) -> None:
+    folder = memory.state_folder(tmp_path / "state", ["pve2", "pve1"])
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert memory.state_folder(tmp_path / "state", ["pve1", "pve2"]) == folder
+
+
+@pytest.mark.parametrize("now", [("pve1", "pve2", "pve3"), ("pve1",)], ids=["one more", "one less"])
+def test_folder_is_found_again_when_a_node_comes_or_goes(tmp_path: Path, now: tuple[str, ...]) -> None:
+    folder = memory.state_folder(tmp_path, ["pve1", "pve2"])
+
+    assert memory.state_folder(tmp_path, now) == folder
+    assert json.loads((folder / "nodes.json").read_text()) == sorted(now)
+
+
+def test_folder_of_exactly_these_nodes_goes_before_one_that_contains_them(tmp_path: Path) -> None:
+    small = memory.state_folder(tmp_path, ["pve1"])
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "nodes.json").write_text('["pve1", "pve2", "pve3"]')
+
+    assert memory.state_folder(tmp_path, ["pve1"]) == small
+    assert memory.state_folder(tmp_path, ["pve1", "pve2"]) == tmp_path / "big"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[", "\0"])
+def test_folder_whose_nodes_cannot_be_read_is_nobodys(tmp_path: Path, content: str) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "nodes.json").write_text(content)
+
+    assert memory.state_folder(tmp_path, ["pve1"]).name != "odd"
+
+
+def test_clusters_without_a_common_node_have_folders_of_their_own(tmp_path: Path) -> None:
+    assert memory.state_folder(tmp_path, ["pve1", "pve2"]) != memory.state_folder(tmp_path, ["pve2", "pve3"])
+
+
+def test_folder_that_cannot_be_made_is_an_error_with_the_key(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(HomelabError, match="the state directory cannot be used") as caught:
+        memory.state_folder(tmp_path / "file", ["pve1"])
+    assert "XDG_STATE_HOME" in caught.value.cure
+
+
+# --- the lock ----------------------------------------------------------------------------------------------------
+
+
+def test_second_run_learns_who_holds_the_lock(tmp_path: Path) -> None:
+    with memory.held(tmp_path, START):
+        with pytest.raises(Locked) as caught, memory.held(tmp_path, START):
+            pytest.fail("held twice")
+        assert f"process {os.getpid()} on " in caught.value.why
+        assert "since 2025-10-09 08:53:20 UTC" in caught.value.why
+    with memory.held(tmp_path, START):
+        assert (tmp_path / "holder.json").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "holder.json").exists()
+
+
+@pytest.mark.parametrize("known", ["", "{}", "[]", '{"since": "x", "command": "c", "pid": 1, "host": "h"}'])
+def test_holder_of_whom_nothing_is_known_still_holds(tmp_path: Path, known: str) -> None:
+    with memory.held(tmp_path, START):
+        (tmp_path / "holder.json").write_text(known)
+        with pytest.raises(Locked, match=r"it holds .*lock"), memory.held(tmp_path, START):
+            pytest.fail("held twice")
+
+
+# --- the journal -------------------------------------------------------------------------------------------------
+
+
+def test_write_that_was_begun_is_found_by_the_next_run_until_it_has_ended(path: Path, clock: SteppingClock) -> None:
+    first = Journal(path, clock)
+    first.begin("POST /nodes/pve1/qemu", "pve1", 107).ended()
+    first.begin("DELETE /nodes/pve1/qemu/100", "pve1", 100).sent("UPID:x")
+
+    second = Journal(path, clock)
+    (left,) = second.unfinished()
+    assert (left.node, left.vmid, left.what, left.upid) == ("pve1", 100, "DELETE /nodes/pve1/qemu/100", "UPID:x")
+    second.end(left, "looked after")
+    assert second.begin("more", "pve1") is not None
+    assert [intent.what for intent in Journal(path, clock).unfinished()] == ["more"]
+
+
+def test_file_is_readable_by_its_owner_only(path: Path, clock: SteppingClock) -> None:
+    Journal(path, clock).begin("x", "pve1")
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_line_cut_short_by_a_kill_is_lost_alone(path: Path, clock: SteppingClock) -> None:
+    Journal(path, clock).begin("first", "pve1")
+    with path.open("a") as file:
+        file.write('\n{"at": 1, "event": "inten')
+    Journal(path, clock).begin("second", "pve1")
+
+    assert [intent.what for intent in Journal(path, clock).unfinished()] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        '{"event": "intended"}',
+        '{"at": 1, "event": "intended", "number": 1}',
+        '{"at": 1, "event": "sent", "number": 1}',
+        '{"at": 1, "event": "ended"}',
+        "\x00",
+    ],
+)
+def test_line_that_says_too_little_is_left_out(path: Path, clock: SteppingClock, line: str) -> None:
+    path.write_text(line)
+
+    assert Journal(path, clock).unfinished() == ()
+
+
+def test_reading_journal_writes_nothing(path: Path, clock: SteppingClock) -> None:
+    Journal(path, clock, is_read_only=True).begin("x", "pve1").ended()
+
+    assert not path.exists()
+
+
+def test_long_journal_keeps_what_is_young_or_open(path: Path, clock: SteppingClock) -> None:
+    old = Journal(path, clock)
+    old.begin("open", "pve1")
+    old.begin("w" * REWRITTEN_AT_BYTES, "pve1").ended()
+    clock.sleep(KEPT_S + 1)
+    old.note("replaced", vm="k3s-vm-pve1")
+
+    new = Journal(path, clock)
+    assert path.stat().st_size < 1000
+    assert [intent.what for intent in new.unfinished()] == ["open"]
+    assert new.latest(("replaced",), vm="k3s-vm-pve1") is not None
+    assert Journal(path, clock).unfinished() == new.unfinished()
+
+
+@pytest.mark.parametrize("is_long", [False, True], ids=["appended to", "rewritten"])
+def test_journal_that_cannot_be_written_stops_the_write(tmp_path: Path, clock: SteppingClock, is_long: bool) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path, clock).begin("w" * (REWRITTEN_AT_BYTES if is_long else 1), "pve1")
+    (tmp_path / "journal.new").mkdir()
+    journal = None if is_long else Journal(path, clock)
+    path.unlink() if not is_long else None
+    path.mkdir() if not is_long else None
+
+    with pytest.raises(HomelabError, match="the journal of the runs cannot be used"):
+        journal.begin("x", "pve1") if journal else Journal(path, clock)
+
+
+def test_journal_that_cannot_be_read_is_an_error(tmp_path: Path, clock: SteppingClock) -> None:
+    (tmp_path / "journal.jsonl").mkdir()
+
+    with pytest.raises(HomelabError, match="the journal of the runs cannot be used"):
+        Journal(tmp_path / "journal.jsonl", clock)
+
+
+def test_nothing_is_begun_once_the_run_is_to_end(path: Path, clock: SteppingClock) -> None:
+    journal = Journal(path, clock)
+    begun = journal.begin("first", "pve1")
+    end(journal.interruption)
+
+    with pytest.raises(Interrupted):
+        journal.begin("second", "pve1")
+    begun.ended()
+    assert Journal(path, clock).unfinished() == ()
+
+
+def end(interruption: Interruption) -> None:
+    class Impatient:
+        joined = 0
+
+        def join(self) -> None:
+            self.joined += 1
+            if self.joined == 1:
+                raise KeyboardInterrupt
+
+    interruption.join([Impatient()], lambda: None)  # type: ignore[list-item]
+
+
+# --- the past of a VM --------------------------------------------------------------------------------------------
+
+CARRIED = CarriedOver(107, "u-1", {"net0": "BC:24:11:00:00:01"}, {"startup": "order=1"}, frozenset({"a", "b"}), "lab")
+
+
+def test_past_of_a_vm_is_told_by_the_notes_about_it(path: Path, clock: SteppingClock) -> None:
+    journal = Journal(path, clock)
+    assert memory.past_of(journal, "vm") == Past()
+    memory.note(journal, memory.STRUCK, "vm")
+    clock.sleep(5)
+    memory.note(journal, memory.REBOOTED, "vm")
+    memory.note(journal, memory.REPLACED, "other")
+
+    assert memory.past_of(Journal(path, clock), "vm") == Past(struck_at=START, rebooted_at=START + 5)
+
+
+def test_replacement_that_was_begun_is_known_until_it_is_done(path: Path, clock: SteppingClock) -> None:
+    journal = Journal(path, clock)
+    memory.note_replacing(journal, "vm", "pve1", CARRIED)
+    assert memory.past_of(Journal(path, clock), "vm").replacing == CARRIED
+
+    memory.note(journal, memory.REPLACED, "vm")
+    assert memory.past_of(Journal(path, clock), "vm") == Past(replaced_at=START)
+
+
+@pytest.mark.parametrize("carried", [None, 7, {}, {"vmid": "x"}, {"vmid": 1, "uuid": "", "macs": 3}])
+def test_replacement_noted_by_another_version_is_none(path: Path, clock: SteppingClock, carried: object) -> None:
+    Journal(path, clock).note("replacing", vm="vm", node="pve1", carried=carried)
+
+    assert memory.past_of(Journal(path, clock), "vm").replacing is None
