@@ -204,6 +204,37 @@ def test_untrusted_certificate_with_via_api_is_a_problem_with_its_cure(net: Net)
     assert "PROXMOX_FINGERPRINT_1" in found.problems["pve1"].cure
 
 
+@pytest.mark.parametrize("is_given", [True, False], ids=["own-addresses", "pve-ips"])
+def test_untrusted_certificates_are_cured_by_each_node_s_own_key(net: Net, is_given: bool) -> None:
+    addresses = ("127.0.0.1", "127.0.0.2")
+    members = dict(zip(("pve1", "pve2"), addresses, strict=True))
+    server = net.api(says(members, "pve1"))
+    net.api(says(members, "pve2"), "127.0.0.2", server.port)
+    nodes = [named(name, address if is_given else None) for name, address in members.items()]
+    found = net.find(
+        *nodes,
+        server=server,
+        via=Via.API,
+        api=ApiConfig(TOKEN, None),
+        fallback_addresses=() if is_given else addresses,
+    )
+    for number, other in ((1, 2), (2, 1)):
+        cure = found.problems[f"pve{number}"].cure
+        assert f"PROXMOX_FINGERPRINT_{number} to what the node's console shows" in cure
+        assert f"PROXMOX_FINGERPRINT_{other}" not in cure
+        assert ("switch the node on" in cure) is not is_given
+
+
+def test_unreached_node_that_no_cluster_knows_is_a_wrong_name_and_not_switched_off(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1", "pve2": "127.0.0.7"}, "pve1"))
+    found = net.find(named("pve1", "127.0.0.1"), named("pve22"), named("192.0.2.9", "127.0.0.8"), server=server)
+    problem = found.problems["pve22"]
+    assert problem.what == "node NODE_2=pve22 is not in the cluster"
+    assert problem.why.endswith("these are its nodes: pve1, pve2")
+    assert problem.cure.startswith("correct NODE_2;")
+    assert "switch the node on" in found.problems["192.0.2.9"].cure
+
+
 def test_via_ssh_does_not_knock_at_the_api(net: Net) -> None:
     server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
     net.ssh()

@@ -38,12 +38,12 @@ MOST_CLOCK_SKEW_S = 60
 
 @dataclass(frozen=True, slots=True)
 class ApiAddress:
-    """Where a node's API is, and whom to believe there."""
+    """Where a node's API is, and whom to believe there. `number` is None while nobody knows which node that is."""
 
     host: str
     port: int
     trust: TlsTrust
-    number: int
+    number: int | None = None
 
     @property
     def url_host(self) -> str:
@@ -211,7 +211,7 @@ class Api:
     def _tls_cure(self) -> str:
         return (
             f"set PROXMOX_CA_BUNDLE to a copy of the cluster's /etc/pve/pve-root-ca.pem, or "
-            f"PROXMOX_FINGERPRINT_{self._address.number} to what the node's console shows for: "
+            f"PROXMOX_FINGERPRINT_{self._address.number or 'n'} to what the node's console shows for: "
             "pvenode cert info"
         )
 

@@ -10,7 +10,17 @@ from homelab.errors import HomelabError, Misunderstood, Problem, Refused, Unreac
 from homelab.models import ClusterStatus, Member
 from homelab.proxmox import answers
 from homelab.proxmox.api import Api, ApiAddress
-from homelab.proxmox.node_entries import entry, foreign, is_in, member_called, name_of, own_hosts, repeated
+from homelab.proxmox.node_entries import (
+    entry,
+    foreign,
+    is_in,
+    member_called,
+    name_of,
+    of_this_node,
+    own_hosts,
+    repeated,
+    unknown,
+)
 from homelab.proxmox.probing import Door, Probes
 from homelab.proxmox.ssh import Ssh
 from homelab.proxmox.tls import TlsTrust
@@ -92,7 +102,7 @@ class _Search:
             try:
                 link = self._link(node, name, hosts[node.number])
             except Unreachable as error:
-                problem = repeated(node, name, earlier) or error.problem
+                problem = repeated(node, name, earlier) or unknown(node, member, status) or error.problem
                 name = entry(node) if earlier else name
                 problems[name] = problem
             else:
@@ -185,11 +195,11 @@ class _Search:
         """Any node's pinned certificate may be the one shown: PVE_IPS do not say whose address it is."""
         first, *others = dict.fromkeys(self._trust(other) for other in (node, *self.config.nodes))
         try:
-            return _members_of(self._api(node, door, first))
+            return _members_of(self._api(door, first))
         except Unreachable as failure:
             for trust in others:
                 with suppress(Unreachable):
-                    return _members_of(self._api(node, door, trust))
+                    return _members_of(self._api(door, trust))
             raise failure
 
     def _trust(self, node: NodeConfig) -> TlsTrust:
@@ -235,10 +245,13 @@ class _Search:
 
     def _other_addresses(self, node: NodeConfig, name: str) -> list[str]:
         """Entries of PVE_IPS that are another address of the node than the cluster's own; asks whoever is there."""
-        known = {member.address for member in self._members()}
-        unknown = [host for host in self.config.fallback_addresses if host not in known]
-        local = {host: self._local_member(node, host) for host in unknown}
+        local = {host: self._local_member(node, host) for host in self._unclaimed_addresses()}
         return [host for host, member in local.items() if member is not None and member.name == name]
+
+    def _unclaimed_addresses(self) -> list[str]:
+        """Entries of PVE_IPS of which no cluster says whose they are."""
+        known = {member.address for member in self._members()}
+        return [host for host in self.config.fallback_addresses if host not in known]
 
     # --- links ---------------------------------------------------------------------------------------------------
 
@@ -276,12 +289,12 @@ class _Search:
             raise Unreachable(f"API of {name} on port {node.api_port}", tried)
         if door in self.api_trouble:
             raise Unreachable(f"API of {name}", self.api_trouble[door].why)
-        return self._api(node, door, self._trust(node))
+        return self._api(door, self._trust(node), node.number)
 
-    def _api(self, node: NodeConfig, door: Door, trust: TlsTrust) -> Api:
+    def _api(self, door: Door, trust: TlsTrust, number: int | None = None) -> Api:
         if self.config.api.token is None:
             raise Unreachable(f"API at {door[0]}", "there is no API_TOKEN", "set API_TOKEN, or use --via ssh")
-        return Api(ApiAddress(*door, trust, node.number), self.config.api.token, self.clock)
+        return Api(ApiAddress(*door, trust, number), self.config.api.token, self.clock)
 
     def _unreached(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Unreachable:
         tried = [
@@ -292,11 +305,18 @@ class _Search:
         ]
         is_offline = any(member.name == name and not member.is_online for member in self._members())
         said = "; the cluster says that it is offline" if is_offline else ""
+        mute = self._mute_at(node, hosts)
+        cures = [of_this_node(node, error.cure) for error in mute.values() if error.cure]
         ports = f"{node.key('NODE_HOST')}, PROXMOX_PORT or {node.key('SSH_PORT')}"
-        cures = [f"switch the node on, or correct {ports}"]
-        cures += [error.cure for error in self.mute.values() if error.cure]
-        tried += [f"{doors[0][0]}: {error.why}" for doors, error in self.mute.items()]
+        is_on = any(host in mute for host in hosts)
+        cures = [*cures, f"or correct {ports}"] if is_on else [f"switch the node on, or correct {ports}", *cures]
+        tried += [f"{host}: {error.why}" for host, error in mute.items()]
         return Unreachable(f"node {name} is not reached", "; ".join(tried) + said, "; ".join(dict.fromkeys(cures)))
+
+    def _mute_at(self, node: NodeConfig, hosts: Sequence[str]) -> dict[str, HomelabError]:
+        """Whoever answers at a node's addresses, or at those of PVE_IPS, which may be the node's, and tells nothing."""
+        doors = {host: self._doors(node, host) for host in (*hosts, *self._unclaimed_addresses())}
+        return {host: self.mute[its_doors] for host, its_doors in doors.items() if its_doors in self.mute}
 
 
 def _members_of(wire: Transport) -> ClusterStatus:

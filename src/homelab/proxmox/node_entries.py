@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from homelab.errors import Problem
@@ -38,9 +39,29 @@ def foreign(node: NodeConfig, member: Member | None, status: ClusterStatus | Non
         return None
     return Problem(
         f"node {entry(node)} is not in the cluster",
-        f"its members are {', '.join(sorted(one.name for one in status.members))}; one run serves one cluster",
+        f"its members are {_names(status)}; one run serves one cluster",
         f"give it an .env of its own (--env FILE), or correct {node.key('NODE')} and {node.key('NODE_HOST')}",
     )
+
+
+def unknown(node: NodeConfig, member: Member | None, status: ClusterStatus | None) -> Problem | None:
+    """Why a node that nobody reaches is none of the cluster that answers; an address may be one that nobody knows."""
+    if status is None or member or _is_address(node.name):
+        return None
+    return Problem(
+        f"node {entry(node)} is not in the cluster",
+        f"there is no node of that name in the cluster: these are its nodes: {_names(status)}",
+        f"correct {node.key('NODE')}; a host that is no member needs an .env of its own (--env FILE)",
+    )
+
+
+def of_this_node(node: NodeConfig, cure: str) -> str:
+    """A cure for any node, with this node's own keys: KEY_n as KEY_1."""
+    return re.sub(r"\b([A-Z_]+)_n\b", lambda key: node.key(key[1]), cure)
+
+
+def _names(status: ClusterStatus) -> str:
+    return ", ".join(sorted(member.name for member in status.members))
 
 
 def repeated(node: NodeConfig, name: str, earlier: NodeConfig | None) -> Problem | None:
