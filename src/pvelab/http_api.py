@@ -117,7 +117,7 @@ class NodeApi:
         action = world.hooks.intercept(self.hostname, "POST", exchange.path, exchange.params) or UNTOUCHED
         if action.kind == "drop":
             await _take_half(exchange.request)
-            raise Cut
+            raise _cut(action)
         exchange.params, file = await _read_upload(world, exchange.request)
         try:
             await _before(world, exchange.request, action)
@@ -239,17 +239,22 @@ async def _before(world: World, request: web.BaseRequest, action: Action) -> Non
             await asyncio.sleep(HANG_LOOK_S)
         raise Cut
     if action.kind == "reset":
-        raise Cut
+        raise _cut(action)
     if action.kind == "answer":
         raise ApiError(action.status, action.reason, has_body=action.status < 595)
 
 
 def _after(action: Action, response: web.Response) -> web.Response:
     if action.kind in ("reset-after", "drop"):
-        raise Cut
+        raise _cut(action)
     if action.kind == "half" and isinstance(response.body, bytes):
         response.body = response.body[: len(response.body) // 2]
     return response
+
+
+def _cut(action: Action) -> Cut:
+    action.when_cut()
+    return Cut()
 
 
 def _success(answer: Answer) -> web.Response:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from pvelab.machine import Machine
 from pvelab.state import Action
@@ -97,11 +98,19 @@ class Trap:
         return self.spring(arrival)
 
 
+class Waiting(Protocol):
+    """Something that waits for its requests."""
+
+    def take(self, arrival: Arrival) -> Action | None:
+        """What happens to a request, None if it is not one to be hit."""
+        ...
+
+
 @dataclass(slots=True)
 class Traps:
     """All that wait; the first to hit a request decides, the others count it all the same."""
 
-    waiting: list[Trap] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
 
     def on_api(self, node: str, method: str, path: str, params: Mapping[str, str]) -> Action | None:
         """For a request to a node's API."""

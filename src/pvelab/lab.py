@@ -16,6 +16,7 @@ from pvelab import seeds
 from pvelab.admin import Admin
 from pvelab.clock import SharedClock
 from pvelab.environment import dotenv_text
+from pvelab.interception import Waiting
 from pvelab.network import Network
 from pvelab.requestlog import Request
 from pvelab.site import Setting, Site
@@ -127,8 +128,12 @@ class Lab:
         """Break something. Raises UnknownChoice."""
         self._run(self._site.fault(name, options))
 
+    def trap(self, waiting: Waiting) -> None:
+        """Have something see each request as it comes in, on the lab's thread, and say what happens to it."""
+        self.look(lambda _: self._site.traps.waiting.append(waiting))
+
     def clear_faults(self) -> None:
-        """Repair everything that fault() broke."""
+        """Repair everything that fault() broke, and take every trap away."""
         self._run(self._site.clear_faults())
 
     def publish(self, path: str, content: bytes | None) -> None:

@@ -29,6 +29,7 @@ class NodeDoors:
             context.sni_callback = self._choose(name)
         self._strange: set[str] = set()
         self._listeners: dict[str, ApiListener] = {}
+        self._ssh_servers: dict[str, SshServer] = {}
         self.api: dict[str, Door] = {}
         self.ssh: dict[str, Door] = {}
 
@@ -48,6 +49,11 @@ class NodeDoors:
         """Close every door."""
         for door in self._all():
             await door.close()
+
+    def kill_commands(self) -> None:
+        """End every command that runs on a node, also where its client has gone."""
+        for server in self._ssh_servers.values():
+            server.kill_commands()
 
     def show_foreign(self, node: str, is_foreign: bool) -> None:
         """Have a node's API show a certificate of an authority that nobody trusts, or its own again."""
@@ -72,7 +78,7 @@ class NodeDoors:
         return choose
 
     async def _serve_ssh(self, node: str, address: str, port: int) -> Listener:
-        server = SshServer(lambda: self._world().nodes[node], self._hooks)
+        server = self._ssh_servers[node] = SshServer(lambda: self._world().nodes[node], self._hooks)
         await server.listen(self._identity.host_keys[node].private_openssh, address, port)
         return server
 

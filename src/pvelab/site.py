@@ -179,6 +179,7 @@ class Site:
 
     async def _clear(self) -> None:
         self.clock.forget()
+        self.doors.kill_commands()
         await self._finish_begun()
         self.repairs.clear()
         self.traps.waiting.clear()

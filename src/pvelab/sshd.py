@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import asyncssh
 
 from pvelab import progress
+from pvelab.clock import in_background
 from pvelab.machine import Account, Input, Machine
 from pvelab.sftp import FileAccess
 from pvelab.shell.environment import Executed
@@ -61,6 +64,7 @@ class SshServer:
         self.machine = machine
         self.hooks = hooks
         self.connections: set[asyncssh.SSHServerConnection] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def listen(self, private_key: bytes, address: str, port: int) -> None:
@@ -89,6 +93,12 @@ class SshServer:
         """Cut every connection, as a power cut does; commands that run are killed."""
         for connection in list(self.connections):
             connection.abort()
+        self.kill_commands()
+
+    def kill_commands(self) -> None:
+        """End every command that runs, those included whose clients have gone."""
+        for command in list(self._running):
+            command.cancel()
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -109,44 +119,71 @@ class SshServer:
         user = str(stdout.get_extra_info("username"))
         connection = stdout.get_extra_info("connection")
         streams = ClientStreams(FromClient(stdin), ToClient(stdout), ToClient(stderr))
-        command = _Command(self, user, channel.get_command() or "")
-        work = asyncio.create_task(command.run(streams, connection.abort))
-        gone = asyncio.create_task(channel.wait_closed())
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if command.outlives_client:
-                await asyncio.wait((work,))
-        finally:
-            gone.cancel()
-            if not work.done():
-                work.cancel()
-                await asyncio.wait((work,))
-        if not work.cancelled():
-            work.result()
+        command = _Command(self, user, channel.get_command() or "", connection.abort)
+        await self._finish(command, streams, channel.wait_closed())
         if command.is_cut:
-            connection.abort()
+            command.cut()
         elif isinstance(channel, asyncssh.SSHServerChannel) and not channel.is_closing():
             channel.exit(command.exit_code)
 
+    async def _finish(self, command: _Command, streams: ClientStreams, closed: Coroutine[Any, Any, None]) -> None:
+        """Run a command to its end. When its client goes, it goes on: its input ends, nobody reads what it writes.
+
+        A real sshd does no more either for a command without a terminal.
+        """
+        context = contextvars.copy_context()
+        work = asyncio.get_running_loop().create_task(command.run(streams), context=context)
+        self._running.add(work)
+        work.add_done_callback(self._running.discard)
+        gone = asyncio.create_task(closed)
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if command.hangs:
+                work.cancel()
+            if not work.done():
+                context.run(in_background.set, True)
+                await asyncio.wait((work,))
+        finally:
+            gone.cancel()
+            work.cancel()
+        if not work.cancelled():
+            work.result()
+
 
 class _Command:
-    """One command line in execution."""
+    """One command line in execution; `abort` is the end of its client's connection."""
 
-    def __init__(self, server: SshServer, user: str, text: str) -> None:
+    def __init__(self, server: SshServer, user: str, text: str, abort: Callable[[], None]) -> None:
         self._hooks = server.hooks
         self._machine = server.machine()
         self._user = user
         self._text = text
+        self._abort = abort
+        self._action = UNTOUCHED
+        self._is_over = False
         self.exit_code = 255
-        self.is_cut = False
-        self.outlives_client = False
 
-    async def run(self, streams: ClientStreams, cut: Callable[[], None]) -> None:
-        """Run it, or what a fault puts in its place; `cut` is the end of the connection."""
-        action = self._hooks.intercept(self._machine, self._user, self._text) or UNTOUCHED
-        self.is_cut = action.kind in ("reset", "reset-after", "drop")
-        self.outlives_client = action.kind == "drop"
-        streams = cut_short(streams, cut) if action.kind == "drop" else streams
+    @property
+    def is_cut(self) -> bool:
+        """Does a fault cut the connection?"""
+        return self._action.kind in ("reset", "reset-after", "drop")
+
+    @property
+    def hangs(self) -> bool:
+        """Does a fault keep it from ever being run?"""
+        return self._action.kind == "hang"
+
+    def cut(self) -> None:
+        """Cut the connection, once."""
+        if not self._is_over:
+            self._is_over = True
+            self._action.when_cut()
+            self._abort()
+
+    async def run(self, streams: ClientStreams) -> None:
+        """Run it, or what a fault puts in its place."""
+        action = self._action = self._hooks.intercept(self._machine, self._user, self._text) or UNTOUCHED
+        streams = cut_short(streams, self.cut) if action.kind == "drop" else streams
         held = Collected()
         out = held if action.kind == "half" else streams.out
         shell = shell_for(self._machine, self._user, (streams.stdin, out, streams.err))

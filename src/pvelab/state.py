@@ -267,7 +267,8 @@ class Action:
     connection is cut before anything is carried out. reset-after: it is carried out, then the connection is cut.
     half: it is carried out, and half of the answer is all there is. drop: the connection is cut while it is carried
     out, with half of the first input or output on its way; it goes on without the client.
-    `delay_s` passes first, in lab time; `fate` is that of the tasks it starts.
+    `delay_s` passes first, in lab time; `fate` is that of the tasks it starts; `when_cut` is called just before the
+    connection is cut.
     """
 
     kind: Literal["go-on", "hang", "answer", "reset", "reset-after", "half", "drop"] = "go-on"
@@ -275,6 +276,7 @@ class Action:
     reason: str = ""
     delay_s: float = 0.0
     fate: Fate | None = None
+    when_cut: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Server:
     ssh: SshServer
     port: int
     key_path: Path
+    on_its_thread: Callable[[Callable[[], None]], object]
     requests: list[SshRequest] = field(default_factory=list)
 
     def client(self, user: str = "root", key_path: Path | None = None) -> paramiko.SSHClient:
@@ -80,7 +81,7 @@ def served(tmp_path: Path) -> Callable[[Callable[[Server], T]], T]:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
             await ssh.listen(host_key(machine.files), "127.0.0.1", port)
-            server = Server(machine, ssh, port, tmp_path / "key")
+            server = Server(machine, ssh, port, tmp_path / "key", asyncio.get_running_loop().call_soon_threadsafe)
             ssh.hooks.record = server.requests.append
             try:
                 return await asyncio.wait_for(asyncio.to_thread(client, server), timeout=20)
@@ -150,19 +151,45 @@ def test_many_commands_at_once_are_all_answered(served: Use[list[int]]) -> None:
     assert served(many) == list(range(10))
 
 
-def test_client_that_goes_away_kills_its_command(served: Use[list[SshRequest]]) -> None:
-    def go_away(server: Server) -> list[SshRequest]:
+def test_command_whose_client_goes_away_goes_on_with_its_input_ended(served: Use[bytes]) -> None:
+    def go_away(server: Server) -> bytes:
         client = server.client()
-        client.exec_command("sleep 3600; echo done > /tmp/done")
-        _run(client, "true")
+        given, _, _ = client.exec_command("cat > /tmp/half && sleep 5 && mv /tmp/half /tmp/whole")
+        given.write(b"only this")
+        _run(client, "while [ ! -f /tmp/half ]; do sleep 1; done")
+        client.close()
+        return _run(server.client(), "while [ ! -f /tmp/whole ]; do sleep 1; done; cat /tmp/whole")[1]
+
+    assert served(go_away) == b"only this"
+
+
+def test_command_whose_client_has_gone_ends_when_it_writes(served: Use[bytes]) -> None:
+    def go_away(server: Server) -> bytes:
+        client = server.client()
+        client.exec_command("touch /tmp/begun; sleep 5; echo word; touch /tmp/after")
+        _run(client, "while [ ! -f /tmp/begun ]; do sleep 1; done")
         client.close()
         second = server.client()
-        while len(server.requests) < 2:
-            _run(second, "ls /tmp")
-        assert _run(second, "ls /tmp")[1] == b""
+        while not any(request.command_line.startswith("touch") for request in server.requests):
+            _run(second, "sleep 1")
+        return _run(second, "ls /tmp")[1]
+
+    assert served(go_away) == b"begun\n"
+
+
+def test_power_cut_kills_commands_also_those_without_a_client(served: Use[list[SshRequest]]) -> None:
+    def lose_power(server: Server) -> list[SshRequest]:
+        client = server.client()
+        client.exec_command("sleep 3600; touch /tmp/after")
+        _run(client, "true")
+        client.close()
+        server.on_its_thread(server.ssh.kill_commands)
+        second = server.client()
+        while not any(request.command_line.startswith("sleep") for request in server.requests):
+            _run(second, "true")
         return server.requests
 
-    killed = next(request for request in served(go_away) if request.command_line.startswith("sleep"))
+    killed = next(request for request in served(lose_power) if request.command_line.startswith("sleep"))
     assert killed.exit_code is None
     assert [one.argv for one in killed.executed] == [("sleep", "3600")]
 
