@@ -171,3 +171,35 @@ def test_importing_the_configuration_loads_nothing_heavy() -> None:
         timeout=30,
     )
     assert run.stdout == "[]\n"
+
+
+# --- keys that look like one of ours -----------------------------------------------------------------------------
+
+
+def test_key_that_looks_like_a_slip_is_a_warning_and_others_are_nobodys_business(project: Path) -> None:
+    (project / ".env").write_text(NODE.format("a") + "CPU_RATO_1=0.8\nPBS_STORAGE=backup\nSSH_KEY=x\nAPI_TOKEN_ID=y\n")
+    warnings = load(None, Via.AUTO, {"STORGE_1": "of-the-environment"}).warnings
+    assert warnings == (f"{project}/.env: CPU_RATO_1 is not read: it looks like CPU_RATIO_1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "slip", "meant"),
+    [
+        ("NODE1=a\nSTORAGE_1=local\n", "NODE1", "NODE_1"),
+        ("NODE_1=a\nSTORAGE_1=local\nnode_2=b\n", "node_2", "NODE_2"),
+        ("NODE_1=a\nSTORAGE=local\n", "STORAGE", "STORAGE_n"),
+    ],
+)
+def test_slip_is_named_beside_what_it_leaves_missing(project: Path, text: str, slip: str, meant: str) -> None:
+    (project / ".env").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(None, Via.AUTO, {})
+    (problem,) = (problem for problem in refused.value.problems if "is not read" in problem.what)
+    assert problem.what.endswith(f": {slip} is not read")
+    assert problem.cure == f"call it {meant}, if that is meant"
+
+
+def test_key_of_any_node_is_no_slip_of_another(project: Path) -> None:
+    (project / ".env").write_text(NODE.format("a") + "NODE_12=b\nSTORAGE_12=local\nVM_DISK_SIZE_12=20G\n")
+    warnings = load(None, Via.AUTO, {}).warnings
+    assert not any("looks like" in warning for warning in warnings)

@@ -2,6 +2,7 @@
 
 values, addresses, names, public_keys: one text -> one checked value. reader: collects the problems.
 nodes, general: which keys there are. parsing: all of them from a mapping. dotenv_file: where the mapping comes from.
+slips: keys that look like one of them.
 """
 
 from homelab.config.dotenv_file import load

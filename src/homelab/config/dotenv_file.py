@@ -7,11 +7,13 @@ import os
 import stat
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from homelab.config.parsing import read_config
 from homelab.config.reader import Reader, Surroundings
+from homelab.config.slips import slips
 from homelab.errors import ConfigError, Problem
 from homelab.settings import Config, Via
 
@@ -60,8 +62,9 @@ def load(env_file: Path | None, via: Via, environment: Mapping[str, str] | None 
     try:
         config = read_config(reader, via)
     except ConfigError as error:
-        raise ConfigError([*error.problems, *unreadable]) from None
-    warnings = [*config.warnings, *map(str, unreadable), *_repeated(path, lines, reader.asked)]
+        raise ConfigError([*error.problems, *unreadable, *_unread(path, lines)]) from None
+    noticed = map(str, (*unreadable, *_unread(path, lines)))
+    warnings = [*config.warnings, *noticed, *_repeated(path, lines, reader.asked)]
     return replace(config, warnings=tuple(warnings))
 
 
@@ -118,6 +121,23 @@ def _unreadable(path: Path | None, line: Line) -> Problem:
     return Problem(
         what, "it is not KEY=value, or a quote is not closed", "correct the line, or begin it with # to skip it"
     )
+
+
+def _unread(path: Path | None, lines: Iterable[Line]) -> list[Problem]:
+    """Keys in the file that nobody reads, and that are hardly meant to be other programs'."""
+    found = slips((line.key for line in lines if line.key is not None), _known_keys())
+    return [
+        Problem(f"{path}: {key} is not read", f"it looks like {name}", f"call it {name}, if that is meant")
+        for key, name in found.items()
+    ]
+
+
+def _known_keys() -> set[str]:
+    """Every key there is, as a file of one node would be asked for them; numbered ones as KEY_1."""
+    reader = Reader({"NODE_1": "node"}, Surroundings(Path("/nonexistent"), LocalFiles(), ""))
+    with suppress(ConfigError):
+        read_config(reader, Via.AUTO)
+    return reader.asked
 
 
 def _repeated(path: Path | None, lines: Iterable[Line], asked: set[str]) -> list[str]:
