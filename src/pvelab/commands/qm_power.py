@@ -33,6 +33,8 @@ async def _warning(run: Invocation) -> str:
         if refusal.errors:
             raise
         return f"unable to find configuration file for VM {vmid} on node '{run.node.hostname}'"
+    if status["qmpstatus"] == "paused" and run.params.get("forceStop") == "1":
+        run.process.complain("VM is paused - stop instead of shutdown")
     return f"VM {vmid} not running" if status["status"] == "stopped" else ""
 
 

@@ -13,12 +13,18 @@ from pvelab.state import MIB, Node, Task, Vm, World
 SHUTDOWN_TIMEOUT_S = 60.0
 KILLED = "VM still running - terminating now with SIGTERM"
 POWERDOWN_FAILED = "VM quit/powerdown failed - got timeout"
+STILL_PAUSED = "VM is paused - cannot shutdown"
+ROOT_STARTS = (
+    *("stateuri", "skiplock", "migratedfrom", "migration_type", "migration_network", "targetstorage", "force-cpu"),
+    *("with-conntrack-state", "nets-host-mtu"),
+)
+"""What only root in person may give to a start."""
 PAUSED_STATES = ("paused", "suspended", "prelaunch")
 
 
 async def start(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
     """POST status/start. Returns a UPID; a missing VM shows in the task only."""
-    only_root(who, params, "skiplock", "stateuri", "migratedfrom", "targetstorage", "migration_type")
+    only_root(who, params, *ROOT_STARTS)
     vmid = int(params["vmid"])
     configs.require_quorum(world)
 
@@ -54,8 +60,9 @@ async def shutdown(world: World, node: Node, params: Mapping[str, str], who: Who
     vmid = int(params["vmid"])
     vm = world.vms.get(vmid)
     forced = params.get("forceStop") == "1"
-    if vm and vm.node == node.hostname and vm.qmp in PAUSED_STATES and not forced:
-        raise refused("VM is paused - cannot shutdown")
+    is_paused = vm is not None and vm.node == node.hostname and vm.qmp in PAUSED_STATES
+    if is_paused and not forced:
+        raise refused(STILL_PAUSED)
     timeout_s = float(params.get("timeout", SHUTDOWN_TIMEOUT_S))
 
     async def work(task: Task) -> progress.Steps:
@@ -63,6 +70,10 @@ async def shutdown(world: World, node: Node, params: Mapping[str, str], who: Who
         if not vm.is_running:
             return
         _check_lock(vm, params)
+        if is_paused:
+            yield world.timings.stop_s
+            switch_off(world, vm)
+            return
         async for pause_s in _ask_guest(world, vm, timeout_s):
             yield pause_s
         if vm.is_running and not forced:
@@ -77,6 +88,8 @@ async def shutdown(world: World, node: Node, params: Mapping[str, str], who: Who
 async def reboot(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
     """POST status/reboot: a shutdown, then a start with what was pending."""
     vm = _running(world, node, params)
+    if vm.qmp in PAUSED_STATES:
+        raise refused(STILL_PAUSED)
     timeout_s = float(params.get("timeout", SHUTDOWN_TIMEOUT_S))
 
     async def work(task: Task) -> progress.Steps:
@@ -113,7 +126,8 @@ async def suspend(world: World, node: Node, params: Mapping[str, str], who: Who)
         raise refused("can't suspend VM to disk: the lab's QEMU cannot save its state")
 
     async def work(_task: Task) -> progress.Steps:
-        _check_lock(vm, params)
+        if vm.config.get("lock") != "backup":
+            _check_lock(vm, params)
         if vm.qmp == "running":
             vm.qmp = "paused"
             world.guests.pause(vm)
@@ -128,10 +142,12 @@ async def resume(world: World, node: Node, params: Mapping[str, str], who: Who) 
     vm = _running(world, node, params)
 
     async def work(_task: Task) -> progress.Steps:
+        yield 0.0
+        if vm.qmp == "running":
+            return
         if vm.config.get("lock") != "backup":
             _check_lock(vm, params)
         _continue(world, vm)
-        yield 0.0
 
     return await progress.begin(world, progress.Job(node, "qmresume", str(vm.vmid), who, vm.vmid), work)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import progress
-from pvelab.answers import Who, refused
+from pvelab.answers import Who, bad_parameter, refused
 from pvelab.rules import configs, disks, drives, storages, volumes
 from pvelab.rules.access import only_root
 from pvelab.rules.drives import Drive
@@ -37,7 +37,10 @@ async def resize(world: World, node: Node, params: Mapping[str, str], who: Who) 
 async def make_template(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
     """POST template. Returns the UPID. Raises ApiError."""
     vm = configs.find(world, params["vmid"], node)
-    if vm.config.get("template") == "1":
+    configs.check_lock(vm)
+    if vm.snapshots:
+        raise refused("unable to create template, because VM contains snapshots")
+    if vm.config.get("template") == "1" and "disk" not in params:
         raise refused("you can't convert a template to a template")
     if vm.is_running:
         raise refused("you can't convert a VM to template if VM is running")
@@ -47,7 +50,7 @@ async def make_template(world: World, node: Node, params: Mapping[str, str], who
         yield world.timings.config_s
         configs.require_writable(world, vm)
         for option, drive in drives.of_config(world, vm.config):
-            if drives.volume(drive) and not drives.is_cdrom(drive):
+            if drives.volume(drive) and not drives.is_cdrom(drive) and params.get("disk", option) == option:
                 vm.config[option] = _make_base(world, node, option, drive)
         vm.config["template"] = "1"
         configs.save(world, vm)
@@ -59,22 +62,50 @@ async def clone(world: World, node: Node, params: Mapping[str, str], who: Who) -
     """POST clone: a full copy, or a linked one of a template. Returns the UPID. Raises ApiError."""
     vm = configs.find_for_power(world, params["vmid"], node)
     new_vmid = int(params["newid"])
+    _check_target(world, node, params)
+    configs.require_quorum(world)
+    configs.check_lock(vm)
+    is_full = params.get("full", "0" if vm.config.get("template") == "1" else "1") == "1"
+    _check_clonable(world, node, vm, params, is_full=is_full)
     if new_vmid in world.vms:
         raise refused(f"unable to create VM {new_vmid}: config file already exists")
-    configs.check_lock(vm)
-    configs.require_quorum(world)
-    is_full = params.get("full", "0" if vm.config.get("template") == "1" else "1") == "1"
     made = Vm(new_vmid, node.hostname, {"lock": "clone"}, world.clock.now())
     configs.add(world, made)
 
     async def work(task: Task) -> progress.Steps:
         task.log.append(f"creating a clone of VM {vm.vmid} with ID {new_vmid}")
         yield world.timings.create_s
-        cloner = _Cloner(world, node, made, task.log, is_full)
-        made.config = cloner.config(vm, params)
+        cloner = _Cloner(world, node, made, task.log, is_full, params)
+        made.config = cloner.config(vm)
         configs.save(world, made)
 
     return await progress.begin(world, progress.Job(node, "qmclone", str(vm.vmid), who, vm.vmid), work)
+
+
+def _check_target(world: World, node: Node, params: Mapping[str, str]) -> None:
+    """Is there the node, and the storage, that a clone is to go to?"""
+    target = params.get("target", node.hostname)
+    if target not in (node.hostname, "localhost") and (target not in world.nodes or not world.cluster_name):
+        raise refused(f"no such cluster node '{target}'")
+    if "storage" in params:
+        place = volumes.at(world, node, params["storage"])
+        if "images" not in place.storage.content:
+            raise bad_parameter("storage", f"storage '{params['storage']}' does not support vm images")
+        if target not in (node.hostname, "localhost") and not place.storage.is_shared:
+            raise refused(f"can't clone to non-shared storage '{params['storage']}'")
+
+
+def _check_clonable(world: World, node: Node, vm: Vm, params: Mapping[str, str], *, is_full: bool) -> None:
+    """A linked clone stays where its base is, and needs one."""
+    for name in ("storage", "format"):
+        if name in params and not is_full:
+            raise refused(f"parameter '{name}' not allowed for linked clones")
+    for option, drive in drives.of_config(world, vm.config) if not is_full else ():
+        if drives.volume(drive) and not drives.is_cdrom(drive):
+            storage, name = volumes.split(drive["file"])
+            volume = volumes.find(volumes.at(world, node, storage), name)
+            if volume is None or not volume.is_base:
+                raise refused(f"Linked clone feature is not supported for '{drive['file']}' ({option})")
 
 
 def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log) -> None:
@@ -122,11 +153,12 @@ class _Cloner:
     vm: Vm
     log: Log
     is_full: bool
+    params: Mapping[str, str]
 
-    def config(self, source: Vm, params: Mapping[str, str]) -> dict[str, str]:
+    def config(self, source: Vm) -> dict[str, str]:
         """The clone's configuration, its disks made."""
         config = {name: value for name, value in source.config.items() if name not in NOT_CLONED}
-        config["name"] = params.get("name", f"Copy-of-VM-{source.name}")
+        config["name"] = self.params.get("name", f"Copy-of-VM-{source.name}")
         config["meta"] = source.config.get("meta", "")
         config["smbios1"] = f"uuid={configs.new_uuid(self.world)}"
         config["vmgenid"] = configs.new_uuid(self.world)
@@ -149,7 +181,9 @@ class _Cloner:
 
     def _full(self, place: Place, option: str, volume: Volume) -> Volume:
         self.log.append(f"create full clone of drive {option} ({volume.volid})")
-        name = volumes.next_name(place, self.vm.vmid, volume.format)
+        place = volumes.at(self.world, self.node, self.params.get("storage", place.storage.name))
+        wanted = self.params.get("format", volume.format)
+        name = volumes.next_name(place, self.vm.vmid, wanted if storages.in_folder(place.storage) else "raw")
         made = volumes.allocate(place, self.vm.vmid, name, volume.size_bytes, self.log, volume.origin)
         self.log.append(f"allocated target volume '{made.volid}'")
         self.log.extend(disks.transfer_lines(made.size_bytes))
