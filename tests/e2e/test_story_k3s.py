@@ -69,15 +69,6 @@ def test_roles_are_as_configured(lab: Lab, homelab: Homelab, via: str) -> None:
     }
 
 
-def test_vm_of_a_disabled_node_takes_nobody_s_place_among_the_servers(lab: Lab, homelab: Homelab) -> None:
-    homelab(K3S_EXISTING_NODE_IP=None, NODE_ENABLED_2="0", NODE_ENABLED_3="0")
-
-    run = homelab(NODE_ENABLED_1="0")
-
-    assert run.exit_code == 0, run.text
-    assert voters(lab) == ["k3s-server", "k3s-vm-pve2", NAME]
-
-
 def test_role_of_a_vm_whose_node_is_gone_is_read_from_its_tag(lab: Lab, homelab: Homelab, via: str) -> None:
     homelab("--via", via, K3S_ROLE_1="agent", NODE_ENABLED_2="0", NODE_ENABLED_3="0")
     take_out(lab, "k3s-vm-pve1")

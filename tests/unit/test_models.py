@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from homelab.errors import ConfigError, HomelabError, Problem
-from homelab.models import K3sFacts, Outcome, Status, VmConfig, property_string
-from unit.builders import k3s_cluster, k3s_node, vm
+from homelab.models import Action, K3sFacts, NodeFacts, Outcome, Status, Verdict, VmConfig, property_string
+from unit.builders import k3s_cluster, k3s_node, node_facts, node_plan, stopped, vm
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,26 @@ def test_a_paused_vm_does_not_run_although_its_status_says_running() -> None:
 )
 def test_a_vm_is_ours_by_its_tag(tags: str, is_ours: bool) -> None:
     assert vm({"tags": tags}).is_ours is is_ours
+
+
+@pytest.mark.parametrize(
+    ("action", "facts", "ends_running"),
+    [
+        (Action.CREATE, node_facts(Verdict.ABSENT), True),
+        (Action.REPLACE, stopped(), True),
+        (Action.START, stopped(), True),
+        (Action.FINISH, node_facts(Verdict.UNFINISHED, vm()), True),
+        (Action.KEEP, node_facts(Verdict.HEALTHY, vm()), True),
+        (Action.KEEP, stopped(), False),
+        (Action.NOTHING, node_facts(Verdict.HEALTHY, vm()), False),
+        (Action.NOTHING, node_facts(Verdict.UNREACHABLE), False),
+    ],
+    ids=["created", "replaced", "started", "finished", "healthy", "kept-off", "disabled", "unreachable"],
+)
+def test_vm_that_runs_in_the_end_is_one_that_is_made_started_or_kept_running(
+    action: Action, facts: NodeFacts, ends_running: bool
+) -> None:
+    assert node_plan(action, facts).ends_running is ends_running
 
 
 def test_a_voter_is_healthy_only_while_its_node_is_ready() -> None:
