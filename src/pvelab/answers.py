@@ -29,6 +29,10 @@ class Who:
 ROOT_SSH = Who("root@pam")
 
 
+class WarningLine(str):
+    """A line of output that a command line writes to standard error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a call returns: data, what stands beside it in the envelope, and what it printed while it ran.

@@ -83,7 +83,6 @@ def test_a_storage_that_may_only_be_used_is_not_among_the_resources(lab: Lab) ->
     ("privilege", "said"),
     [
         ("VM.Allocate", "403 Permission check failed"),
-        ("VM.Config.Cloudinit", "403 Permission check failed (/vms/100, VM.Config.Cloudinit)"),
         ("Datastore.AllocateSpace", "403 Permission check failed (/storage/local-lvm, Datastore.AllocateSpace)"),
         ("SDN.Use", "403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)"),
     ],
@@ -93,6 +92,95 @@ def test_a_privilege_missing_for_a_create_is_named(lab: Lab, privilege: str, sai
     wanted = {"scsi0": "local-lvm:1", "net0": "virtio,bridge=vmbr0", "ciuser": "ubuntu"}
     assert refusal(api(lab).nodes("pve1").qemu.post, vmid=100, **wanted) == said
     assert lab.snapshot()["vms"] == {}
+
+
+CHANGES = {
+    "VM.Config.CPU": {"cores": "2"},
+    "VM.Config.Memory": {"balloon": "64"},
+    "VM.Config.HWType": {"serial1": "socket"},
+    "VM.Config.Options": {"tags": "one"},
+    "VM.PowerMgmt": {"freeze": "1"},
+    "VM.Config.Network": {"net1": "virtio"},
+    "VM.Config.Disk": {"scsi0": "local-lvm:1"},
+    "VM.Config.CDROM": {"ide3": "none,media=cdrom"},
+    "VM.Config.Cloudinit+VM.Config.Network": {"ciuser": "ubuntu"},
+}
+
+
+@pytest.mark.parametrize("privilege", CHANGES)
+def test_a_privilege_missing_for_a_change_is_named(of_release: Lab, privilege: str) -> None:
+    of_release.reset()
+    ended(of_release, api(of_release).nodes("pve1").qemu.post(vmid=100))
+    change = api(of_release).nodes("pve1").qemu(100).config.put
+    of_release.fault("token-lacks", privileges=privilege)
+    named = privilege.replace("+", "|")
+    assert refusal(change, **CHANGES[privilege]) == f"403 Permission check failed (/vms/100, {named})"
+    of_release.clear_faults()
+    change(**CHANGES[privilege])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"delete": "serial0"}, ""),
+        ({"delete": "serial1"}, "500 only root can delete 'serial1' config for real devices"),
+        ({"serial0": "/dev/ttyS1"}, "500 only root can modify 'serial0' config for real devices"),
+        ({"vmgenid": "1"}, "500 only root can set 'vmgenid' config"),
+        ({"usb0": "spice"}, ""),
+        ({"usb0": "host=1234:5678"}, "500 only root can set 'usb0' config for real devices"),
+        ({"hostpci0": "host=00:02.0"}, "500 only root can set 'hostpci0' config for non-mapped devices"),
+        ({"hostpci0": "mapping=gpu"}, ""),
+        ({"usb0": "mapping=stick"}, ""),
+        ({"startup": "order=1"}, ""),
+        ({"balloon": "600"}, "500 balloon value too large (must be smaller than assigned memory)"),
+        ({"memory": "1024", "balloon": "600"}, ""),
+    ],
+)
+def test_what_a_roots_token_may_set(lab: Lab, values: dict[str, str], said: str) -> None:
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, memory="512", serial0="socket"))
+    lab.look(lambda world: world.vms[100].config.update(serial1="/dev/ttyS0"))
+    change = api(lab).nodes("pve1").qemu(100).config.put
+    if said:
+        assert refusal(change, **values) == said
+    else:
+        change(**values)
+
+
+def test_the_order_of_starting_is_the_hosts_matter(lab: Lab) -> None:
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100))
+    lab.fault("token-lacks", privileges="Sys.Modify")
+    said = refusal(api(lab).nodes("pve1").qemu(100).config.put, startup="order=1")
+    assert said == "403 Permission check failed (/, Sys.Modify)"
+
+
+def test_a_disk_is_made_with_a_vm_by_whoever_may_make_both(lab: Lab) -> None:
+    lab.fault("token-lacks", privileges="VM.Config.Disk+VM.Config.CDROM")
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, scsi0="local-lvm:1", ide2="local-lvm:cloudinit"))
+    said = refusal(api(lab).nodes("pve1").qemu(100).config.put, ide2="none,media=cdrom")
+    assert said == "403 Permission check failed (/vms/100, VM.Config.CDROM)"
+
+
+@pytest.mark.parametrize(
+    ("params", "privilege", "said"),
+    [
+        ({"start": "1"}, "VM.PowerMgmt", "403 Permission check failed (/vms/100, VM.PowerMgmt)"),
+        ({"ha-managed": "1"}, "Sys.Console", "403 Permission check failed (/, Sys.Console)"),
+        ({"storage": "local"}, "Datastore.AllocateSpace",
+         "403 Permission check failed (/storage/local, Datastore.AllocateSpace)"),
+    ],
+)  # fmt: skip
+def test_what_is_wanted_beside_a_new_vm_needs_its_privilege(
+    lab: Lab, params: dict[str, str], privilege: str, said: str
+) -> None:
+    lab.fault("token-lacks", privileges=privilege)
+    assert refusal(api(lab).nodes("pve1").qemu.post, vmid=100, **params) == said
+
+
+def test_a_change_that_contradicts_itself(lab: Lab) -> None:
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100))
+    change = api(lab).nodes("pve1").qemu(100).config.put
+    for values in ({"revert": "nosuch"}, {"revert": "memory", "memory": "64"}, {"revert": "cores", "delete": "cores"}):
+        assert refusal(change, **values) == "400 Parameter verification failed."
 
 
 def test_a_separated_token_has_what_both_it_and_its_user_have(lab: Lab) -> None:

@@ -134,6 +134,22 @@ def test_command_that_the_lab_does_not_have_is_refused_by_name(stage: Stage, lin
     assert (ran.exit_code, ran.out, ran.err) == (255, "", complaint)
 
 
+def test_deletion_of_what_is_not_set_is_a_warning(stage: Stage) -> None:
+    _vm(stage)
+    ran = _line(stage, "qm set 100 --delete net3")
+    assert (ran.exit_code, ran.out) == (0, "update VM 100: -delete net3\n")
+    assert ran.err == "cannot delete 'net3' - not set in current configuration!\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "what"), [("scsi0", "drive 'scsi0'"), ("unused0", "unused disk 'local:100/vm-100-disk-1.raw'")]
+)
+def test_protected_disks_are_not_removed(stage: Stage, option: str, what: str) -> None:
+    _vm(stage)
+    _line(stage, "qm set 100 --scsi1 local:1; qm set 100 --delete scsi1; qm set 100 --protection 1")
+    assert _line(stage, f"qm set 100 --delete {option}").err == f"can't remove {what} - protection mode enabled\n"
+
+
 @pytest.mark.parametrize(
     ("line", "problem", "shown"),
     [

@@ -10,7 +10,7 @@ from errno import ECONNREFUSED
 from typing import Any
 
 from pvelab import schema
-from pvelab.answers import ROOT_SSH, Answer, ApiError
+from pvelab.answers import ROOT_SSH, Answer, ApiError, WarningLine
 from pvelab.api import Api
 from pvelab.commands.options import Properties, UsageRefused, Words, place_arguments, read_options
 from pvelab.machine import Process
@@ -83,7 +83,10 @@ class Invocation:
     def show(self, lines: Any) -> int:
         """Print lines; how many there were."""
         for line in lines:
-            self.process.print(line)
+            if isinstance(line, WarningLine):
+                self.process.complain(line)
+            else:
+                self.process.print(line)
         return len(lines)
 
     def vm_path(self, rest: str = "") -> str:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pvelab.answers import ApiError, Who, bad_parameter, forbidden, refused
 from pvelab.formats import VOLUME_ID
-from pvelab.rules import configs, drives, permissions, storages, volumes
+from pvelab.rules import configs, drives, permissions, roles, storages, volumes
 from pvelab.rules.drives import NEW_DISK, Drive
 from pvelab.state import World
 
 _OPTIONS = {
-    "VM.Config.CPU": "cores cpu cpulimit cpuunits numa smp sockets vcpus affinity",
+    "VM.Config.CPU": "cores cpu cpulimit cpuunits numa smp sockets vcpus",
     "VM.Config.Memory": "memory balloon shares allow-ksm",
-    "VM.Config.HWType": "acpi hotplug kvm machine scsihw smbios1 tablet vga watchdog audio0",
+    "VM.Config.HWType": "acpi hotplug kvm machine scsihw smbios1 tablet vga watchdog audio0 rng0",
     "VM.Config.Options": (
         "agent autostart bios description keyboard localtime migrate_downtime migrate_speed name onboot ostype"
-        " protection reboot startdate startup tdf template tags freeze vmgenid"
+        " protection reboot startdate startup tdf template"
     ),
+    "VM.PowerMgmt": "freeze",
     "VM.Config.Cloudinit": " ".join(sorted(configs.CLOUDINIT_OPTIONS)),
-    "VM.Config.Disk": "boot bootdisk vmstatestorage import-working-storage",
-    "VM.Config.CDROM": "cdrom",
+    "VM.Config.Disk": "boot bootdisk vmstatestorage",
 }
 PRIVILEGES = {option: privilege for privilege, options in _OPTIONS.items() for option in options.split()}
 NUMBERED = {
     "ipconfig": "VM.Config.Cloudinit",
     "net": "VM.Config.Network",
     "numa": "VM.Config.CPU",
-    "unused": "VM.Config.Disk",
 }
+CLOUDINIT_INSTEAD = "VM.Config.Network"
+"""What does for cloud-init as well."""
+JUDGED_BY_VALUE = re.compile(r"tags|(?:unused|serial|usb|hostpci|virtiofs)\d+")
 
 
 class ConfigAccess:
@@ -41,20 +43,53 @@ class ConfigAccess:
         self.vmid = vmid
         self.pool = pool
 
-    def check_allocate(self) -> None:
-        """May the VM be made?"""
+    def check_creation(self, params: Mapping[str, str]) -> None:
+        """May the VM be made, and what is wanted beside its options?"""
+        if "storage" in params:
+            permissions.require(self.world, self.who, f"/storage/{params['storage']}", "Datastore.AllocateSpace")
+        if params.get("ha-managed") == "1":
+            permissions.require(self.world, self.who, "/", "Sys.Console")
+        if params.get("start") == "1" and roles.has_9(self.world.profile.release):
+            self._need("VM.PowerMgmt")
         if not any(permissions.has_any(self.world, self.who, path, ["VM.Allocate"]) for path in self._paths()):
             raise forbidden()
 
-    def check_options(self, options: Mapping[str, str]) -> None:
-        """May these options be set? Some are for root@pam in person only."""
+    def check_options(self, options: Collection[str]) -> None:
+        """May these options be set or taken away? Some are for root@pam in person only; drives are judged later."""
+        for option in options if not self.who.is_root else ():
+            if drives.is_drive(option) or JUDGED_BY_VALUE.fullmatch(option):
+                continue
+            self._need(*self._privileges(option))
+            if option == "startup":
+                permissions.require(self.world, self.who, "/", "Sys.Modify")
+
+    def check_devices(self, options: Mapping[str, str]) -> None:
+        """May a new VM have these ports and devices of the host, and these tags?"""
+        for option, value in options.items():
+            if not drives.is_drive(option):
+                self.check_change(option, None, value)
+
+    def check_change(self, option: str, before: str | None, after: str | None) -> None:
+        """May this one be changed from what it was to what it is to be? None is nothing."""
         if self.who.is_root:
             return
-        for option, value in options.items():
-            if drives.is_drive(option):
-                self._need("VM.Config.Disk" if "media=cdrom" not in value else "VM.Config.CDROM")
-            else:
-                self._need(self._privilege(option, value))
+        values = [value for value in (before, after) if value]
+        stem = option.rstrip("0123456789")
+        if drives.is_drive(option):
+            for value in values:
+                for privilege in self._drive_privileges(option, value):
+                    self._need(privilege)
+        elif option == "tags":
+            self._need("VM.Config.Options")
+        elif stem == "unused":
+            self._need("VM.Config.Disk")
+        elif stem == "serial":
+            self._check_serial(option, before, after)
+        elif stem in ("usb", "hostpci"):
+            for value in values:
+                self._check_device(option, stem, value)
+        elif stem == "net" and before:
+            self.check_bridges({option: before})
 
     def check_drives(self, options: Mapping[str, str]) -> dict[str, Drive]:
         """The drives among the options, parsed; refused where their syntax or source cannot be."""
@@ -86,23 +121,44 @@ class ConfigAccess:
     def _paths(self) -> list[str]:
         return [f"/vms/{self.vmid}", *([f"/pool/{self.pool}"] if self.pool else [])]
 
-    def _need(self, privilege: str) -> None:
-        if not any(permissions.has_any(self.world, self.who, path, [privilege]) for path in self._paths()):
-            raise forbidden(f"/vms/{self.vmid}, {privilege}")
+    def _need(self, *privileges: str) -> None:
+        """One of the privileges, on the VM or its pool."""
+        if not any(permissions.has_any(self.world, self.who, path, privileges) for path in self._paths()):
+            raise forbidden(f"/vms/{self.vmid}, {'|'.join(privileges)}")
 
-    def _privilege(self, option: str, value: str) -> str:
-        if option in PRIVILEGES:
-            return PRIVILEGES[option]
-        stem = option.rstrip("0123456789")
-        if stem in NUMBERED:
-            return NUMBERED[stem]
-        if stem == "serial":
-            if value == "socket":
-                return "VM.Config.HWType"
-            raise refused(f"only root can set '{option}' config for real devices")
-        if option == "rng0" or (stem == "usb" and value.startswith("spice")):
-            return "VM.Config.HWType"
-        raise refused(f"only root can set '{option}' config")
+    def _privileges(self, option: str) -> tuple[str, ...]:
+        privilege = PRIVILEGES.get(option) or NUMBERED.get(option.rstrip("0123456789"))
+        if privilege is None:
+            raise refused(f"only root can set '{option}' config")
+        return (privilege, CLOUDINIT_INSTEAD) if privilege == "VM.Config.Cloudinit" else (privilege,)
+
+    def _drive_privileges(self, option: str, value: str) -> tuple[str, ...]:
+        drive = drives.parse(self.world, option, value)
+        if drives.is_cloudinit(drive):
+            return ("VM.Config.Cloudinit", "VM.Config.CDROM")
+        return ("VM.Config.CDROM",) if drives.is_cdrom(drive) else ("VM.Config.Disk",)
+
+    def _check_serial(self, option: str, before: str | None, after: str | None) -> None:
+        if {before, after} <= {None, "socket"}:
+            self._need("VM.Config.HWType")
+        else:
+            doing = "delete" if after is None else "set" if before is None else "modify"
+            raise refused(f"only root can {doing} '{option}' config for real devices")
+
+    def _check_device(self, option: str, stem: str, value: str) -> None:
+        fields = dict(part.partition("=")[::2] if "=" in part else ("host", part) for part in value.split(","))
+        if stem == "usb":
+            self._need("VM.Config.HWType")
+        if fields.get("host", "").lower() == "spice":
+            return
+        if "host" in fields:
+            kind = "real" if stem == "usb" else "non-mapped"
+            raise refused(f"only root can set '{option}' config for {kind} devices")
+        if "mapping" not in fields:
+            raise refused("either 'host' or 'mapping' must be set.")
+        kind = "usb" if stem == "usb" else "pci"
+        permissions.require(self.world, self.who, f"/mapping/{kind}/{fields['mapping']}", "Mapping.Use")
+        self._need("VM.Config.HWType")
 
     def _check_storage(self, option: str, drive: Drive) -> None:
         volid = drive["file"]

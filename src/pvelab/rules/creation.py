@@ -18,6 +18,7 @@ NOT_CONFIG = (
     "bwlimit",
     "force",
     "ha-managed",
+    "import-working-storage",
     "live-restore",
     "node",
     "pool",
@@ -79,15 +80,16 @@ def _order(world: World, node: Node, params: Mapping[str, str], who: Who) -> Ord
     if "pool" in params and params["pool"] not in world.pools:
         raise forbidden(f"pool '{params['pool']}' does not exist")
     access = ConfigAccess(world, who, vmid, params.get("pool", ""))
-    access.check_allocate()
+    access.check_creation(params)
     if "archive" in params:
         volumes.require(world, node, params["archive"])
         raise ApiError(501, f"Method 'POST /nodes/{node.hostname}/qemu' with 'archive' not implemented")
     options = {name: value for name, value in params.items() if name not in NOT_CONFIG}
     if "cdrom" in options:
         options["ide2"] = options.pop("cdrom") + ",media=cdrom"
-    access.check_options(options)
     wanted = access.check_drives(options)
+    access.check_options(options)
+    access.check_devices(options)
     access.check_bridges(options)
     plain = {name: value for name, value in options.items() if not drives.is_drive(name)}
     return Order(vmid, normalised(world, plain), wanted, params.get("pool", ""), params.get("start") == "1")

@@ -50,15 +50,16 @@ _NOT_FOR_PVEADMIN = frozenset({"Mapping.Modify"})
 
 def privileges(release: str) -> frozenset[str]:
     """Every privilege of a release."""
-    return _all(_has_9(release))
+    return _all(has_9(release))
 
 
 def roles(release: str) -> Mapping[str, frozenset[str]]:
     """The roles that a release brings along, with their privileges."""
-    return _built_in(_has_9(release))
+    return _built_in(has_9(release))
 
 
-def _has_9(release: str) -> bool:
+def has_9(release: str) -> bool:
+    """Are the privileges those of 9.x?"""
     return not release.startswith("8.")
 
 

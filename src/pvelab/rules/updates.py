@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import progress, schema
-from pvelab.answers import ApiError, Who, bad_parameter, refused
+from pvelab.answers import ApiError, WarningLine, Who, bad_parameter, refused
 from pvelab.formats import split_list
 from pvelab.rules import applying, cloudinit, configs, creation, disks, drives
 from pvelab.rules.access import ConfigAccess, only_root
@@ -14,12 +14,24 @@ from pvelab.rules.drives import UNUSED, Drive
 from pvelab.rules.volumes import Log
 from pvelab.state import Node, Task, Vm, World
 
-CONTROL = ("background_delay", "delete", "digest", "force", "node", "revert", "skiplock", "vmid")
+CONTROL = (
+    "background_delay",
+    "delete",
+    "digest",
+    "force",
+    "import-working-storage",
+    "node",
+    "revert",
+    "skip_cloud_init",
+    "skiplock",
+    "vmid",
+)
 APPLIED_AT_ONCE = frozenset(
     {"description", "hookscript", "lock", "migrate_downtime", "migrate_speed", "name", "onboot", "protection",
      "shares", "startup", "tags", "vmstatestorage", *configs.CLOUDINIT_OPTIONS}
 )  # fmt: skip
 HOT_PLUGGED_BUSES = ("scsi", "virtio")
+DEFAULT_MEMORY_MIB = "512"
 DEFAULT_HOTPLUG = "network,disk,usb"
 
 
@@ -34,6 +46,7 @@ class Change:
     reverts: tuple[str, ...]
     is_forced: bool
     shown: str
+    access: ConfigAccess
 
 
 async def update(world: World, node: Node, params: Mapping[str, str], who: Who) -> Log:
@@ -72,9 +85,12 @@ def _check(world: World, node: Node, params: Mapping[str, str], who: Who) -> Cha
         raise refused("no options specified")
     if "sshkeys" in options:
         configs.check_sshkeys(options["sshkeys"])
-    _check_deletions(world, deletions, options)
+    reverts = split_list(params.get("revert", ""))
+    _check_reverts(world, reverts, options)
+    _check_deletions(world, deletions, reverts, options)
     access = ConfigAccess(world, who, vmid)
-    access.check_options({**options, **dict.fromkeys(deletions, "")})
+    access.check_options(deletions)
+    access.check_options(options)
     wanted = access.check_drives(options)
     access.check_bridges(options)
     vm = configs.find(world, vmid, node)
@@ -82,25 +98,50 @@ def _check(world: World, node: Node, params: Mapping[str, str], who: Who) -> Cha
     configs.check_digest(vm, params.get("digest", ""))
     if params.get("skiplock") != "1":
         configs.check_lock(vm)
+    _check_balloon(vm, options)
     plain = {name: value for name, value in options.items() if not drives.is_drive(name)}
     return Change(
         vm=vm,
         options=plain,
         drives=wanted,
         deletions=tuple(deletions),
-        reverts=tuple(split_list(params.get("revert", ""))),
+        reverts=tuple(reverts),
         is_forced=params.get("force") == "1",
         shown=_shown(params),
+        access=access,
     )
 
 
-def _check_deletions(world: World, deletions: list[str], options: Mapping[str, str]) -> None:
-    known = schema.load(world.profile.release).properties(drives.CREATE, "POST")
+def _check_reverts(world: World, reverts: list[str], options: Mapping[str, str]) -> None:
+    for option in reverts:
+        if not _exists(world, option):
+            raise bad_parameter("revert", f"unknown option '{option}'")
+        if option in options:
+            raise bad_parameter("delete", f"you can't use '-{option}' and -revert {option}' at the same time")
+
+
+def _check_deletions(world: World, deletions: list[str], reverts: list[str], options: Mapping[str, str]) -> None:
     for option in deletions:
         if option in options:
             raise bad_parameter("delete", f"you can't use '-{option}' and -delete {option}' at the same time")
-        if option not in known or option in creation.NOT_CONFIG:
+        if option in reverts:
+            raise bad_parameter("revert", f"you can't use '-delete {option}' and -revert {option}' at the same time")
+        if not _exists(world, option):
             raise bad_parameter("delete", f"unknown option '{option}'")
+
+
+def _exists(world: World, option: str) -> bool:
+    known = schema.load(world.profile.release).properties(drives.CREATE, "POST")
+    return option in known and option not in creation.NOT_CONFIG
+
+
+def _check_balloon(vm: Vm, options: Mapping[str, str]) -> None:
+    if "memory" not in options and "balloon" not in options:
+        return
+    values = {**vm.config, **vm.pending, **options}
+    memory_mib = int(values.get("memory", DEFAULT_MEMORY_MIB).removeprefix("current="))
+    if int(values.get("balloon", "0")) > memory_mib:
+        raise refused("balloon value too large (must be smaller than assigned memory)")
 
 
 def _shown(params: Mapping[str, str]) -> str:
@@ -118,6 +159,7 @@ def _carry_out(world: World, node: Node, change: Change, log: Log) -> None:
     for option in change.reverts:
         vm.pending.pop(option, None)
         vm.unplug.pop(option, None)
+    _check_changes(change, log)
     maker = disks.DiskMaker(world, node, vm.vmid, log)
     try:
         made = maker.make(change.drives, vm.config)
@@ -136,6 +178,21 @@ def _carry_out(world: World, node: Node, change: Change, log: Log) -> None:
     configs.save(world, vm)
     if problems:
         raise ApiError(400, "Parameter verification failed.", problems)
+
+
+def _check_changes(change: Change, log: Log) -> None:
+    """Judge what depends on the values that are there, and warn of deletions of what is not."""
+    present = {**change.vm.config, **change.vm.pending}
+    for option in change.deletions:
+        if option in present:
+            change.access.check_change(option, present[option], None)
+        else:
+            log.append(WarningLine(f"cannot delete '{option}' - not set in current configuration!"))
+    wanted = {**change.options, **{option: drive["file"] for option, drive in change.drives.items()}}
+    for option, value in wanted.items():
+        drive = change.drives.get(option)
+        shown = drives.show(change.access.world, option, drive) if drive else value
+        change.access.check_change(option, change.vm.config.get(option), shown)
 
 
 def _check_boot(change: Change) -> None:
@@ -168,8 +225,8 @@ def _delete(world: World, node: Node, change: Change, option: str, problems: dic
         return
     is_disk = drives.is_drive(option) or UNUSED.fullmatch(option)
     if is_disk and vm.config.get("protection") == "1":
-        kind = "drive" if drives.is_drive(option) else "unused disk"
-        raise refused(f"can't remove {kind} '{option}' - protection mode enabled")
+        what = f"drive '{option}'" if drives.is_drive(option) else f"unused disk '{vm.config[option].split(',')[0]}'"
+        raise refused(f"can't remove {what} - protection mode enabled")
     if not vm.is_running or option in APPLIED_AT_ONCE or UNUSED.fullmatch(option):
         applying.remove_option(world, node, vm, option, change.is_forced, [])
         return
