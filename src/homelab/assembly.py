@@ -19,10 +19,19 @@ from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
 from homelab.report import Report
+from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells
 from homelab.vm_manager import Replacements, VmManager
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What a run leaves word of itself in: here, and where other machines see it."""
+
+    journal: Journal
+    marker: RunMarker
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class Homelab:
     vms: VmManager
     k3s: K3sManager
     journal: Journal
+    marker: RunMarker
 
 
 @contextmanager
@@ -46,7 +56,10 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
     report.secrets = _secrets(config, report)
     report.dropped(config)
     ssh = config.ssh
-    folder = memory.state_folder(state_root(), (node.name for node in config.nodes))
+    names = [node.name for node in config.nodes]
+    folder = memory.find_folder(state_root(), names)
+    if not is_dry_run:
+        memory.make_folder(folder, names)
     with (
         nullcontext() if is_dry_run else memory.held(folder, clock.now()),
         report.details(),
@@ -54,7 +67,12 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
     ):
         journal = Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
-        yield _assemble(found, shells, report, clock, journal)
+        owner = "" if is_dry_run else memory.owner(folder)
+        marker = RunMarker(Proxmox(found.links, clock), clock, owner, report.progress)
+        try:
+            yield _assemble(found, shells, report, clock, Records(journal, marker))
+        finally:
+            marker.give_back()
 
 
 def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
@@ -66,9 +84,9 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
     return tuple(secret for secret in (token.secret if token else None, password) if secret)
 
 
-def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock, journal: Journal) -> Homelab:
-    config = found.config
-    pve = Proxmox(found.links, clock, journal)
+def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock, records: Records) -> Homelab:
+    config, journal = found.config, records.journal
+    pve = Proxmox(found.links, clock, MarkedRecord(journal, records.marker))
     patient = InterruptibleClock(clock, journal.interruption)
     health = VMHealthChecker(pve, config, found.status, found.problems, lambda name: memory.past_of(journal, name))
     k3s = _k3s(config, pve, shells, report, patient)
@@ -90,7 +108,7 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clo
         slots=threading.Semaphore(config.policy.max_parallel),
         journal=journal,
     )
-    return Homelab(config, pve, health, vms, k3s, journal)
+    return Homelab(config, pve, health, vms, k3s, journal, records.marker)
 
 
 def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Clock) -> K3sManager:

@@ -66,6 +66,8 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
         report.runs(node.name)
         report.add(homelab.k3s.join(node, result.running, facts.k3s))
 
+    if plan.writes:
+        homelab.marker.take()
     homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)
     side_by_side(bring, plan.nodes, report, homelab.journal.interruption)
@@ -82,16 +84,18 @@ def side_by_side(
     A defect of this program that one node brings to light is that node's failure, and does not stop the others.
     """
 
-    def guarded(node: NodePlan) -> None:
+    def guarded(node: NodePlan, ended: threading.Event) -> None:
         try:
             work(node)
         except Exception as defect:  # noqa: BLE001
             report.defect(node.name, defect)
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=guarded, args=(node,), name=node.name, daemon=True) for node in nodes]
-    for thread in threads:
-        thread.start()
-    interruption.join(threads, report.ending)
+    ended = [threading.Event() for _ in nodes]
+    for node, event in zip(nodes, ended, strict=True):
+        threading.Thread(target=guarded, args=(node, event), name=node.name, daemon=True).start()
+    interruption.wait_for(ended, report.ending)
 
 
 if __name__ == "__main__":

@@ -50,19 +50,22 @@ class Interruption:
         if self.is_wanted:
             raise Interrupted("interrupted", "nothing new is begun", "run again to go on from here")
 
-    def join(self, threads: Sequence[threading.Thread], on_ending: Callable[[], None]) -> None:
-        """Wait for all; after Ctrl-C until they have ended what they had begun, after the second one no longer."""
+    def wait_for(self, ended: Sequence[threading.Event], on_ending: Callable[[], None]) -> None:
+        """Wait for all; after Ctrl-C until what was begun has ended, after the second one no longer.
+
+        By events, since a Thread.join that Ctrl-C breaks off takes its thread for ended (Python 3.11).
+        """
         try:
-            _join(threads)
+            _wait(ended)
         except KeyboardInterrupt:
             self._is_wanted.set()
             on_ending()
-            _join(threads)
+            _wait(ended)
 
 
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()
+def _wait(ended: Sequence[threading.Event]) -> None:
+    for event in ended:
+        event.wait()
 
 
 @dataclass(frozen=True, slots=True)

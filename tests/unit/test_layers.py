@@ -27,6 +27,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "download": frozenset({"errors", "runtime"}),
     "proxmox": EVERYWHERE | {"runtime", "shell"},
     "memory": EVERYWHERE | {"runtime"},
+    "run_marker": EVERYWHERE | {"proxmox", "runtime"},
     "health_checker": EVERYWHERE | {"proxmox", "guards"},
     "network_validator": EVERYWHERE | {"proxmox"},
     "image_manager": EVERYWHERE | {"proxmox", "runtime", "download"},
@@ -57,6 +58,7 @@ POWERS: dict[str, frozenset[str]] = {
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
     "memory": FILES | TIME,
+    "run_marker": TIME,
     "config.dotenv_file": FILES,
     "config.general": frozenset({"ssl"}),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -27,31 +29,38 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.jsonl"
 
 
+def made(root: Path, nodes: Iterable[str]) -> Path:
+    nodes = list(nodes)
+    folder = memory.find_folder(root, nodes)
+    memory.make_folder(folder, nodes)
+    return folder
+
+
 # --- the folder --------------------------------------------------------------------------------------------------
 
 
 def test_folder_is_the_owners_and_stays_the_same(tmp_path: Path) -> None:
-    folder = memory.state_folder(tmp_path / "state", ["pve2", "pve1"])
+    folder = made(tmp_path / "state", ["pve2", "pve1"])
 
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert memory.state_folder(tmp_path / "state", ["pve1", "pve2"]) == folder
+    assert made(tmp_path / "state", ["pve1", "pve2"]) == folder
 
 
 @pytest.mark.parametrize("now", [("pve1", "pve2", "pve3"), ("pve1",)], ids=["one more", "one less"])
 def test_folder_is_found_again_when_a_node_comes_or_goes(tmp_path: Path, now: tuple[str, ...]) -> None:
-    folder = memory.state_folder(tmp_path, ["pve1", "pve2"])
+    folder = made(tmp_path, ["pve1", "pve2"])
 
-    assert memory.state_folder(tmp_path, now) == folder
+    assert made(tmp_path, now) == folder
     assert json.loads((folder / "nodes.json").read_text()) == sorted(now)
 
 
 def test_folder_of_exactly_these_nodes_goes_before_one_that_contains_them(tmp_path: Path) -> None:
-    small = memory.state_folder(tmp_path, ["pve1"])
+    small = made(tmp_path, ["pve1"])
     (tmp_path / "big").mkdir()
     (tmp_path / "big" / "nodes.json").write_text('["pve1", "pve2", "pve3"]')
 
-    assert memory.state_folder(tmp_path, ["pve1"]) == small
-    assert memory.state_folder(tmp_path, ["pve1", "pve2"]) == tmp_path / "big"
+    assert made(tmp_path, ["pve1"]) == small
+    assert made(tmp_path, ["pve1", "pve2"]) == tmp_path / "big"
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[", "\0"])
@@ -59,19 +68,29 @@ def test_folder_whose_nodes_cannot_be_read_is_nobodys(tmp_path: Path, content: s
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "nodes.json").write_text(content)
 
-    assert memory.state_folder(tmp_path, ["pve1"]).name != "odd"
+    assert made(tmp_path, ["pve1"]).name != "odd"
 
 
 def test_clusters_without_a_common_node_have_folders_of_their_own(tmp_path: Path) -> None:
-    assert memory.state_folder(tmp_path, ["pve1", "pve2"]) != memory.state_folder(tmp_path, ["pve2", "pve3"])
+    assert made(tmp_path, ["pve1", "pve2"]) != made(tmp_path, ["pve2", "pve3"])
 
 
 def test_folder_that_cannot_be_made_is_an_error_with_the_key(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(HomelabError, match="the state directory cannot be used") as caught:
-        memory.state_folder(tmp_path / "file", ["pve1"])
+        made(tmp_path / "file", ["pve1"])
     assert "XDG_STATE_HOME" in caught.value.cure
+
+
+def test_looking_for_the_folder_makes_none(tmp_path: Path) -> None:
+    assert not memory.find_folder(tmp_path / "state", ["pve1"]).parent.exists()
+
+
+def test_owner_stays_the_same_and_another_machines_is_another(tmp_path: Path) -> None:
+    here, elsewhere = made(tmp_path / "here", ["pve1"]), made(tmp_path / "elsewhere", ["pve1"])
+
+    assert memory.owner(here) == memory.owner(here) != memory.owner(elsewhere)
 
 
 # --- the lock ----------------------------------------------------------------------------------------------------
@@ -196,15 +215,14 @@ def test_nothing_is_begun_once_the_run_is_to_end(path: Path, clock: SteppingCloc
 
 
 def end(interruption: Interruption) -> None:
-    class Impatient:
-        joined = 0
-
-        def join(self) -> None:
-            self.joined += 1
-            if self.joined == 1:
+    class Impatient(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if not self.is_set():
+                self.set()
                 raise KeyboardInterrupt
+            return super().wait(timeout)
 
-    interruption.join([Impatient()], lambda: None)  # type: ignore[list-item]
+    interruption.wait_for([Impatient()], lambda: None)
 
 
 # --- the past of a VM --------------------------------------------------------------------------------------------

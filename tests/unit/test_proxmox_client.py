@@ -310,3 +310,23 @@ def test_path_and_checksum_are_asked_of_root() -> None:
     wire.respond = lambda _: done("00ff  /x\n")
     assert pve.image_path("pve1", VOLUME) == f"/store/{VOLUME}"
     assert pve.file_sha256("pve1", "/x") == "00ff"
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+def test_pool_is_changed_by_the_first_node_that_is_reached() -> None:
+    off = FakeTransport({"POST /pools": Unreachable("pve1", "off", "switch it on")})
+    on = FakeTransport({"POST /pools": None})
+    links = {name: Link(name, wire, None, Via.API, lambda *_: None) for name, wire in (("pve1", off), ("pve2", on))}
+
+    Proxmox(links, SteppingClock()).create_pool("p", "c")
+
+    assert on.calls == [("POST /pools", {"poolid": "p", "comment": "c"})]
+
+
+def test_pool_that_no_node_can_be_asked_about_is_unreachable() -> None:
+    pve, _ = proxmox({"DELETE /pools/p": Unreachable("pve1", "off", "switch it on")})
+
+    with pytest.raises(Unreachable, match="off"):
+        pve.delete_pool("p")

@@ -1,6 +1,6 @@
 """What runs remember: one at a time, what each meant to write, and what earlier ones did."""
 
-from homelab.memory.folder import state_folder
+from homelab.memory.folder import find_folder, make_folder, owner
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.past import REBOOTED, REPLACED, STRUCK, note, note_replacing, past_of
 from homelab.memory.run_lock import held
@@ -12,9 +12,11 @@ __all__ = [
     "Intent",
     "Journal",
     "Write",
+    "find_folder",
     "held",
+    "make_folder",
     "note",
     "note_replacing",
+    "owner",
     "past_of",
-    "state_folder",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from homelab.errors import Problem
-from homelab.models.facts import NodeFacts, VmFacts
+from homelab.models.facts import NodeFacts, Verdict, VmFacts
 from homelab.models.k3s import K3sFacts
 from homelab.settings import NodeConfig, Role
 
@@ -73,6 +73,11 @@ class Plan:
     nodes: tuple[NodePlan, ...]
     k3s: K3sFacts
     warnings: tuple[str, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Is anything to be done, to a VM or to the cluster?"""
+        return any(node.is_write or node.facts.verdict is Verdict.JOINING for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from homelab.errors import HomelabError, Misunderstood, NotThere, Refused, TaskF
 from homelab.models import DRIVE_KEY, NET_KEY, VmConfig
 from homelab.proxmox import tasks
 from homelab.proxmox.reads import Reads
-from homelab.proxmox.recording import on_record, vmid_of
+from homelab.proxmox.recording import node_of, on_record, vmid_of
 from homelab.proxmox.transport import Params, Transport
 from homelab.runtime import Wait, wait_for
 
@@ -50,8 +50,7 @@ class Changes(Reads):
     def _carry_out(
         self, wire: Transport | Any, method: str, path: str, params: Params | None, timeout_s: float
     ) -> None:
-        node = path.split("/")[2]
-        with on_record(self._record, f"{method} {path}", node, vmid_of(path, params)) as write:
+        with on_record(self._record, f"{method} {path}", node_of(path), vmid_of(path, params)) as write:
             try:
                 answer = wire.call(method, path, params, timeout_s=timeout_s)
             except Refused as refused:

@@ -9,6 +9,7 @@ from homelab.models import DRIVE_KEY, VmConfig, VmStatus
 from homelab.proxmox import sizes
 from homelab.proxmox.agent import Agent
 from homelab.proxmox.changes import Change, shows
+from homelab.proxmox.pools import Pools
 from homelab.proxmox.volumes import Volumes
 from homelab.runtime import Wait, wait_for
 from homelab.settings import Secret
@@ -19,7 +20,7 @@ GRACE_S = 30
 """How long an object may take to show what was done to it, and a command beyond the time it was given."""
 
 
-class Proxmox(Volumes, Agent):
+class Proxmox(Volumes, Pools, Agent):
     """All verbs. Reads go through any link that answers, writes through the node's own.
 
     Every write may raise Refused (not wanted, not allowed) or TaskFailed (tried and failed) with Proxmox' words, the

@@ -20,6 +20,9 @@ TABLE = {
     "POST /nodes/{node}/qemu/{vmid}/status/resume": "qm resume {vmid}",
     "DELETE /nodes/{node}/qemu/{vmid}": "qm destroy {vmid}",
     "POST /nodes/{node}/storage/{storage}/download-url": "pvesh create {path}",
+    "POST /pools": "pvesh create {path}",
+    "PUT /pools/{poolid}": "pvesh set {path}",
+    "DELETE /pools/{poolid}": "pvesh delete {path}",
 }
 """What follows a command are the call's other parameters as `--name value`."""
 
@@ -57,7 +60,7 @@ def _filled(words: str, parts: Mapping[str, str], path: str, params: Values) -> 
     rest = {key: value for key, value in params.items() if key not in used}
     is_pvesh = words.startswith("pvesh")
     json_options = ("--output-format", "json") if is_pvesh else ()
-    return Command((*argv, *_options(rest), *json_options), parts["node"], prints_json=is_pvesh)
+    return Command((*argv, *_options(rest), *json_options), parts.get("node", ""), prints_json=is_pvesh)
 
 
 def _options(params: Values) -> list[str]:

@@ -55,6 +55,12 @@ def on_record(record: Record, what: str, node: str, vmid: int = 0) -> Iterator[W
     write.ended()
 
 
+def node_of(path: str) -> str:
+    """The node that a request is about; empty: the whole cluster."""
+    parts = path.split("/")
+    return parts[2] if parts[1] == "nodes" else ""
+
+
 def vmid_of(path: str, params: Params | None) -> int:
     """The VM that a request is about: in its path, or in its parameters where it is made; 0: none."""
     parts = path.split("/")

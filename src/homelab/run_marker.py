@@ -1,0 +1,122 @@
+"""One run at a time, between machines too: a resource pool of a fixed name, its comment with an owner and an end."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from homelab.errors import HomelabError, Locked, Refused, Undecided
+from homelab.proxmox.client import Proxmox
+from homelab.proxmox.recording import Record, WriteOnRecord
+from homelab.runtime import Clock
+
+POOL = "homelab-run"
+LASTS_S = 1800
+RENEWED_AFTER_S = 600
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+COMMENT = re.compile(r"run of (?P<owner>\S+) until (?P<until>[0-9TZ:-]+)")
+
+
+@dataclass(slots=True)
+class RunMarker:
+    """`owner` is the same for all runs from this state directory. `pve` is one whose writes are not put on record."""
+
+    pve: Proxmox
+    clock: Clock
+    owner: str
+    say: Callable[[str], None]
+    _renewed_at: float | None = None
+    _is_there: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> None:
+        """Before the first write, and now and then later. Raises Locked while a run from another machine goes on.
+
+        Where the pool cannot be made, that is said, and the run goes on without.
+        """
+        with self._lock:
+            if self._renewed_at is None:
+                self._begin()
+            elif self._is_there and self.clock.now() > self._renewed_at + RENEWED_AFTER_S:
+                self._renew()
+
+    def give_back(self) -> None:
+        """At the end of a run, however it ended. One that stays is out of date after half an hour."""
+        if self._is_there:
+            self._is_there = False
+            with suppress(HomelabError):
+                self.pve.delete_pool(POOL)
+
+    def _begin(self) -> None:
+        try:
+            self._place()
+            self._is_there = True
+        except Locked:
+            raise
+        except HomelabError as error:
+            self.say(f"runs from other machines at the same time are not noticed: {error}")
+        self._renewed_at = self.clock.now()
+
+    def _place(self) -> None:
+        if self.pve.pool_comment(POOL) is None and self._is_made():
+            return
+        comment = self.pve.pool_comment(POOL) or ""
+        if not self._is_free(comment):
+            raise Locked(
+                "another run is going on",
+                f"from another machine: pool {POOL} says: {comment or '(not visible)'}",
+                f"wait until it has ended; if it was killed, its mark ends by itself, or: pvesh delete /pools/{POOL}",
+            )
+        self.pve.set_pool_comment(POOL, self._comment())
+
+    def _is_made(self) -> bool:
+        """False where somebody was faster, or where the answer was lost and it is there now."""
+        try:
+            self.pve.create_pool(POOL, self._comment())
+        except Refused as error:
+            if "already exists" not in error.why:
+                raise
+            return False
+        except Undecided:
+            if self.pve.pool_comment(POOL) is None:
+                raise
+            return False
+        return True
+
+    def _renew(self) -> None:
+        with suppress(HomelabError):
+            self.pve.set_pool_comment(POOL, self._comment())
+        self._renewed_at = self.clock.now()
+
+    def _comment(self) -> str:
+        until = datetime.fromtimestamp(self.clock.now() + LASTS_S, UTC)
+        return f"homelab: run of {self.owner} until {until.strftime(TIME_FORMAT)}"
+
+    def _is_free(self, comment: str) -> bool:
+        """Is it of an earlier run from here, which was killed, or out of date? What cannot be read is not."""
+        found = COMMENT.search(comment)
+        if found is None:
+            return False
+        if found["owner"] == self.owner:
+            return True
+        try:
+            until = datetime.strptime(found["until"], TIME_FORMAT).replace(tzinfo=UTC)
+        except ValueError:
+            return False
+        return self.clock.now() > until.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedRecord:
+    """A record that takes the mark before the first write and keeps it during the others."""
+
+    record: Record
+    marker: RunMarker
+
+    def begin(self, what: str, node: str, vmid: int = 0) -> WriteOnRecord:
+        self.marker.take()
+        return self.record.begin(what, node, vmid)
