@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from e2e.conftest import Homelab
-from e2e.world import nodes_with_running_vm, ready_members
+from e2e.world import nodes_with_running_vm, ready_members, work_on
 from pvelab.lab import Lab
 from pvelab.shell.contents import Memory
 
@@ -137,7 +137,7 @@ def test_image_that_nobody_vouches_for_is_not_used_unless_that_is_allowed(
     assert said in refused.err
     assert "IMAGE_SHA256" in refused.err
     assert "IMAGE_UNVERIFIED=1" in refused.err
-    assert lab.writes == []
+    assert work_on(lab) == []
     assert image_requests(lab) == []
 
     allowed = homelab("--via", via, IMAGE_UNVERIFIED="1", **ONLY_PVE3)
@@ -241,7 +241,7 @@ def test_where_no_storage_takes_images_the_command_that_allows_it_is_named(
     assert run.exit_code == 1, run.text
     assert said in run.err
     assert "set ISO_STORAGE_3 to one of them, or allow it: pvesm set local --content iso,import,..." in run.err
-    assert lab.writes == []
+    assert work_on(lab) == []
 
 
 def test_without_import_content_root_imports_the_image_by_its_path(lab: Lab, homelab: Homelab, via: str) -> None:
@@ -264,7 +264,7 @@ def test_without_import_content_and_ssh_nothing_is_brought_in_vain(lab: Lab, hom
     assert "pve3: the image cannot be imported: no storage has content import, which the API needs for that" in run.err
     assert "pvesm set local --content iso,vztmpl,backup,snippets,import" in run.err
     assert image_requests(lab) == []
-    assert lab.writes == []
+    assert work_on(lab) == []
 
 
 def test_by_the_api_alone_the_vm_is_made_and_the_lost_agent_is_named(lab: Lab, homelab: Homelab) -> None:

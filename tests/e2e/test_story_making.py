@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on
+from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on, work_on
 from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
 from pvelab.rules import configs, power, status
@@ -219,7 +219,7 @@ def test_unfinished_vm_that_is_locked_is_not_touched(lab: Lab, homelab: Homelab,
     assert f"VM k3s-vm-pve3 (vmid={vmid}) is not finished: it is locked (backup)" in run.err
     assert f"qm unlock {vmid}" in run.err
     assert lab.snapshot()["vms"] == before["vms"]
-    assert lab.writes == []
+    assert work_on(lab) == []
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_node_without_room_gets_nothing_and_the_others_theirs(
     assert nodes_with_running_vm(lab) == sorted({"pve1", "pve2", "pve3"} - {node})
     assert said in run.err
     assert cure in run.err
-    assert not [request for request in lab.writes if request.node == node]
+    assert not [request for request in work_on(lab) if request.node == node]
 
 
 def limited_token(lab: Lab, without: str) -> str:

@@ -11,6 +11,7 @@ from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.machine import GuestMachine
 from pvelab.lab import Lab
 from pvelab.machine import Command, Process
+from pvelab.requestlog import Request
 from pvelab.state import World
 
 ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
@@ -49,6 +50,11 @@ def uuid_of(vm: dict[str, Any]) -> str:
 def uuids(lab: Lab) -> dict[int, str]:
     """The identity of every VM: it survives a start and not a replacement."""
     return {vmid: uuid_of(vm) for vmid, vm in lab.snapshot()["vms"].items()}
+
+
+def work_on(lab: Lab) -> list[Request]:
+    """Everything that was written, but for the mark that tells other machines of the run."""
+    return [one for one in lab.writes if "/pools" not in one.what]
 
 
 def nodes_with_running_vm(lab: Lab) -> list[str]:
