@@ -10,13 +10,21 @@ from pvelab.identity import TOKEN_NAME, TOKEN_USER, Identity
 from pvelab.machine import Account, GuestSide
 from pvelab.network import Network
 from pvelab.rules import storages
-from pvelab.shell.entries import Folder
+from pvelab.shell.entries import Folder, Link
 from pvelab.shell.files import FileSystem, Mounted
+from pvelab.shell.overlaid import Overlaid
 from pvelab.spec import GIB, LabSpec, NodeSpec, StorageSpec
 from pvelab.state import Capacity, Interface, Node, Profile, Storage, Token, User, World
 
 ROOT_DISK_BYTES = 94 * GIB
 ROOT_FILES_BYTES = 3 * GIB
+_OS_RELEASE = {
+    major: (
+        f'PRETTY_NAME="Debian GNU/Linux {number} ({name})"\nNAME="Debian GNU/Linux"\nVERSION_ID="{number}"\n'
+        f'VERSION="{number} ({name})"\nVERSION_CODENAME={name}\nID=debian\n'
+    )
+    for major, number, name in (("9", "13", "trixie"), ("8", "12", "bookworm"))
+}
 _IN_FOLDER = "dir"
 _SYSTEM_FOLDERS = ("/root", "/var/log", "/run")
 _SHARED_FOLDERS = ("/tmp", "/var/tmp")
@@ -58,7 +66,7 @@ def new_world(blueprint: Blueprint, guests: GuestSide) -> World:
     )
     for number, node_spec in enumerate(spec.nodes, start=1):
         node = world.nodes[node_spec.name] = _node(blueprint, number, node_spec)
-        _share_cluster_files(node.files, world.pve)
+        _share_cluster_files(node, world.pve)
         for storage in node_spec.storages:
             if storage.type != _IN_FOLDER:
                 world.capacities[(node_spec.name, storage.name)] = Capacity(storage.size_bytes, 0)
@@ -116,16 +124,34 @@ def _node_files(blueprint: Blueprint, spec: NodeSpec, address: str) -> FileSyste
     for storage in spec.storages:
         for name in _STORAGE_FOLDERS if storage.type == _IN_FOLDER else ():
             files.make_folder(f"{storage.path}/{name}", parents=True)
+    files.provide("/etc/network/interfaces", _network(spec, address).encode())
+    files.provide("/etc/os-release", _OS_RELEASE[blueprint.spec.pve_version[0]].encode())
     files.provide("/etc/hostname", f"{spec.name}\n".encode())
     files.provide("/etc/hosts", f"127.0.0.1 localhost\n{address} {spec.name}.{domain} {spec.name}\n".encode())
     return files
 
 
-def _share_cluster_files(files: FileSystem, pve: FileSystem) -> None:
-    """/etc/pve is one file system on all members."""
-    etc = files.entry("/etc")
+def _network(spec: NodeSpec, address: str) -> str:
+    """As the installer writes it: each bridge with one port, the first with the node's address."""
+    stanzas = ["auto lo\niface lo inet loopback\n"]
+    gateway = address.rsplit(".", 2)[0] + ".0.1"
+    for number, bridge in enumerate(spec.bridges, 1):
+        has_address = number == 1
+        static = f"\taddress {address}/16\n\tgateway {gateway}\n" if has_address else ""
+        ports = f"\tbridge-ports eno{number}\n\tbridge-stp off\n\tbridge-fd 0\n"
+        kind = "static" if has_address else "manual"
+        stanzas.append(f"iface eno{number} inet manual\n")
+        stanzas.append(f"auto {bridge}\niface {bridge} inet {kind}\n{static}{ports}")
+    return "\n".join(stanzas)
+
+
+def _share_cluster_files(node: Node, pve: FileSystem) -> None:
+    """/etc/pve is one file system on all members, in which each finds its own folder under `local`."""
+    etc = node.files.entry("/etc")
     if isinstance(etc, Folder):
-        etc.children["pve"] = pve.root
+        now, home = node.clock.now(), f"nodes/{node.hostname}"
+        own = {"local": Link("root", now, home), "qemu-server": Link("root", now, f"{home}/qemu-server")}
+        etc.children["pve"] = Folder("root", 0o755, now, Overlaid(pve.root.children, own))
 
 
 def _storage(spec: StorageSpec, nodes: set[str], everywhere: set[str], release: str) -> Storage:
@@ -148,3 +174,22 @@ def _write_cluster_files(blueprint: Blueprint, world: World) -> None:
         kind, key = identity.host_keys[name].public_line.split()[:2]
         world.pve.provide(f"{folder}/ssh_known_hosts", f"{name} {kind} {key}\n".encode(), mode=0o640)
         world.pve.provide(f"{folder}/pve-ssl.pem", identity.certificates[name].certificate_pem, mode=0o640)
+    world.pve.provide("/datacenter.cfg", b"keyboard: en-us\n", mode=0o640)
+    if world.cluster_name:
+        world.pve.provide("/corosync.conf", _corosync(world).encode(), mode=0o640)
+
+
+def _corosync(world: World) -> str:
+    members = "".join(
+        f"  node {{\n    name: {node.hostname}\n    nodeid: {node.nodeid}\n    quorum_votes: 1\n"
+        f"    ring0_addr: {node.address}\n  }}\n"
+        for node in world.nodes.values()
+    )
+    return (
+        "logging {\n  debug: off\n  to_syslog: yes\n}\n\n"
+        f"nodelist {{\n{members}}}\n\n"
+        "quorum {\n  provider: corosync_votequorum\n}\n\n"
+        f"totem {{\n  cluster_name: {world.cluster_name}\n  config_version: {len(world.nodes)}\n"
+        "  interface {\n    linknumber: 0\n  }\n  ip_version: ipv4-6\n  link_mode: passive\n"
+        "  secauth: on\n  version: 2\n}\n"
+    )

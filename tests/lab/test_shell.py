@@ -31,7 +31,7 @@ def test_script_ends_as_in_dash(tmp_path: Path, case: dict[str, Any]) -> None:
         ("cat <(echo)", 'sh: 1: Syntax error: "(" unexpected'),
         ("echo ${x//a/b}", "sh: 1: Syntax error: Bad substitution"),
         ("stat -f /", "stat: invalid option -- 'f'"),
-        ("df -h", "df: only block sizes in bytes, K, M or G are known here"),
+        ("df -B 1X", "df: only block sizes in bytes, K, M or G are known here"),
         ("sort -k 2", "sort: invalid option -- 'k'"),
         ("set -q", "sh: 1: set: Illegal option -q"),
     ],

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pvelab.api import Api
+from pvelab.commands import hostinfo, journal
 from pvelab.machine import Command, Process
 from pvelab.rules import status
 from pvelab.rules.images import inspect
@@ -27,23 +28,21 @@ class Neighbour:
 
 
 Neighbours = Callable[[Node], Sequence[Neighbour]]
-_RUNNING_UNITS = frozenset(
-    ("corosync", "cron", "pve-cluster", "pve-firewall", "pvedaemon", "pveproxy", "pvestatd", "qmeventd", "ssh", "sshd")
-)
-_INACTIVE = 3
-_UNKNOWN_UNIT = 4
 
 
 def node_tools(api: Api, node: Node, neighbours: Neighbours) -> Mapping[str, Command]:
     """The tools of one node, by name."""
     world = api.world
     return {
+        "free": partial(hostinfo.free, world, node),
+        "ha-manager": partial(hostinfo.ha_manager, world),
         "ip": partial(_ip, node, neighbours),
+        "journalctl": partial(journal.journalctl, world, node),
         "nproc": partial(_nproc, node),
-        "pvecm": partial(_pvecm, world, node),
+        "pvecm": partial(hostinfo.pvecm, world, node),
         "pveversion": partial(_pveversion, world),
         "qemu-img": partial(_qemu_img, node),
-        "systemctl": _systemctl,
+        "systemctl": partial(journal.systemctl, world, node),
         "uname": partial(_uname, world, node),
         "uptime": partial(_uptime, node),
     }
@@ -75,8 +74,14 @@ async def _nproc(node: Node, process: Process) -> int:
 
 async def _pveversion(world: World, process: Process) -> int:
     profile = world.profile
+    if process.argv[1:] in (["-v"], ["--verbose"]):
+        process.print(f"proxmox-ve: {profile.release}.0 (running kernel: {profile.kernel})")
+        process.print(f"pve-manager: {profile.version} (running version: {profile.version}/{profile.repoid})")
+        process.print(f"proxmox-kernel-{profile.kernel}: {profile.kernel}")
+        process.print(f"pve-qemu-kvm: {profile.qemu}")
+        return 0
     if process.argv[1:]:
-        process.complain("pveversion: options are not known here")
+        process.complain(f"pveversion: {' '.join(process.argv[1:])}: not known here")
         return 255
     process.print(f"pve-manager/{profile.version}/{profile.repoid} (running kernel: {profile.kernel})")
     return 0
@@ -120,39 +125,6 @@ def _local_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-async def _systemctl(process: Process) -> int:
-    words = [word for word in process.argv[1:] if not word.startswith("-")]
-    if len(words) != 2 or words[0] not in ("is-active", "is-enabled"):
-        process.complain(f"systemctl: {' '.join(process.argv[1:]) or 'no command'}: not known here")
-        return 1
-    is_running = words[1].removesuffix(".service") in _RUNNING_UNITS
-    if "-q" not in process.argv and "--quiet" not in process.argv:
-        process.print(("active" if words[0] == "is-active" else "enabled") if is_running else "inactive")
-    return 0 if is_running else _UNKNOWN_UNIT if words[0] == "is-enabled" else _INACTIVE
-
-
-async def _pvecm(world: World, node: Node, process: Process) -> int:
-    if process.argv[1:] != ["status"]:
-        process.complain("pvecm: only status is known here")
-        return 255
-    if not world.cluster_name:
-        process.complain(
-            "Error: Corosync config '/etc/pve/corosync.conf' does not exist - is this node part of a cluster?"
-        )
-        return 2
-    online = [one for one in world.nodes.values() if one is node or (one.is_up and not world.is_split)]
-    needed = len(world.nodes) // 2 + 1
-    process.print("Cluster information\n-------------------")
-    process.print(f"Name:             {world.cluster_name}\n")
-    process.print("Quorum information\n------------------")
-    process.print(f"Nodes:            {len(online)}\nNode ID:          0x{node.nodeid:08x}")
-    process.print(f"Quorate:          {'Yes' if world.is_quorate else 'No'}\n")
-    process.print("Votequorum information\n----------------------")
-    process.print(f"Expected votes:   {len(world.nodes)}\nTotal votes:      {len(online)}")
-    process.print(f"Quorum:           {needed}{'' if world.is_quorate else ' Activity blocked'}")
-    return 0
-
-
 async def _qemu_img(node: Node, process: Process) -> int:
     words = [word for word in process.argv[1:] if not word.startswith("--output")]
     if words[:1] != ["info"] or len(words) != 2 or "--output=json" not in process.argv:
@@ -187,10 +159,8 @@ async def _ip(node: Node, neighbours: Neighbours, process: Process) -> int:
         lines = [f"{row['dst']} dev {row['dev']} lladdr {row['lladdr']} {row['state'][0]}" for row in rows]
     elif kind and ("address".startswith(kind) or "link".startswith(kind)):
         rows = [_link(n, one) for n, one in enumerate(node.interfaces.values(), 2)]
-        lines = [
-            f"{row['ifindex']}: {row['ifname']}: <{','.join(row['flags'])}> mtu 1500 state {row['operstate']}"
-            for row in rows
-        ]
+        is_brief = not {"-br", "-brief"}.isdisjoint(process.argv)
+        lines = hostinfo.brief_links(rows) if is_brief else hostinfo.links(rows, node, "address".startswith(kind))
     else:
         process.complain(f'Object "{kind}" is unknown, try "ip help".')
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from errno import EACCES
 
@@ -42,14 +42,14 @@ class Folder:
     owner: str
     mode: int
     modified: float
-    children: dict[str, Entry] = field(default_factory=dict)
+    children: MutableMapping[str, Entry] = field(default_factory=dict)
     view: View | None = None
 
 
 Entry = File | Folder | Link
 
 
-def children(folder: Folder) -> dict[str, Entry]:
+def children(folder: Folder) -> Mapping[str, Entry]:
     """What is in the folder, by name."""
     if folder.view is None:
         return folder.children

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -43,9 +44,13 @@ def _list_folder(process: Process, name: str, options: Options) -> int:
     except OSError as failed:
         complain_about(process, failed, name, "cannot open directory")
         return 2
-    for inner in names:
-        if not inner.startswith(".") or "-a|-A|--all" in options:
-            _list_one(process, posixpath.join(path, inner), inner, options)
+    if "-a|--all" in options:
+        names = [".", "..", *names]
+    shown = [inner for inner in names if not inner.startswith(".") or "-a|-A|--all" in options]
+    if "-l" in options:
+        process.print(f"total {4 * len(shown)}")
+    for inner in shown:
+        _list_one(process, posixpath.join(path, inner), inner, options)
     return 0
 
 
@@ -116,7 +121,8 @@ async def df(process: Process) -> int:
     options = Options(process, "PkhTB:", ("output=", "block-size=", "portability"))
     block = options.value("-B|--block-size", "1K")
     found = re.fullmatch(r"(\d*)([KMG]?)", block)
-    if not found or "-h" in options:
+    is_human = "-h" in options
+    if not found:
         process.complain("df: only block sizes in bytes, K, M or G are known here")
         return 1
     fields = options.value("--output", "source,size,used,avail,pcent,target").split(",")
@@ -124,7 +130,8 @@ async def df(process: Process) -> int:
         process.complain(f"df: option --output: field '{next(iter(set(fields) - set(_DF)))}' unknown")
         return 1
     block_bytes = int(found[1] or 1) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
-    titles = {**_DF_TITLES, "avail": "Avail"} if "--output" in options else _DF_TITLES
+    titles = {**_DF_TITLES, "avail": "Avail"} if "--output" in options or is_human else _DF_TITLES
+    titles = {**titles, "size": "Size"} if is_human else titles
     rows = [[titles.get(field, field) for field in fields]]
     files, code = process.machine.files, 0
     for name in options.words or [one.point for one in files.mounted]:
@@ -133,7 +140,7 @@ async def df(process: Process) -> int:
             process.complain(f"df: {name}: No such file or directory")
             code = 1
         else:
-            rows.append([_DF[field](files.usage(path), block_bytes) for field in fields])
+            rows.append([_DF[field](files.usage(path), 0 if is_human else block_bytes) for field in fields])
     if len(rows) > 1:
         _print_table(process, rows, [field in ("source", "fstype", "target") for field in fields])
     return code
@@ -144,6 +151,17 @@ def _print_table(process: Process, rows: list[list[str]], is_text: list[bool]) -
     for row in rows:
         cells = zip(row, widths, is_text, strict=True)
         process.print(" ".join(one.ljust(width) if left else one.rjust(width) for one, width, left in cells).rstrip())
+
+
+def _blocks(size_bytes: int, block_bytes: int) -> str:
+    """In blocks, or with 0 as people read it: rounded up, one decimal below ten."""
+    if block_bytes:
+        return str(-(-size_bytes // block_bytes))
+    amount, units = float(size_bytes), list("KMGTP")
+    unit = ""
+    while amount >= 1024 and units:
+        amount, unit = amount / 1024, units.pop(0)
+    return f"{math.ceil(amount * 10) / 10:.1f}{unit}" if unit and amount < 10 else f"{math.ceil(amount)}{unit}"
 
 
 def _percent(usage: Usage, _block_bytes: int) -> str:
@@ -163,9 +181,11 @@ _DF: Mapping[str, Callable[[Usage, int], str]] = MappingProxyType(
     {
         "source": lambda usage, _: usage.mounted.device,
         "fstype": lambda usage, _: usage.mounted.kind,
-        "size": lambda usage, block_bytes: str(-(-usage.total_bytes // block_bytes)),
-        "used": lambda usage, block_bytes: str(-(-usage.used_bytes // block_bytes)),
-        "avail": lambda usage, block_bytes: str(usage.available_bytes // block_bytes),
+        "size": lambda usage, block_bytes: _blocks(usage.total_bytes, block_bytes),
+        "used": lambda usage, block_bytes: _blocks(usage.used_bytes, block_bytes),
+        "avail": lambda usage, block_bytes: (
+            str(usage.available_bytes // block_bytes) if block_bytes else _blocks(usage.available_bytes, 0)
+        ),
         "pcent": _percent,
         "target": lambda usage, _: usage.mounted.point,
     }
@@ -312,6 +332,15 @@ async def whoami(process: Process) -> int:
     return 0
 
 
+async def which(process: Process) -> int:
+    """which NAME..."""
+    known = process.machine.commands
+    for name in process.argv[1:]:
+        if name in known:
+            process.print(f"/usr/bin/{name}")
+    return 0 if all(name in known for name in process.argv[1:]) else 1
+
+
 async def hostname(process: Process) -> int:
     """hostname [-s|-f|-I]"""
     options = Options(process, "sfIi", ("short", "fqdn", "all-ip-addresses"))
@@ -319,8 +348,17 @@ async def hostname(process: Process) -> int:
         process.complain("hostname: you don't have permission to set the host name")
         return 1
     asks_address = "-I|-i|--all-ip-addresses" in options
-    process.print(f"{process.machine.address} " if asks_address else process.machine.hostname)
+    name = _full_name(process) if "-f|--fqdn" in options else process.machine.hostname
+    process.print(f"{process.machine.address} " if asks_address else name)
     return 0
+
+
+def _full_name(process: Process) -> str:
+    """The first name of the machine's own line in /etc/hosts."""
+    machine = process.machine
+    lines = machine.files.read("/etc/hosts").decode().splitlines() if machine.files.is_file("/etc/hosts") else []
+    own = [words for words in map(str.split, lines) if machine.hostname in words[1:]]
+    return own[0][1] if own else machine.hostname
 
 
 async def date(process: Process) -> int:
@@ -349,6 +387,7 @@ LOOK_TOOLS: Mapping[str, Command] = MappingProxyType(
         "ls": ls,
         "stat": stat,
         "test": test,
+        "which": which,
         "whoami": whoami,
     }
 )

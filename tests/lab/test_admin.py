@@ -1,0 +1,113 @@
+"""What an administrator types on a node to see how it is: a whole lab, over SSH."""
+
+from __future__ import annotations
+
+import json
+
+import paramiko
+import pytest
+
+from pvelab.lab import Lab
+
+
+def typed(lab: Lab, line: str, node: str = "pve1") -> tuple[int, str]:
+    """The exit code and the output of a line typed on a node as root, errors among it."""
+    number = [one.name for one in lab.spec.nodes].index(node) + 1
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(lab.env["SSH_KNOWN_HOSTS"])
+        key = lab.env["SSH_KEY_PATH"]
+        address, port = lab.network.node(number), int(lab.env["SSH_PORT"])
+        client.connect(address, port, "root", key_filename=key, allow_agent=False, look_for_keys=False)
+        _, out, _ = client.exec_command(f"{{ {line}; }} 2>&1", timeout=20)
+        text = out.read().decode()
+        return out.channel.recv_exit_status(), text
+
+
+def test_every_member_finds_its_own_folder_in_the_shared_one(lab: Lab) -> None:
+    lab.reset("healthy")
+    assert typed(lab, "ls /etc/pve/qemu-server")[1] == "100.conf\n"
+    assert typed(lab, "ls /etc/pve/local/qemu-server", "pve3")[1] == "102.conf\n"
+    listed = typed(lab, "ls -la /etc/pve", "pve2")[1]
+    assert listed.startswith("total ") and "local -> nodes/pve2\n" in listed
+    assert typed(lab, "echo hi > /etc/pve/note; rm /etc/pve/note; echo hi > /etc/pve/note")[0] == 0
+    assert typed(lab, "cat /etc/pve/note", "pve3") == (0, "hi\n")
+    assert typed(lab, "grep -c ring0_addr /etc/pve/corosync.conf")[1] == "3\n"
+
+
+def test_members_are_listed_and_lost_ones_are_not(lab: Lab) -> None:
+    assert typed(lab, "pvecm nodes")[1].splitlines()[-3:] == [
+        "         1          1 pve1 (local)",
+        "         2          1 pve2",
+        "         3          1 pve3",
+    ]
+    lab.fault("no-quorum")
+    code, said = typed(lab, "pvecm status; ha-manager status")
+    assert "Total votes:      1\nQuorum:           2 Activity blocked\n" in said
+    assert (code, said.splitlines()[-1]) == (0, "quorum No quorum on node")
+
+
+def test_services_tell_what_is_broken(lab: Lab) -> None:
+    assert typed(lab, "systemctl is-active pveproxy pve-cluster nosuch") == (0, "active\nactive\ninactive\n")
+    assert "Active: active (running) since" in typed(lab, "systemctl status pveproxy.service")[1]
+    lab.fault("api-down")
+    lab.fault("config-missing")
+    code, said = typed(lab, "systemctl status pveproxy")
+    assert (code, "Active: failed" in said) == (3, True)
+    failed = typed(lab, "systemctl --failed")[1]
+    assert "pve-cluster.service" in failed and failed.endswith("\n2 loaded units listed.\n")
+    assert typed(lab, "systemctl is-active pve-cluster") == (3, "failed\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("systemctl status nosuch", 4, "Unit nosuch.service could not be found.\n"),
+        ("systemctl is-enabled nosuch", 4, "not-found\n"),
+        ("systemctl reboot", 1, "systemctl: reboot: not known here\n"),
+        ("systemctl list-units 'ssh*' -q | grep -c loaded", 0, "2\n"),
+        ("journalctl -f", 1, "journalctl: -f: not known here\n"),
+        ("journalctl -o verbose", 1, "journalctl: -o verbose: not known here\n"),
+        ("journalctl -u nosuch", 0, "-- No entries --\n"),
+        ("free --wide", 1, "free: --wide: not known here\n"),
+        ("pvecm expected 1", 255, "pvecm: expected 1: not known here\n"),
+        ("ha-manager add vm:100", 255, "ha-manager: add vm:100: not known here\n"),
+        ("pveversion --all", 255, "pveversion: --all: not known here\n"),
+        ("hostname -f", 0, "pve1.maas\n"),
+        ("which qm nosuch", 1, "/usr/bin/qm\n"),
+        ("free -b | tail -n 1 | tr -s ' '", 0, "Swap: 0 0 0\n"),
+    ],
+)
+def test_what_is_typed_and_what_comes_back(lab: Lab, line: str, code: int, said: str) -> None:
+    assert typed(lab, line) == (code, said)
+
+
+def test_the_journal_has_the_tasks(lab: Lab) -> None:
+    lab.reset("healthy")
+    last = typed(lab, "journalctl -u pvedaemon.service -n1 -o cat --no-pager")[1]
+    assert last.startswith("<root@pam> end task UPID:pve1:") and last.endswith(" OK\n")
+    newest, older = typed(lab, "journalctl -r -n 2 --output=short-iso")[1].splitlines()
+    assert newest > older
+    assert " pve1 pvedaemon[" in newest
+    assert len(typed(lab, "journalctl -n all -u pveproxy")[1].splitlines()) == 1
+
+
+def test_the_node_describes_itself(lab: Lab) -> None:
+    assert typed(lab, "pveversion -v")[1].startswith("proxmox-ve: 9.2.0 (running kernel: ")
+    assert "Mem:" in typed(lab, "free -h")[1]
+    assert "G " in typed(lab, "df -h")[1]
+    assert 'VERSION_ID="13"' in typed(lab, "cat /etc/os-release")[1]
+    assert "iface vmbr0 inet static" in typed(lab, "cat /etc/network/interfaces")[1]
+
+
+def test_links_and_addresses_are_told_in_three_ways(lab: Lab) -> None:
+    address = lab.network.node(1)
+    assert f"    inet {address}/16 scope global vmbr0\n" in typed(lab, "ip a")[1]
+    assert "inet " not in typed(lab, "ip link")[1]
+    assert f"vmbr0            UP             {address}/16 \n" in typed(lab, "ip -br a")[1]
+    assert {one["ifname"] for one in json.loads(typed(lab, "ip -j a")[1])} >= {"vmbr0", "eno1"}
+
+
+def test_resources_under_high_availability_are_listed(lab: Lab) -> None:
+    lab.reset("healthy")
+    lab.look(lambda world: world.ha.update({"vm:100": {"state": "started"}, "vm:999": {"state": "started"}}))
+    assert typed(lab, "ha-manager status")[1] == "quorum OK\nservice vm:100 (pve1, started)\n"
