@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from homelab.settings import Via
+from homelab.settings import Asked, Via
 
 _DESCRIPTION = """\
 Bring every Proxmox VE node that .env names to one healthy Ubuntu VM, joined to
@@ -36,6 +36,7 @@ class Options:
     is_json: bool
     is_verbose: bool
     is_quiet: bool
+    asked: Asked = field(default_factory=Asked)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
@@ -43,7 +44,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
 
     Raises SystemExit as argparse does: 0 after --help, 2 on wrong usage.
     """
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.cron and (given.replace or given.force_replace):
+        parser.error("--replace and --force-replace are a person's word: not allowed with --cron")
     return Options(
         env_file=given.env,
         via=Via(given.via),
@@ -51,6 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
         is_json=given.json,
         is_verbose=given.verbose,
         is_quiet=given.quiet,
+        asked=Asked(tuple(given.node), tuple(given.replace), tuple(given.force_replace), is_unattended=given.cron),
     )
 
 
@@ -76,4 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     loudness.add_argument(
         "--quiet", action="store_true", help="show only warnings, errors and, if something failed, the report"
     )
+    loudness.add_argument(
+        "--cron", action="store_true", help="nobody watches: start before replacing, say only what is new"
+    )
+    _add_names(parser)
     return parser
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    for option, text in (
+        ("--node", "work on this node only (NODE_n); repeatable"),
+        ("--replace", "replace this node's VM, or the VM of this name, whatever its state; repeatable"),
+        ("--force-replace", "the same, with its data, snapshots, ...; not a protected or locked one; repeatable"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar="NAME", help=text)

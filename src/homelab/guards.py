@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, K3sNode, VmConfig, VmFacts
 
@@ -109,6 +109,10 @@ def _unread(what: str, command: str) -> Guard:
 
 def k3s_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
     """Reasons that lie in the cluster: membership unknown, somebody else's name, too few voters."""
+    return tuple(replace(guard, is_of_k3s=True) for guard in _k3s_guards(vm, k3s))
+
+
+def _k3s_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
     was_member = bool(MEMBER_TAGS & vm.config.tags)
     if not k3s.is_wanted:
         return (_member_without_join(),) if was_member else ()
@@ -168,6 +172,11 @@ def _server_guards(vm: VmFacts, name: str, k3s: K3sFacts) -> Iterator[Guard]:
         )
     elif others_down:
         yield Guard(f"{was_server}, and another etcd voter is not healthy ({', '.join(others_down)})", bring_back)
+
+
+def not_lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+    """What is left when a person insists on a replacement: template, protection, lock, and what k3s says."""
+    return tuple(guard for guard in guards if guard.is_absolute or guard.is_of_k3s)
 
 
 def lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
     report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run)
     try:
-        settings = config.load(options.env_file, options.via)
+        settings = config.with_wishes(config.load(options.env_file, options.via), options.asked)
         with (
             ended_like_ctrl_c(),
             assembly.connect(

@@ -149,7 +149,8 @@ class Report:
     def dropped(self, config: Config) -> None:
         """Nodes left out because of their own keys."""
         for node in config.dropped:
-            self.add(Outcome.failed(node.name, problem) for problem in node.problems)
+            if config.wishes.is_worked_on(node.number):
+                self.add(Outcome.failed(node.name, problem) for problem in node.problems)
 
     def show_plan(self, plan: Plan) -> None:
         self._plan = plan
@@ -169,7 +170,9 @@ class Report:
             return ExitCode.INTERRUPTED
         if not any(outcome.status is Status.FAILED for outcome in self._outcomes):
             return ExitCode.OK
-        return ExitCode.PARTLY if self._running else ExitCode.FAILED
+        others = self._plan.others if self._plan else ()
+        is_any_running = self._running or any(node.vm and node.vm.is_running for node in others)
+        return ExitCode.PARTLY if is_any_running else ExitCode.FAILED
 
     def finish(self) -> int:
         """Print the report; returns the exit code."""

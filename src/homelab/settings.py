@@ -158,8 +158,35 @@ class DroppedNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks of a run, in its own words: names of nodes or VMs."""
+
+    nodes: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+    is_unattended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is asked of one run, by the number n of a node, since Proxmox may call the node otherwise than NODE_n.
+
+    `only` None: all nodes are worked on. `forced` are some of `replaced`.
+    """
+
+    is_unattended: bool = False
+    only: frozenset[int] | None = None
+    replaced: frozenset[int] = frozenset()
+    forced: frozenset[int] = frozenset()
+
+    def is_worked_on(self, number: int) -> bool:
+        """Is node `number` one of those that this run is about?"""
+        return self.only is None or number in self.only
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All that `.env` and the environment say."""
+    """All that `.env` and the environment say, and what the command line asks of this run."""
 
     nodes: tuple[NodeConfig, ...]
     dropped: tuple[DroppedNode, ...]
@@ -174,3 +201,4 @@ class Config:
     image: ImageConfig
     k3s: K3sConfig
     policy: Policy
+    wishes: Wishes = Wishes()

@@ -15,6 +15,7 @@ from homelab.models import (
     K3sNode,
     NodeFacts,
     NodePlan,
+    Past,
     PowerHistory,
     StorageState,
     Verdict,
@@ -33,6 +34,7 @@ from homelab.settings import (
     Role,
     SshConfig,
     StoppedVm,
+    Wishes,
 )
 
 UUID = "0f9f7a3e-1c1d-4f0e-9a68-9f2b8a6d1107"
@@ -106,6 +108,8 @@ CONFIG = Config(
     policy=Policy(StoppedVm.REPLACE, max_replacements=1, max_parallel=8, host_reserve_mib=2048),
 )
 
+NO_WISHES = Wishes()
+
 HOST = HostStatus(
     uptime_s=30 * DAY_S,
     threads=8,
@@ -123,6 +127,9 @@ STORAGE = StorageState(
     is_shared=False,
     free_bytes=400 * GIB,
 )
+
+NOW = 1_700_000_000.0
+"""This machine's time, where the past counts."""
 
 LONG_UP = PowerHistory(host_uptime_s=30 * DAY_S, host_boot_time=1_000_000, last_vm_start_time=1_000_000 + DAY_S)
 
@@ -143,9 +150,9 @@ def node_config(number: int = 1, **changes: Any) -> NodeConfig:
     return replace(NODE, **{"number": number, "name": name, "vm_name": f"k3s-vm-{name}", **changes})
 
 
-def config(*nodes: NodeConfig, **policy: Any) -> Config:
+def config(*nodes: NodeConfig, wishes: Wishes = NO_WISHES, **policy: Any) -> Config:
     """A configuration for these nodes; `policy` names what differs in the policy."""
-    return replace(CONFIG, nodes=nodes, policy=replace(CONFIG.policy, **policy))
+    return replace(CONFIG, nodes=nodes, wishes=wishes, policy=replace(CONFIG.policy, **policy))
 
 
 def vm(values: Mapping[str, str] | None = None, *, node: str = "pve1", vmid: int = 107, **status: Any) -> VmFacts:
@@ -167,6 +174,11 @@ def stopped(number: int = 1, values: Mapping[str, str] | None = None, **changes:
     """A node whose VM is stopped, although its host has been up since before the VM's last start."""
     found = vm(values, node=f"pve{number}", vmid=106 + number, **STOPPED)
     return node_facts(Verdict.STOPPED, found, number=number, **changes)
+
+
+def past(**when: Any) -> Past:
+    """What is known at NOW of earlier runs."""
+    return Past(now=NOW, **when)
 
 
 def node_plan(action: Action, facts: NodeFacts | None = None, **changes: Any) -> NodePlan:

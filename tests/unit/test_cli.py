@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from homelab.cli import Options, parse_arguments
-from homelab.settings import Via
+from homelab.settings import Asked, Via
 
 
 def test_no_arguments_mean_a_real_run_over_whatever_wire_works() -> None:
@@ -20,7 +20,14 @@ def test_all_arguments_are_taken() -> None:
     options = parse_arguments(["--env", "lab.env", "--via", "ssh", "--dry-run", "--json", "--verbose"])
     assert options == Options(Path("lab.env"), Via.SSH, is_dry_run=True, is_json=True, is_verbose=True, is_quiet=False)
     assert parse_arguments(["--quiet"]).is_quiet
+    assert parse_arguments(["--cron"]).asked == Asked(is_unattended=True)
     assert parse_arguments(["-v"]).is_verbose
+
+
+def test_names_may_be_given_more_than_once() -> None:
+    words = ["--node", "pve1", "--node", "pve2", "--replace", "pve1", "--force-replace", "k3s-vm-pve2"]
+
+    assert parse_arguments(words).asked == Asked(("pve1", "pve2"), ("pve1",), ("k3s-vm-pve2",))
 
 
 def test_arguments_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +35,13 @@ def test_arguments_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatc
     assert parse_arguments().via is Via.API
 
 
-@pytest.mark.parametrize("arguments", [["--via", "telnet"], ["--dry"], ["pve"], ["-v", "--quiet"], ["--env"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--via", "telnet"], ["--dry"], ["pve"], ["--env"], ["--node"]),
+        *(["-v", "--quiet"], ["-v", "--cron"], ["--cron", "--replace", "pve1"], ["--cron", "--force-replace", "pve1"]),
+    ],
+)
 def test_wrong_usage_ends_in_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse_arguments(arguments)
@@ -41,7 +54,8 @@ def test_help_names_every_option_and_exit_code(capsys: pytest.CaptureFixture[str
         parse_arguments(["--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
-    assert all(option in text for option in ("--env", "--via", "--dry-run", "--json", "--verbose", "--quiet"))
+    names = ("--env", "--via", "--dry-run", "--json", "--verbose", "--quiet", "--cron", "--node", "--force-replace")
+    assert all(option in text for option in names)
     assert [line.split()[0] for line in text.split("exit codes:\n")[1].split("\n\n")[0].splitlines()] == [
         "0",
         "1",

@@ -67,6 +67,11 @@ class Journal:
         if not is_read_only and self._is_long():
             self._rewrite()
 
+    @property
+    def now(self) -> float:
+        """The time by which entries are noted, in Unix seconds."""
+        return self._clock.now()
+
     def begin(self, what: str, node: str, vmid: int = 0) -> Write:
         """Note a write that is about to be sent; `vmid` is 0 where it is about no VM.
 

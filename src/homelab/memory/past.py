@@ -19,6 +19,7 @@ def past_of(journal: Journal, vm: str) -> Past:
         struck_at=_when(journal.latest((STRUCK,), vm=vm)),
         rebooted_at=_when(journal.latest((REBOOTED,), vm=vm)),
         replacing=_carried(begun) if begun and begun["event"] == REPLACING else None,
+        now=journal.now,
     )
 
 

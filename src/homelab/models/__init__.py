@@ -13,14 +13,16 @@ from homelab.models.k3s import (
     K3sNode,
     Members,
 )
-from homelab.models.past import CarriedOver, Past
+from homelab.models.past import DAY_S, CarriedOver, Past
 from homelab.models.plan import (
     Action,
     ImageOnNode,
     NodePlan,
     Outcome,
     Plan,
+    Rule,
     RunningVm,
+    Size,
     Status,
     VmSpec,
 )
@@ -32,6 +34,8 @@ from homelab.models.proxmox import (
     MIB,
     NET_KEY,
     PASSTHROUGH_KEY,
+    SWITCHING,
+    SWITCHING_OFF,
     TAG,
     TAG_AGENT,
     TAG_KEEP,
@@ -53,6 +57,7 @@ from homelab.models.proxmox import (
 )
 
 __all__ = [
+    "DAY_S",
     "DRIVE_KEY",
     "GIB",
     "MAKING",
@@ -60,6 +65,8 @@ __all__ = [
     "MIB",
     "NET_KEY",
     "PASSTHROUGH_KEY",
+    "SWITCHING",
+    "SWITCHING_OFF",
     "TAG",
     "TAG_AGENT",
     "TAG_KEEP",
@@ -84,7 +91,9 @@ __all__ = [
     "Past",
     "Plan",
     "PowerHistory",
+    "Rule",
     "RunningVm",
+    "Size",
     "Status",
     "StorageState",
     "TaskRow",

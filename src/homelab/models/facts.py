@@ -7,7 +7,7 @@ from enum import Enum
 
 from homelab.models.k3s import K3sFacts
 from homelab.models.past import Past
-from homelab.models.proxmox import TAG, TAG_UNFINISHED, VmConfig, VmStatus
+from homelab.models.proxmox import TAG, TAG_UNFINISHED, TaskRow, VmConfig, VmStatus
 from homelab.settings import NodeConfig
 
 
@@ -48,13 +48,15 @@ class VmFacts:
 class PowerHistory:
     """When the host and the VM last came up, in the host's own Unix time; None where it cannot be read.
 
-    `has_never_run`: it is on record that the VM was made, and no start since.
+    `has_never_run`: it is on record that the VM was made, and no start since. `last_switching` is the newest finished
+    task about the power of a VM that is off; one that was shut down from inside leaves none.
     """
 
     host_uptime_s: int | None = None
     host_boot_time: int | None = None
     last_vm_start_time: int | None = None
     has_never_run: bool = False
+    last_switching: TaskRow | None = None
 
     @property
     def host_booted_after_vm(self) -> bool:
@@ -66,16 +68,24 @@ class PowerHistory:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A reason not to delete a VM, and what would remove the reason. An absolute one is not lifted by force."""
+    """A reason not to delete a VM, and what would remove the reason.
+
+    An absolute one is never lifted by force; one that lies in the k3s cluster only where a person deletes by hand.
+    """
 
     sentence: str
     cure: str
     is_absolute: bool = False
+    is_of_k3s: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """One configured node as it was observed."""
+    """One configured node as it was observed.
+
+    `is_settled`: its VM is on this node, no task works on it, and the cluster has quorum; looked at only where the VM
+    may be started or deleted.
+    """
 
     config: NodeConfig
     verdict: Verdict
@@ -85,6 +95,7 @@ class NodeFacts:
     power: PowerHistory = field(default_factory=PowerHistory)
     guards: tuple[Guard, ...] = ()
     past: Past = field(default_factory=Past)
+    is_settled: bool = False
 
     @property
     def name(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+DAY_S = 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class CarriedOver:
@@ -28,9 +30,27 @@ class Past:
     """Times are Unix seconds of this machine; None: it has not happened, as far as is known.
 
     `struck_at`: found down and started unattended. `replacing`: a replacement was begun and has not been finished.
+    `now` is when this was looked up.
     """
 
     replaced_at: float | None = None
     struck_at: float | None = None
     rebooted_at: float | None = None
     replacing: CarriedOver | None = None
+    now: float = field(default=0.0, compare=False)
+
+    @property
+    def was_replaced_lately(self) -> bool:
+        """Within 24 h."""
+        return _is_within(DAY_S, self.replaced_at, self.now)
+
+    @property
+    def was_struck_lately(self) -> bool:
+        """Within 24 h, and the VM has not been replaced since."""
+        is_over = self.replaced_at is not None and self.struck_at is not None and self.replaced_at > self.struck_at
+        return not is_over and _is_within(DAY_S, self.struck_at, self.now)
+
+
+def _is_within(seconds: float, when: float | None, now: float) -> bool:
+    """A time that lies ahead (a clock was set back) counts as just now."""
+    return when is not None and now - when < seconds

@@ -23,13 +23,37 @@ class Action(Enum):
     NOTHING = "nothing"
 
 
+class Rule(Enum):
+    """The rule that decided about a VM that is down, or that a person named; the numbers are those of the RUNBOOK."""
+
+    CHOICE = "rule 1: kept by choice"
+    GRACE = "rule 1: the host has just come up"
+    POWER_CUT = "rule 2: power cut"
+    START = "rule 3: STOPPED_VM=start"
+    PARKED = "rule 4: parked"
+    FIRST_STRIKE = "rule 4: unattended, started first"
+    SECOND_STRIKE = "rule 4: unattended, down again within 24 h"
+    BY_HAND = "rule 5: by hand"
+    HELD = "rule 6: once in 24 h"
+    ASKED = "--replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a VM is made."""
+
+    cores: int
+    memory_mib: int
+    disk_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class NodePlan:
     """What will be done on one node and why.
 
     `problem` says what a person has to know: where nothing is done about it (KEEP, NOTHING) the run ends with exit
     code 3; with START the VM runs afterwards, which is the wanted state, and it stays with a warning.
-    `may_replace` on START: a VM that will not run may be replaced.
+    `may_replace` on START: a VM that will not run may be replaced. `size` is that of a VM to be made, once it is known.
     """
 
     facts: NodeFacts
@@ -38,6 +62,8 @@ class NodePlan:
     problem: Problem | None = None
     may_replace: bool = False
     role: Role = Role.AUTO
+    rule: Rule | None = None
+    size: Size | None = None
 
     @property
     def config(self) -> NodeConfig:
@@ -61,18 +87,23 @@ class NodePlan:
         return self.is_write or (self.action is Action.KEEP and not self.facts.is_down)
 
     def dropped(self, problem: Problem) -> NodePlan:
-        """The VM cannot be made: nothing is created, and a VM that is down is started instead of replaced."""
-        action = Action.START if self.action is Action.REPLACE and self.facts.is_down else Action.NOTHING
+        """The VM cannot be made: nothing is created; a VM that is down is started instead, one that runs is kept."""
+        action = Action.NOTHING
+        if self.action is Action.REPLACE and self.facts.is_down:
+            action = Action.START
+        elif self.facts.vm and self.facts.vm.is_running:
+            action = Action.KEEP
         return replace(self, action=action, reason=str(problem), problem=problem, may_replace=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a run, in the order of n."""
+    """The plan of a run, in the order of n. `others` are configured nodes that this run is not about."""
 
     nodes: tuple[NodePlan, ...]
     k3s: K3sFacts
     warnings: tuple[str, ...] = ()
+    others: tuple[NodeFacts, ...] = ()
 
     @property
     def writes(self) -> bool:

@@ -16,6 +16,9 @@ MEMBER_TAGS = frozenset({TAG_SERVER, TAG_AGENT})
 
 MAKING = frozenset({"qmcreate", "qmclone", "qmrestore"})
 """Tasks at whose end there is a VM that had no name before."""
+SWITCHING_OFF = frozenset({"qmstop", "qmshutdown"})
+SWITCHING = SWITCHING_OFF | {"qmstart", "qmreboot", "qmreset", "qmpause", "qmsuspend", "qmresume"}
+"""Tasks about a VM's power."""
 
 MIB = 1024**2
 GIB = 1024**3
@@ -211,7 +214,10 @@ class BridgeState:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """Source: GET /nodes/{node}/tasks. `exit_status` is empty while it runs; times in Unix seconds."""
+    """Source: GET /nodes/{node}/tasks. `exit_status` is empty while it runs; times in Unix seconds.
+
+    `user` stands without the API token; `token_id` is empty for a person, and for root on the command line.
+    """
 
     upid: str
     kind: str
@@ -220,6 +226,7 @@ class TaskRow:
     start_time: int
     end_time: int | None
     exit_status: str
+    token_id: str = ""
 
     @property
     def went_well(self) -> bool:

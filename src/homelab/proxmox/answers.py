@@ -182,6 +182,7 @@ def tasks(data: Any, node: str) -> tuple[TaskRow, ...]:
             start_time=number(row, "starttime"),
             end_time=number(row, "endtime") if row.get("endtime") is not None else None,
             exit_status=text(row, "status") if row.get("endtime") is not None else "",
+            token_id=text(row, "tokenid"),
         )
         for row in rows(data, f"GET /nodes/{node}/tasks")
     )

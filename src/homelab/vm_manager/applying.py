@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from homelab import memory
 from homelab.errors import HomelabError, NodeFailed, Problem, TaskFailed, TimedOut
 from homelab.memory import Journal
 from homelab.models import (
@@ -17,6 +18,7 @@ from homelab.models import (
     NodePlan,
     Outcome,
     Plan,
+    Rule,
     RunningVm,
     Status,
     Verdict,
@@ -132,10 +134,18 @@ class VmManager:
             self._power_on(vm)
         except (TaskFailed, TimedOut) as error:
             has_failed = isinstance(error, TaskFailed)
+            if has_failed:
+                self._note_strike(node)
             if not has_failed or not node.may_replace or not self.replacements.take():
                 raise NodeFailed(f"{node.facts.vm_title} does not start", str(error), error.cure) from error
             return self._replace(node)
+        self._note_strike(node)
         return self._running(node, f"started ({node.reason})")
+
+    def _note_strike(self, node: NodePlan) -> None:
+        """The next time within 24 h that the VM is down, it is replaced."""
+        if node.rule is Rule.FIRST_STRIKE:
+            memory.note(self.journal, memory.STRUCK, node.config.vm_name)
 
     def _power_on(self, vm: VmFacts) -> None:
         if vm.status.status == "running":

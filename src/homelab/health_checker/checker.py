@@ -1,17 +1,18 @@
-"""Looks at every node's VM and says what state it is in. Read-only."""
+"""Observes every node side by side: its VM, whether that runs, what speaks against deleting it, what k3s says of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from homelab import guards
-from homelab.errors import HomelabError, NodeFailed, NotThere, Problem
+from homelab.errors import HomelabError, NotThere, Problem
+from homelab.health_checker.inventory import Inventory, ours
+from homelab.health_checker.power import is_on_record, last_start, last_switching, power_verdict
 from homelab.models import (
     MAKING,
-    TAG_UNFINISHED,
     ClusterStatus,
     Facts,
     Guard,
@@ -38,25 +39,7 @@ SEES_TOO_LITTLE = Problem(
     "but the API token may not see all VMs",
     "give the token VM.Audit: pveum acl modify /vms --tokens 'USER@REALM!ID' --roles PVEAuditor",
 )
-CREATED_WITHIN_S = 60
-"""How far the time of a VM's creation may lie from the start of the task that made it."""
 Read = TypeVar("Read")
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """Every VM of the cluster by name, or why there is no list; `unread` is why some names in it are empty."""
-
-    rows: tuple[VmRow, ...]
-    problem: Problem | None = None
-    unread: Problem | None = None
-
-    def named(self, name: str) -> tuple[VmRow, ...]:
-        """Case does not count: a Node's name is always lower case, an older VM's may not be."""
-        return tuple(row for row in self.rows if row.name.lower() == name and not row.is_container)
-
-    def numbered(self, vmid: int) -> VmRow | None:
-        return next((row for row in self.rows if row.vmid == vmid), None)
 
 
 class VMHealthChecker:
@@ -124,7 +107,7 @@ class VMHealthChecker:
         if inventory.problem:
             return _unknown(node, Problem("the VMs cannot be listed", str(inventory.problem), inventory.problem.cure))
         try:
-            row = _ours(node, inventory)
+            row = ours(node, inventory)
             return self._observe_vm(node, row) if row else self._observe_absence(node, inventory)
         except HomelabError as error:
             return _unknown(node, error.problem)
@@ -152,9 +135,9 @@ class VMHealthChecker:
             self._pve.vm_config(row.node, row.vmid),
             row.pool,
         )
-        verdict, reason, cure = _power_verdict(vm)
+        verdict, reason, cure = power_verdict(vm)
         facts = NodeFacts(node, verdict, reason, cure, vm)
-        if verdict is Verdict.HEALTHY:
+        if verdict is Verdict.HEALTHY and not self._is_named(node):
             return facts
         if row.node != node.name:
             return _on_another_node(facts, row.node)
@@ -168,7 +151,11 @@ class VMHealthChecker:
             reason = f"a Proxmox task is running on it ({running[0].kind})"
             cure = f"wait for it to end: pvesh get /nodes/{vm.node}/tasks --vmid {vm.vmid} --source active"
             return replace(facts, verdict=Verdict.UNKNOWN, reason=reason, cure=cure)
-        return replace(facts, power=self._power_history(vm))
+        return replace(facts, power=self._power_history(vm), is_settled=True)
+
+    def _is_named(self, node: NodeConfig) -> bool:
+        """Does a person want this node's VM replaced?"""
+        return node.number in self._config.wishes.replaced
 
     def _is_quorate(self) -> bool:
         return self._cluster is not None and self._cluster.is_quorate
@@ -177,27 +164,32 @@ class VMHealthChecker:
         uptime_s = _or_none(lambda: self._pve.host(vm.node).uptime_s)
         now = _or_none(lambda: self._pve.host_time(vm.node))
         tasks = () if vm.status.status == "running" else self._pve.tasks(vm.node, vmid=vm.vmid)
-        started = _last_start(vm, now, tasks)
+        started = last_start(vm, now, tasks)
         return PowerHistory(
             host_uptime_s=uptime_s,
             host_boot_time=None if uptime_s is None or now is None else now - uptime_s,
             last_vm_start_time=started,
-            has_never_run=started is None and _is_on_record(vm, tasks),
+            has_never_run=started is None and is_on_record(vm, tasks),
+            last_switching=last_switching(vm, tasks),
         )
 
     # --- with what k3s says ----------------------------------------------------------------------------------
 
     def _judge(self, node: NodeFacts, k3s: K3sFacts, inventory: Inventory) -> NodeFacts:
-        if node.verdict is Verdict.HEALTHY:
-            reason = why_not_member(node.found, k3s)
-            return replace(node, verdict=Verdict.JOINING, reason=reason) if reason else node
-        if node.vm and (node.is_down or node.verdict is Verdict.UNFINISHED):
+        if node.verdict is Verdict.HEALTHY and (reason := why_not_member(node.found, k3s)):
+            node = replace(node, verdict=Verdict.JOINING, reason=reason)
+        if node.vm and self._may_be_deleted(node):
             found = self.reasons_against_deleting(node.vm, node.config.vm_name, k3s)
-            return replace(node, guards=(*found, *_unseen_twin(inventory)))
+            return replace(node, guards=(*found, *self._not_lifted(_unseen_twin(inventory), node.config.vm_name)))
         return node
 
+    def _may_be_deleted(self, node: NodeFacts) -> bool:
+        if not self._config.wishes.is_worked_on(node.config.number):
+            return False
+        return node.is_down or node.verdict is Verdict.UNFINISHED or (node.is_settled and self._is_named(node.config))
+
     def reasons_against_deleting(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
-        """Every guard that Proxmox and k3s show for this VM."""
+        """Every guard that Proxmox and k3s show for this VM, and that --force-replace has not lifted."""
         attached = guards.Attachments(
             has_snapshots=_or_none(lambda: self._pve.has_snapshots(vm.node, vm.vmid)),
             firewall_rules=_or_none(lambda: self._pve.firewall_rule_count(vm.node, vm.vmid)),
@@ -205,7 +197,12 @@ class VMHealthChecker:
             replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
             present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),
         )
-        return (*guards.proxmox_guards(vm, expected_name, attached), *guards.k3s_guards(vm, k3s))
+        found = (*guards.proxmox_guards(vm, expected_name, attached), *guards.k3s_guards(vm, k3s))
+        return self._not_lifted(found, expected_name)
+
+    def _not_lifted(self, found: tuple[Guard, ...], vm_name: str) -> tuple[Guard, ...]:
+        forced = {node.vm_name for node in self._config.nodes if node.number in self._config.wishes.forced}
+        return guards.not_lifted_by_force(found) if vm_name in forced else found
 
 
 def _unseen_twin(inventory: Inventory) -> tuple[Guard, ...]:
@@ -213,24 +210,6 @@ def _unseen_twin(inventory: Inventory) -> tuple[Guard, ...]:
     if inventory.unread is None:
         return ()
     return (Guard("the names of some VMs cannot be read, and one of them may have its name", inventory.unread.cure),)
-
-
-def _last_start(vm: VmFacts, now: int | None, tasks: Sequence[TaskRow]) -> int | None:
-    """When the VM's present or last run began, in the host's Unix time; None: no start is on record.
-
-    Tasks go by VMID alone, so those of an earlier VM with this one's are left out.
-    """
-    if vm.status.status == "running":
-        return None if now is None else now - vm.status.uptime_s
-    starts = (task for task in tasks if task.kind == "qmstart" and task.went_well)
-    return max((task.start_time for task in starts if task.start_time >= vm.config.created_at), default=None)
-
-
-def _is_on_record(vm: VmFacts, tasks: Sequence[TaskRow]) -> bool:
-    """Do the tasks go back to the one that made the VM, and did all since happen on this node?"""
-    made_at = vm.config.created_at
-    is_made_here = any(task.kind in MAKING and abs(task.start_time - made_at) <= CREATED_WITHIN_S for task in tasks)
-    return is_made_here and not any(task.kind == "qmigrate" and task.start_time >= made_at for task in tasks)
 
 
 def why_not_member(vm: VmFacts, k3s: K3sFacts) -> str:
@@ -245,62 +224,6 @@ def why_not_member(vm: VmFacts, k3s: K3sFacts) -> str:
     if node.system_uuid != vm.config.uuid:
         return f"running; the Node {node.name} is another machine"
     return "" if node.is_ready else f"running; its Node {node.name} is not Ready"
-
-
-def _ours(node: NodeConfig, inventory: Inventory) -> VmRow | None:
-    """The one VM that belongs to this node: by VMID_n (whose name must match), else by name."""
-    named = inventory.named(node.vm_name)
-    if node.vmid is not None:
-        return _numbered(node, node.vmid, inventory, named)
-    if len(named) > 1:
-        raise NodeFailed(
-            f"{node.vm_name} is not one VM",
-            f"that name is carried by {_places(named)}",
-            f"rename or remove the wrong one, or set {node.key('VMID')} to the right one",
-        )
-    return named[0] if named else None
-
-
-def _numbered(node: NodeConfig, vmid: int, inventory: Inventory, named: tuple[VmRow, ...]) -> VmRow | None:
-    row = inventory.numbered(vmid)
-    if row and not row.name and inventory.unread:
-        raise NodeFailed(inventory.unread.what, inventory.unread.why, inventory.unread.cure)
-    if row is None and named:
-        raise NodeFailed(
-            f"{node.key('VMID')}={vmid} is not there",
-            f"the name {node.vm_name} is carried by {_places(named)}",
-            f"set {node.key('VMID')}={named[0].vmid}, or rename that VM",
-        )
-    if row and (row.is_container or row.name.lower() != node.vm_name):
-        kind = "container" if row.is_container else "VM"
-        raise NodeFailed(
-            f"{node.key('VMID')}={vmid} is another {kind}",
-            f"it is named {row.name or '(none)'} on {row.node}, not {node.vm_name}",
-            f"correct {node.key('VMID')}, or set {node.key('VM_NAME')} to the name of the VM that is meant",
-        )
-    return row
-
-
-def _places(rows: tuple[VmRow, ...]) -> str:
-    return ", ".join(f"{row.vmid} on {row.node}" for row in rows)
-
-
-def _power_verdict(vm: VmFacts) -> tuple[Verdict, str, str]:
-    """Verdict, reason and cure from what Proxmox shows of the VM's power; membership comes later."""
-    status = vm.status
-    if TAG_UNFINISHED in vm.config.tags:
-        return Verdict.UNFINISHED, f"left unfinished by an earlier run ({status.qmpstatus})", ""
-    if vm.is_running:
-        return Verdict.HEALTHY, "running", ""
-    if status.lock:
-        cure = f"wait for the {status.lock} to end; if nothing is running: qm unlock {vm.vmid}"
-        return Verdict.UNKNOWN, f"it is locked ({status.lock})", cure
-    if status.status == status.qmpstatus == "stopped":
-        return Verdict.STOPPED, "VM is stopped", ""
-    if (status.status, status.qmpstatus) == ("running", "paused"):
-        return Verdict.PAUSED, "VM is paused", ""
-    cure = f"look at it on the node: qm status {vm.vmid} --verbose; if it is beyond help: scripts/delete_vm.py"
-    return Verdict.UNKNOWN, f"its state is {status.qmpstatus or status.status}", f"{cure} {vm.node} {vm.vmid}"
 
 
 def _on_another_node(facts: NodeFacts, where: str) -> NodeFacts:
