@@ -14,7 +14,7 @@ from homelab.config.dotenv_file import home
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager
-from homelab.memory import Journal
+from homelab.memory import Joins, Journal
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
@@ -32,6 +32,12 @@ class Records:
 
     journal: Journal
     marker: RunMarker
+    clock: Clock
+
+    @property
+    def patient(self) -> Clock:
+        """For waits that Ctrl-C ends."""
+        return InterruptibleClock(self.clock, self.journal.interruption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,12 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
         journal = Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
         owner = "" if is_dry_run else memory.owner(folder)
-        marker = RunMarker(Proxmox(found.links, clock), clock, owner, report.progress)
+        marker = RunMarker(Proxmox(found.links, clock), clock, owner, report.progress, journal)
         try:
-            yield _assemble(found, shells, report, clock, Records(journal, marker))
+            yield _assemble(found, shells, report, Records(journal, marker, clock))
         finally:
-            marker.give_back()
+            if not is_dry_run:
+                marker.give_back()
 
 
 def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
@@ -84,14 +91,18 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
     return tuple(secret for secret in (token.secret if token else None, password) if secret)
 
 
-def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clock, records: Records) -> Homelab:
+def _assemble(found: discovery.Found, shells: Shells, report: Report, records: Records) -> Homelab:
     config, journal = found.config, records.journal
-    pve = Proxmox(found.links, clock, MarkedRecord(journal, records.marker))
-    patient = InterruptibleClock(clock, journal.interruption)
+    pve = Proxmox(found.links, records.clock, MarkedRecord(journal, records.marker))
     health = VMHealthChecker(pve, config, found.status, found.problems, lambda name: memory.past_of(journal, name))
-    k3s = _k3s(config, pve, shells, report, patient)
+    k3s = _k3s(config, pve, shells, report, records)
     images = ImageManager(
-        pve, config.image, cache_folder(), patient, report.progress, threading.Semaphore(config.policy.max_parallel)
+        pve,
+        config.image,
+        cache_folder(),
+        records.patient,
+        report.progress,
+        threading.Semaphore(config.policy.max_parallel),
     )
 
     def guards_now(vm: VmFacts, expected_name: str) -> tuple[Guard, ...]:
@@ -111,7 +122,9 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, clock: Clo
     return Homelab(config, pve, health, vms, k3s, journal, records.marker)
 
 
-def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Clock) -> K3sManager:
+def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, records: Records) -> K3sManager:
+    clock = records.patient
+
     def log_in(address: str) -> Shell:
         return shells.server(address, config.ssh.guest_port, config.guest.user)
 
@@ -123,6 +136,7 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, clock: Cl
         connect=log_in,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
         progress=report.progress,
+        joins=Joins(records.journal),
     )
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from homelab.errors import HomelabError, Locked, Refused, Undecided
+from homelab.memory import Journal
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.recording import Record, WriteOnRecord
 from homelab.runtime import Clock
 
 POOL = "homelab-run"
+MADE, REMOVED = "marked", "unmarked"
 LASTS_S = 1800
 RENEWED_AFTER_S = 600
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -29,6 +31,7 @@ class RunMarker:
     clock: Clock
     owner: str
     say: Callable[[str], None]
+    journal: Journal
     _renewed_at: float | None = None
     _is_there: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -45,13 +48,29 @@ class RunMarker:
                 self._renew()
 
     def give_back(self) -> None:
-        """At the end of a run, however it ended. One that stays is out of date after half an hour."""
-        if self._is_there:
+        """At the end of a run, however it ended; also what a killed run has left. One that stays goes out of date."""
+        if self._is_there or self._was_left():
             self._is_there = False
             with suppress(HomelabError):
                 self.pve.delete_pool(POOL)
+                self.journal.note(REMOVED)
+
+    def _was_left(self) -> bool:
+        """Is one there that an earlier run from here has made?"""
+        latest = self.journal.latest((MADE, REMOVED))
+        if latest is None or latest["event"] == REMOVED:
+            return False
+        try:
+            found = COMMENT.search(self.pve.pool_comment(POOL) or "")
+        except HomelabError:
+            return False
+        if found and found["owner"] == self.owner:
+            return True
+        self.journal.note(REMOVED)
+        return False
 
     def _begin(self) -> None:
+        self.journal.note(MADE)
         try:
             self._place()
             self._is_there = True

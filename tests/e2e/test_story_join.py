@@ -402,3 +402,21 @@ def test_existing_server_is_asked_again_while_it_boots_after_a_power_cut(lab: La
     assert run.exit_code == 0, run.text
     assert uuids(lab) == before
     lab.wait_until(lambda world: all(map(kube_nodes.is_ready, cluster(world).store.list("nodes"))))
+
+
+def test_role_that_a_killed_run_did_not_write_on_the_vm_is_written_by_the_next(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    assert homelab().exit_code == 0
+    assert lab.writes == []
+    vmid, vm = vm_on(lab, "pve3")
+    (folder,) = (homelab.home / "state" / "homelab").iterdir()
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write(f'\n{{"at": 1, "event": "joining", "uuid": "{uuid_of(vm)}", "tag": "homelab-agent"}}')
+
+    run = homelab()
+
+    assert run.exit_code == 0, run.text
+    assert vm_on(lab, "pve3")[1]["config"]["tags"] == "homelab;homelab-agent"
+    before = len(lab.writes)
+    assert homelab().exit_code == 0
+    assert (vmid, len(lab.writes)) == (102, before)

@@ -122,6 +122,44 @@ def test_mark_of_a_killed_run_from_here_is_taken_over(lab: Lab, homelab: Homelab
     assert pools(lab) == []
 
 
+def test_mark_that_a_killed_run_left_goes_with_a_run_that_has_nothing_to_do(lab: Lab, homelab: Homelab) -> None:
+    assert homelab(**ONLY_PVE1).exit_code == 0
+    (folder,) = (homelab.home / "state" / "homelab").iterdir()
+    mark(lab, f"homelab: run of {(folder / 'owner').read_text().strip()} until 2100-01-01T00:00:00Z")
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write('\n{"at": 1, "event": "marked"}')
+
+    assert homelab("--dry-run", **ONLY_PVE1).exit_code == 0
+    assert pools(lab) == [POOL]
+    assert homelab(**ONLY_PVE1).exit_code == 0
+    assert pools(lab) == []
+
+
+def test_mark_that_is_another_machines_by_now_stays(lab: Lab, homelab: Homelab) -> None:
+    assert homelab(**ONLY_PVE1).exit_code == 0
+    (folder,) = (homelab.home / "state" / "homelab").iterdir()
+    mark(lab, "homelab: run of laptop-1f2e3d4c until 2100-01-01T00:00:00Z")
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write('\n{"at": 1, "event": "marked"}')
+
+    assert homelab(**ONLY_PVE1).exit_code == 0
+    assert pools(lab) == [POOL]
+    before = len(lab.requests)
+    assert homelab(**ONLY_PVE1).exit_code == 0
+    assert not [one for one in lab.requests[before:] if "/pools" in one.what]
+
+
+def test_mark_that_cannot_be_looked_at_is_left_to_the_next_run(lab: Lab, homelab: Homelab) -> None:
+    assert homelab(**ONLY_PVE1).exit_code == 0
+    (folder,) = (homelab.home / "state" / "homelab").iterdir()
+    with (folder / "journal.jsonl").open("a") as journal:
+        journal.write('\n{"at": 1, "event": "marked"}')
+    lab.fault("on", do="error", status=500, path="/pools")
+
+    assert homelab("--via", "api", **ONLY_PVE1).exit_code == 0
+    assert '"unmarked"' not in (folder / "journal.jsonl").read_text().splitlines()[-1]
+
+
 def test_mark_is_renewed_in_a_long_run(lab: Lab, homelab: Homelab, shared_clock: SteppingClock) -> None:
     before_call(lab, "POST", "/nodes/pve1/qemu/100/status/start", lambda _: shared_clock.advance(700))
 

@@ -16,6 +16,7 @@ from homelab.k3s_manager.installing import JoinOrder
 from homelab.k3s_manager.leaving import Leaving, check_machine_is_gone
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.server import K3sServer
+from homelab.memory import Joins
 from homelab.models import (
     MEMBER_TAGS,
     TAG_AGENT,
@@ -42,7 +43,10 @@ BACK_TIMEOUT_S = 300
 
 @dataclass(slots=True)
 class K3sManager:
-    """The cluster behind K3S_EXISTING_NODE_IP. `connect` logs in there, once; `fetch` as for CredentialsReader."""
+    """The cluster behind K3S_EXISTING_NODE_IP. `connect` logs in there, once; `fetch` as for CredentialsReader.
+
+    `joins` remembers those that were begun.
+    """
 
     config: K3sConfig
     pve: Proxmox
@@ -51,6 +55,7 @@ class K3sManager:
     connect: Callable[[str], Shell]
     fetch: Callable[[str, str], str]
     progress: Callable[[str], None]
+    joins: Joins
     _credentials: Credentials | HomelabError | None = None
     _roles: dict[str, Role] = field(default_factory=dict)
     _plan: tuple[NodePlan, ...] = ()
@@ -118,7 +123,8 @@ class K3sManager:
         if not facts.is_wanted:
             return ()
         try:
-            return self._join(plan, running, facts)
+            lines = self._join(plan, running, facts)
+            return (*lines, *self._mark(plan.name, running.vm))
         except HomelabError as error:
             what = f"{plan.config.vm_name} is not joined: {error.what}"
             return (Outcome(plan.name, Status.FAILED, what, error.why, error.cure or "run again"),)
@@ -213,13 +219,14 @@ class K3sManager:
             credentials.shared_flags,
         )
         self.progress(f"{order.name}: joining the cluster as {role.value}")
+        self.joins.begin(vm.config.uuid, TAG_SERVER if role is Role.SERVER else TAG_AGENT)
         if role is Role.SERVER:
             with self._one_server:
                 self._install_as_server(vm, shell, order)
         else:
             self._install(vm, shell, order)
         lines = [Outcome(plan.name, Status.CHANGED, f"{order.name} joined cluster as {role.value}")]
-        lines += leftovers + self._mark(plan.name, vm, role)
+        lines += leftovers
         lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
         return tuple(lines)
 
@@ -250,14 +257,17 @@ class K3sManager:
 
         return _noting(node, f"VM {vm.config.name} still has the snippet of its first boot", drop)
 
-    def _mark(self, node: str, vm: VmFacts, role: Role) -> tuple[Outcome, ...]:
-        """Write the role on the VM, for the day when its Node is gone."""
-        tag = TAG_SERVER if role is Role.SERVER else TAG_AGENT
+    def _mark(self, node: str, vm: VmFacts) -> tuple[Outcome, ...]:
+        """Write the role on a VM that has joined, now or in a killed run: for the day when its Node is gone."""
+        tag = self.joins.tag_due(vm.config.uuid)
+        if not tag:
+            return ()
 
         def write() -> None:
             config = self.pve.vm_config(vm.node, vm.vmid)
             tags = ";".join(sorted((config.tags - MEMBER_TAGS) | {tag}))
             self.pve.set_vm(vm.node, vm.vmid, {"tags": tags}, digest=config.digest)
+            self.joins.end(vm.config.uuid)
 
         return _noting(node, f"VM {vm.config.name} has joined, but does not bear the tag {tag}", write)
 

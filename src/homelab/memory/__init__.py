@@ -1,6 +1,7 @@
 """What runs remember: one at a time, what each meant to write, and what earlier ones did."""
 
 from homelab.memory.folder import find_folder, make_folder, owner
+from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.past import REBOOTED, REPLACED, STRUCK, note, note_replacing, past_of
 from homelab.memory.run_lock import held
@@ -10,6 +11,7 @@ __all__ = [
     "REPLACED",
     "STRUCK",
     "Intent",
+    "Joins",
     "Journal",
     "Write",
     "find_folder",
