@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from pvelab.guest import kube_patch
+from pvelab.guest import kube_nodes, kube_patch
 from pvelab.guest.kube_objects import KubeError
 from pvelab.lab import Lab
 
@@ -112,7 +113,12 @@ def test_who_is_no_administrator_is_forbidden_by_name(client: Client) -> None:
 
 def test_discovery_is_told_whole_to_those_who_can_read_it(client: Client) -> None:
     assert client.get("/api")["versions"] == ["v1"]
-    assert [group["name"] for group in client.get("/apis")["groups"]] == ["apps", "policy"]
+    groups = ["apps", "batch", "coordination.k8s.io", "networking.k8s.io", "policy", "storage.k8s.io", "metrics.k8s.io"]
+    assert [group["name"] for group in client.get("/apis")["groups"]] == groups
+    assert client.get("/apis/metrics.k8s.io")["preferredVersion"]["version"] == "v1beta1"
+    measured = client.get("/apis/metrics.k8s.io/v1beta1")["resources"]
+    assert [(one["name"], one["kind"]) for one in measured] == [("nodes", "NodeMetrics"), ("pods", "PodMetrics")]
+    assert {one["name"]: one["verbs"] for one in client.get("/api/v1")["resources"]}["pods/log"] == ["get"]
     assert client.get("/apis/apps")["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
     plain = {one["name"]: one for one in client.get("/api/v1")["resources"]}
     assert plain["nodes"]["singularName"] == "node" and plain["nodes"]["shortNames"] == ["no"]
@@ -128,7 +134,7 @@ def test_discovery_is_told_whole_to_those_who_can_read_it(client: Client) -> Non
     kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
     answer = client.ask("GET", "/apis", headers={"Accept": f"{kind},application/json"})
     assert answer.headers["Content-Type"] == kind
-    assert [group["metadata"]["name"] for group in answer.json()["items"]] == ["apps", "policy"]
+    assert [group["metadata"]["name"] for group in answer.json()["items"]] == groups
 
 
 def test_a_table_is_given_where_it_is_wanted_first(client: Client) -> None:
@@ -150,12 +156,73 @@ def test_a_table_is_given_where_it_is_wanted_first(client: Client) -> None:
     assert listed["kind"] == "NodeList" and "kind" not in listed["items"][0]
 
 
+METRICS = "/apis/metrics.k8s.io/v1beta1"
+
+
+def lose_the_node(client: Client) -> None:
+    """The kubelet of the only node is heard no more."""
+
+    def lose(_world: object) -> None:
+        cluster = client.lab._site.guests.clusters.endpoints[client.lab.env["K3S_EXISTING_NODE_IP"]].cluster
+        edit = functools.partial(kube_nodes.mark_unreachable, now=cluster.timer.now())
+        cluster.store.change("nodes", "k3s-server", edit)
+
+    client.lab.look(lose)
+
+
+def test_metrics_are_of_nodes_that_answer_and_their_pods(client: Client) -> None:
+    listed = client.get(f"{METRICS}/nodes")
+    assert listed["kind"] == "NodeMetricsList" and len(listed["items"]) == 1
+    assert client.get(f"{METRICS}/nodes/k3s-server")["usage"].keys() == {"cpu", "memory"}
+    pods = client.get(f"{METRICS}/namespaces/kube-system/pods")["items"]
+    assert {pod["kind"] for pod in pods} == {"PodMetrics"} and len(pods) == len(client.get(f"{METRICS}/pods")["items"])
+    lose_the_node(client)
+    assert client.get(f"{METRICS}/nodes")["items"] == client.get(f"{METRICS}/pods")["items"] == []
+    assert status(client.ask("GET", f"{METRICS}/nodes/k3s-server")) == (
+        404,
+        "NotFound",
+        'nodes.metrics.k8s.io "k3s-server" not found',
+    )
+
+
+def test_a_lease_is_renewed_while_its_node_lives(client: Client) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    [lease] = client.get(path)["items"]
+    assert lease["spec"]["holderIdentity"] == "k3s-server"
+    assert client.get(f"{path}/k3s-server")["metadata"]["ownerReferences"][0]["kind"] == "Node"
+    assert status(client.ask("GET", f"{path}/x"))[2] == 'leases.coordination.k8s.io "x" not found'
+    assert status(client.ask("DELETE", f"{path}/k3s-server"))[1] == "NotImplemented"
+
+
+def test_logs_are_empty_and_need_the_kubelet(client: Client) -> None:
+    name = client.get("/api/v1/pods")["items"][0]["metadata"]["name"]
+    path = f"/api/v1/namespaces/kube-system/pods/{name}"
+    answer = client.ask("GET", f"{path}/log?container=x")
+    assert (answer.status_code, answer.text) == (200, "")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    lose_the_node(client)
+    assert "502 Bad Gateway" in status(client.ask("GET", f"{path}/log"))[2]
+    assert status(client.ask("POST", f"{path}/exec"))[1] == "NotImplemented"
+
+
+def test_somebody_is_told_who_they_are_and_what_they_may(client: Client) -> None:
+    access = client.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", data=b"k8s\0...")
+    assert (access.status_code, access.json()["status"]) == (201, {"allowed": True})
+    oneself = client.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json={}).json()
+    assert oneself["status"]["userInfo"] == {"username": "system:admin", "groups": ["system:masters"]}
+
+
 def test_what_is_not_there_is_not_found(client: Client) -> None:
     assert status(client.ask("GET", "/api/v1/nodes/nobody")) == (404, "NotFound", 'nodes "nobody" not found')
     assert status(client.ask("GET", "/apis/apps/v1/namespaces/default/deployments/x"))[2] == (
         'deployments.apps "x" not found'
     )
-    for path in ("/api/v1/widgets", "/apis/batch/v1/jobs", "/nothing", "/api/v1/nodes/k3s-server/proxy"):
+    for path in (
+        "/api/v1/widgets",
+        "/apis/metrics.k8s.io/v1beta1/widgets",
+        "/nothing",
+        "/api/v1/nodes/k3s-server/proxy",
+    ):
         assert status(client.ask("GET", path)) == (
             404,
             "NotFound",

@@ -166,6 +166,14 @@ def test_version_resources_and_cluster_are_told(kubectl: Kubectl) -> None:
     assert f"https://{kubectl.lab.env['K3S_EXISTING_NODE_IP']}:6443" in told and "CoreDNS" in told
 
 
+def test_usage_leases_and_storage_classes_are_told(kubectl: Kubectl) -> None:
+    assert SERVER in kubectl("top", "nodes")
+    assert "coredns" in kubectl("top", "pods", "-n", "kube-system")
+    assert "Failed to get lease" not in kubectl("describe", "node", AGENT)
+    assert "local-path (default)" in kubectl("get", "sc")
+    assert kubectl("auth", "can-i", "list", "pods") == "yes\n"
+
+
 def test_wait_ends_when_the_node_becomes_ready(kubectl: Kubectl) -> None:
     assert kubectl("wait", "--for=condition=Ready", f"node/{AGENT}", "--timeout=5s") == (
         f"node/{AGENT} condition met\n"

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pvelab.guest import kube_discovery, kube_pods, kube_writes
-from pvelab.guest.kube_objects import Document, KubeError
+from pvelab.guest import kube_derived, kube_discovery, kube_nodes, kube_pods, kube_writes
+from pvelab.guest.kube_objects import Document, KubeError, not_found
 from pvelab.guest.kube_openapi import openapi
 from pvelab.guest.kube_patch import patched
 from pvelab.guest.kube_requests import Place, Request, Served, User, place_of
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 ADMINS = "system:masters"
 _HEALTH = ("/readyz", "/livez", "/healthz")
 _NO_QUORUM_S = 10.0
+_KUBELET_PORT = 10250
 _WATCH_S = 1800
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _UNAVAILABLE = "the server is currently unable to handle the request"
 _UNKNOWN_PATH = "the server could not find the requested resource"
+_UNSERVED = ("attach", "exec", "portforward", "proxy")
+"""What can be done with a pod, and is refused here by name."""
 _TOLD_ALL = {"k8s.io/initial-events-end": "true"}
 
 
@@ -84,6 +87,11 @@ class KubeApi:
         told = self._about_itself(request)
         if told:
             return told
+        if place is None and "/pods/" in request.path and request.path.rpartition("/")[2] in _UNSERVED:
+            raise _not_implemented(request)
+        derived = kube_derived.answer(request, self.cluster) if place is None else None
+        if derived:
+            return Answer(derived[0], _json(derived[1]))
         if place is None:
             raise KubeError(404, "NotFound", _UNKNOWN_PATH)
         if not self.cluster.is_available:
@@ -133,10 +141,15 @@ class KubeApi:
             return Stream(self._events(request, place, history), request.number("timeoutSeconds", _WATCH_S))
         if place.subresource == "eviction":
             raise _not_implemented(request)
+        if place.subresource == "log":
+            return self._logged(place)
         if place.name:
-            found = store.get(resource.plural, place.name, place.namespace or "")
+            found = (
+                self._lease(place) if place.is_lease else store.get(resource.plural, place.name, place.namespace or "")
+            )
             return Answer(200, _json(self._shaped(request, place, [found], found)))
-        documents = [one for one in store.list(resource.plural, place.namespace) if place.is_wanted(one, request.query)]
+        held = kube_derived.leases(self.cluster) if place.is_lease else store.list(resource.plural, place.namespace)
+        documents = [one for one in held if place.is_wanted(one, request.query)]
         for document in documents:
             del document["kind"], document["apiVersion"]
         listed = {
@@ -146,6 +159,26 @@ class KubeApi:
             "items": documents,
         }
         return Answer(200, _json(self._shaped(request, place, documents, listed)))
+
+    def _lease(self, place: Place) -> Document:
+        for one in kube_derived.leases(self.cluster):
+            if (one["metadata"]["name"], one["metadata"]["namespace"]) == (place.name, place.namespace):
+                return one
+        raise not_found("leases", place.name)
+
+    def _logged(self, place: Place) -> Answer:
+        """What a pod's container has written, which is nothing; its kubelet has to be reached for it."""
+        store = self.cluster.store
+        pod = store.get("pods", place.name, place.namespace or "")
+        node = store.find("nodes", pod["spec"].get("nodeName", ""))
+        if node is None or not kube_nodes.is_ready(node):
+            kubelet = f"{pod['status'].get('hostIP', '')}:{_KUBELET_PORT}"
+            where = (
+                f"https://{kubelet}/containerLogs/{place.namespace}/{place.name}/{pod['spec']['containers'][0]['name']}"
+            )
+            text = f'Get "{where}": proxy error from 127.0.0.1:6443 while dialing {kubelet}, code 502: 502 Bad Gateway'
+            raise KubeError(500, "", text)
+        return Answer(200, b"", "text/plain")
 
     def _shaped(self, request: Request, place: Place, documents: list[Document], plain: Document) -> Document:
         """A table of the objects if that is wanted, else the plain answer."""

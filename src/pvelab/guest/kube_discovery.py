@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pvelab.guest.k3s_release import commit_of, kubernetes_minor
+from pvelab.guest.kube_derived import METRICS_GROUP, METRICS_VERSION, metrics_aggregated, metrics_resources
 from pvelab.guest.kube_objects import Document
 from pvelab.guest.kube_resources import GROUPS, RESOURCES, Resource
 
@@ -17,7 +18,12 @@ def discovery(path: str, address: str) -> Document | None:
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": _reachable_at(address)}
     if path == "/apis":
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name, _ in GROUPS]}
+        groups = [_group(name) for name in dict.fromkeys([*(name for name, _ in GROUPS), METRICS_GROUP])]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    if path == f"/apis/{METRICS_GROUP}":
+        return {"kind": "APIGroup", "apiVersion": "v1"} | _group(METRICS_GROUP)
+    if path == f"/apis/{METRICS_GROUP}/{METRICS_VERSION}":
+        return metrics_resources()
     for name, version in (("", "v1"), *GROUPS):
         if name and path == f"/apis/{name}":
             return {"kind": "APIGroup", "apiVersion": "v1"} | _group(name)
@@ -30,7 +36,7 @@ def aggregated(path: str) -> Document | None:
     """/api or /apis with everything below it, as clients from 1.26 on ask for it; None for another path."""
     if path not in ("/api", "/apis"):
         return None
-    groups = GROUPS if path == "/apis" else (("", "v1"),)
+    groups = (*GROUPS, (METRICS_GROUP, METRICS_VERSION)) if path == "/apis" else (("", "v1"),)
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
@@ -77,7 +83,9 @@ def _reachable_at(address: str) -> list[Document]:
 
 def _group(name: str) -> Document:
     versions = [
-        {"groupVersion": f"{group}/{version}", "version": version} for group, version in GROUPS if group == name
+        {"groupVersion": f"{group}/{version}", "version": version}
+        for group, version in (*GROUPS, (METRICS_GROUP, METRICS_VERSION))
+        if group == name
     ]
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
@@ -120,10 +128,14 @@ def _lists(resource: Resource) -> Document:
 
 def _side(resource: Resource, name: str) -> tuple[list[str], Document]:
     """Verbs and kind of a subresource."""
+    if name == "log":
+        return ["get"], {"kind": resource.kind}
     return (["create"], dict(_EVICTION)) if name == "eviction" else (list(_STATUS_VERBS), {"kind": resource.kind})
 
 
 def _aggregated(group: str, version: str) -> list[Document]:
+    if group == METRICS_GROUP:
+        return metrics_aggregated()
     found: list[Document] = []
     for resource in _of(group, version):
         kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}

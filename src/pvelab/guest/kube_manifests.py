@@ -136,6 +136,18 @@ def services() -> list[Document]:
     return [kubernetes, dns, metrics, traefik]
 
 
+def storage_class() -> Document:
+    """The only one, which keeps volumes on the node's own disk."""
+    document = _object("storage.k8s.io/v1", "StorageClass", "local-path", {})
+    document["metadata"].pop("namespace", None)
+    document["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+    return document | {
+        "provisioner": "rancher.io/local-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+
+
 def owner_reference(owner: Document) -> Document:
     """How an object says who controls it."""
     return {

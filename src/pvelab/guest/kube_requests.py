@@ -103,6 +103,11 @@ class Place:
     name: str = ""
     subresource: str = ""
 
+    @property
+    def is_lease(self) -> bool:
+        """One of those that are told without being stored?"""
+        return self.resource.plural == "leases"
+
     def is_wanted(self, document: Document, query: Mapping[str, str]) -> bool:
         """Does a request with these selectors mean the object? Raises KubeError."""
         if self.namespace not in (None, document["metadata"].get("namespace", "")):

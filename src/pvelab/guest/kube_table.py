@@ -28,6 +28,10 @@ def _name(document: Document, _now: float) -> Cell:
     return str(document["metadata"]["name"])
 
 
+def _class_name(document: Document, _now: float) -> Cell:
+    return f"{document['metadata']['name']} (default)"
+
+
 def _age(document: Document, now: float) -> Cell:
     return age(document["metadata"]["creationTimestamp"], now)
 
@@ -243,6 +247,15 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Ready", _counted("status", "readyReplicas")),
         _AGE,
         *_WORKLOAD,
+    ),
+    "leases": (_NAME, Column("Holder", _at("spec", "holderIdentity")), _AGE),
+    "storageclasses": (
+        Column("Name", _class_name),
+        Column("Provisioner", _at("provisioner")),
+        Column("ReclaimPolicy", _at("reclaimPolicy")),
+        Column("VolumeBindingMode", _at("volumeBindingMode")),
+        Column("AllowVolumeExpansion", lambda document, _now: bool(document.get("allowVolumeExpansion"))),
+        _AGE,
     ),
     "secrets": (_NAME, Column("Type", _at("type")), Column("Data", _size("data")), _AGE),
     "services": (

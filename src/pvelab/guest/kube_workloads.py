@@ -62,6 +62,7 @@ class Workloads:
         self._daemons = self._store.create("daemonsets", kube_manifests.daemon_set(kube_manifests.EVERYWHERE))
         for service in kube_manifests.services():
             self._store.create("services", service)
+        self._store.create("storageclasses", kube_manifests.storage_class())
         self._store.listeners.append(self._note)
 
     # --- looking ---
