@@ -1,0 +1,66 @@
+"""A lab, one clock, and runs of the tool against it that can be killed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from crash.processes import Ended, Tool
+from pvelab.lab import Lab
+from support.clock import SteppingClock
+
+STATE = "state"
+
+
+class Arena:
+    """Begin it at a seed, run things in it, look at what is left. For `patience` see crash.warm."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="crash-"))
+        self.clock = SteppingClock()
+        self.lab = Lab(folder=self.folder / "lab", clock=self.clock)
+        self.tool = Tool(self.clock, self.folder)
+        self.home = self.folder / "home"
+        self.patience = 1.0
+
+    def __enter__(self) -> Self:
+        self.lab.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.tool.close()
+        self.lab.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def begin(self, seed: str, options: Mapping[str, object] | None = None) -> None:
+        """The lab at a seed, and a person's home where nothing has run yet."""
+        self.lab.reset(seed, **(options or {}))
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir()
+
+    def homelab(self, *arguments: str, **settings: str | None) -> Ended:
+        """`python -m homelab.main ARGUMENTS` with the lab's .env; a setting of None leaves the key out."""
+        words = ("--env", str(self.lab.write_env(self.home / "lab.env", **settings)), *arguments)
+        return self.tool.run("main", words, self.home, self.patience)
+
+    def delete(self, *arguments: str, **settings: str | None) -> Ended:
+        """`scripts/delete_vm.py ARGUMENTS`, likewise."""
+        words = ("--env", str(self.lab.write_env(self.home / "lab.env", **settings)), *arguments)
+        return self.tool.run("delete_vm", words, self.home, self.patience)
+
+    def forget(self) -> None:
+        """From now on runs are another machine's: nothing is known there of earlier ones."""
+        shutil.rmtree(self.home / STATE, ignore_errors=True)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let lab time pass, in steps, so that what follows from one another happens in its order."""
+        while seconds > 0:
+            step = min(seconds, 5.0)
+            self.clock.advance(step)
+            seconds -= step
