@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pvelab.guest import kube_resources
 from pvelab.guest.timestamps import timestamp
 
+T = TypeVar("T")
 Document = dict[str, Any]
 Listener = Callable[[str, str, Document], None]
 """Told of (ADDED | MODIFIED | DELETED, resource, document)."""
@@ -17,16 +19,13 @@ Listener = Callable[[str, str, Document], None]
 
 def copied(document: Document) -> Document:
     """A document that shares nothing with the given one which could be altered."""
-    return {name: copied_value(value) for name, value in document.items()}
+    return copied_value(document)
 
 
-def copied_value(value: Any) -> Any:
-    """The same for any part of a document."""
-    if isinstance(value, dict):
-        return copied(value)
-    if isinstance(value, list):
-        return [copied_value(one) for one in value]
-    return value
+def copied_value(value: T) -> T:
+    """The same for any part of a document. They are copied all the time, and pickle does it in a third of the time."""
+    duplicate: T = pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    return duplicate
 
 
 class KubeError(Exception):
