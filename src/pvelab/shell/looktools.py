@@ -334,11 +334,16 @@ async def whoami(process: Process) -> int:
 
 async def which(process: Process) -> int:
     """which NAME..."""
-    known = process.machine.commands
-    for name in process.argv[1:]:
-        if name in known:
-            process.print(f"/usr/bin/{name}")
-    return 0 if all(name in known for name in process.argv[1:]) else 1
+    names = process.argv[1:]
+    found = [_place_of(process, name) for name in names]
+    for place in filter(None, found):
+        process.print(place)
+    return 0 if all(found) else 1
+
+
+def _place_of(process: Process, name: str) -> str:
+    machine, own = process.machine, f"/usr/local/bin/{name}"
+    return own if machine.files.is_file(own) else f"/usr/bin/{name}" if name in machine.commands else ""
 
 
 async def hostname(process: Process) -> int:
