@@ -19,6 +19,7 @@ from pvelab.shell.files import FileSystem
 from pvelab.shell.run import shell_for
 from pvelab.shell.streams import Collected
 from pvelab.ssh_channel import ClientStreams, FromClient, ToClient, cut_short
+from pvelab.ssh_terminal import Conversation, TerminalOutput
 from pvelab.state import Action
 
 SSH_PORT = 2222
@@ -78,7 +79,6 @@ class SshServer:
             sftp_factory=lambda channel: FileAccess(channel, self.machine()),
             encoding=None,
             line_editor=False,
-            allow_pty=False,
             agent_forwarding=False,
             x11_forwarding=False,
             gss_host=None,
@@ -119,7 +119,12 @@ class SshServer:
         user = str(stdout.get_extra_info("username"))
         connection = stdout.get_extra_info("connection")
         streams = ClientStreams(FromClient(stdin), ToClient(stdout), ToClient(stderr))
+        has_terminal = isinstance(channel, asyncssh.SSHServerChannel) and channel.get_terminal_type() is not None
+        if has_terminal:
+            screen = TerminalOutput(streams.out)
+            streams = ClientStreams(streams.stdin, screen, screen)
         command = _Command(self, user, channel.get_command() or "", connection.abort)
+        command.has_terminal = has_terminal
         await self._finish(command, streams, channel.wait_closed())
         if command.is_cut:
             command.cut()
@@ -161,6 +166,7 @@ class _Command:
         self._abort = abort
         self._action = UNTOUCHED
         self._is_over = False
+        self.has_terminal = False
         self.exit_code = 255
 
     @property
@@ -186,7 +192,9 @@ class _Command:
         streams = cut_short(streams, self.cut) if action.kind == "drop" else streams
         held = Collected()
         out = held if action.kind == "half" else streams.out
-        shell = shell_for(self._machine, self._user, (streams.stdin, out, streams.err))
+        is_conversation = self.has_terminal and not self._text
+        stdin = Input() if is_conversation else streams.stdin
+        shell = shell_for(self._machine, self._user, (stdin, out, streams.err))
         learned: int | None = None
         try:
             if action.delay_s:
@@ -198,7 +206,10 @@ class _Command:
                 await streams.err.write(action.reason.encode() + b"\n")
             elif action.kind != "reset":
                 with progress.fated(action.fate):
-                    self.exit_code = await shell.run_text(self._text or await _script(streams.stdin))
+                    if is_conversation:
+                        self.exit_code = await Conversation(shell, streams.stdin, out).hold()
+                    else:
+                        self.exit_code = await shell.run_text(self._text or await _script(streams.stdin))
                 await streams.out.write(bytes(held.data[: len(held.data) // 2]))
             learned = None if self.is_cut else self.exit_code
         except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import paramiko
 import pytest
@@ -111,3 +112,77 @@ def test_resources_under_high_availability_are_listed(lab: Lab) -> None:
     lab.reset("healthy")
     lab.look(lambda world: world.ha.update({"vm:100": {"state": "started"}, "vm:999": {"state": "started"}}))
     assert typed(lab, "ha-manager status")[1] == "quorum OK\nservice vm:100 (pve1, started)\n"
+
+
+class Terminal:
+    """A person in front of `ssh root@pve1`."""
+
+    def __init__(self, client: paramiko.SSHClient) -> None:
+        self.channel = client.invoke_shell(width=200)
+        self.channel.settimeout(10)
+        self.seen = ""
+
+    def until(self, text: str) -> str:
+        """What came on screen up to that text."""
+        while text not in self.seen:
+            data = self.channel.recv(4096)
+            assert data, f"the session ended before {text!r}: {self.seen!r}"
+            self.seen += data.decode()
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self.channel.sendall(keys.encode())
+
+
+@pytest.fixture
+def terminal(lab: Lab) -> Iterator[Terminal]:
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(lab.env["SSH_KNOWN_HOSTS"])
+        key, port = lab.env["SSH_KEY_PATH"], int(lab.env["SSH_PORT"])
+        client.connect(lab.network.node(1), port, "root", key_filename=key, allow_agent=False, look_for_keys=False)
+        yield Terminal(client)
+
+
+PROMPT = "root@pve1:~# "
+
+
+def test_a_person_at_a_terminal_has_a_shell_that_remembers(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("cd /etc/pve; greeting=hello\r")
+    terminal.until("root@pve1:/etc/pve# ")
+    terminal.type("echo $greetinx\x7fg; pwd\r")
+    assert terminal.until("root@pve1:/etc/pve# ").endswith("\r\nhello\r\n/etc/pve\r\n")
+    terminal.type("\x1b[A\x1b[A\x1b[B\r")
+    assert terminal.until("root@pve1:/etc/pve# ").endswith("\r\nhello\r\n/etc/pve\r\n")
+    terminal.type("nonsense\x15nosuch\r")
+    assert "sh: 1: nosuch: not found\r\n" in terminal.until("root@pve1:/etc/pve# ")
+    terminal.type("\rexit 3\r")
+    terminal.until("logout\r\n")
+    assert terminal.channel.recv_exit_status() == 3
+
+
+def test_control_c_ends_what_runs_and_what_is_typed(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("half a line\x03")
+    terminal.until("^C\r\n" + PROMPT)
+    terminal.type("cat\r")
+    terminal.type("sleep 1000000\r")
+    terminal.until("sleep 1000000\r\n")
+    terminal.type("\x03")
+    terminal.until("^C\r\n" + PROMPT)
+    terminal.type("echo done; sleep 0.1\recho ahead\r")
+    terminal.until("done\r\n" + PROMPT)
+    terminal.until("ahead\r\n" + PROMPT)
+    terminal.type("\x04")
+    terminal.until("logout\r\n")
+    assert terminal.channel.recv_exit_status() == 0
+
+
+def test_session_that_is_left_ends(lab: Lab, terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("sleep 0.2; echo left > /root/left\r")
+    terminal.until("left > /root/left\r\n")
+    terminal.channel.close()
+    assert typed(lab, "sleep 1; cat /root/left") == (0, "left\n")
