@@ -72,6 +72,9 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
         Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts, home=home()) as shells,
     ):
         journal = Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
+        report.news = lambda matters, looked_at: memory.news(
+            journal, matters, looked_at, is_told=config.wishes.is_unattended
+        )
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
         owner = "" if is_dry_run else memory.owner(folder)
         marker = RunMarker(Proxmox(found.links, clock), clock, owner, report.progress, journal)

@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     from homelab.report import Report
     from homelab.runtime import SystemClock, ended_like_ctrl_c
 
-    report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run)
+    is_cron = options.asked.is_unattended and not options.is_dry_run
+    report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run, is_cron)
     try:
         settings = config.with_wishes(config.load(options.env_file, options.via), options.asked)
         with (

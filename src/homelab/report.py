@@ -8,19 +8,21 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TextIO
 
 from homelab import masking
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
-from homelab.models import Action, NodePlan, Outcome, Plan, Status, Verdict
+from homelab.models import GIB, Action, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
 from homelab.settings import Config, Secret
 
 logger = logging.getLogger(__name__)
 
 MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
+News = Callable[[Sequence[Matter], Collection[str]], Sequence[Matter]]
+"""Which of these matters are new to the person who reads, all being known of these nodes."""
 STYLES = {Status.OK: "green", Status.CHANGED: "cyan", Status.SKIPPED: "dim", Status.FAILED: "bold red"}
 
 
@@ -37,15 +39,18 @@ class _Details(logging.Handler):
 
 @dataclass(slots=True)
 class Report:
-    """Collects what happened on every node and says it at the end."""
+    """Collects what happened on every node and says it at the end; with `is_cron` only what is new."""
 
     is_json: bool = False
     is_quiet: bool = False
     is_verbose: bool = False
     is_dry_run: bool = False
+    is_cron: bool = False
     secrets: tuple[Secret, ...] = ()
+    news: News | None = None
     _plan: Plan | None = None
     _outcomes: list[Outcome] = field(default_factory=list)
+    _warnings: list[str] = field(default_factory=list)
     _running: set[str] = field(default_factory=set)
     _is_interrupted: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -53,8 +58,8 @@ class Report:
     # --- while it runs ---------------------------------------------------------------------------------------
 
     def progress(self, text: str) -> None:
-        """One thing that is being done now; not shown with --quiet."""
-        if not self.is_quiet:
+        """One thing that is being done now; not shown with --quiet, nor to cron."""
+        if not self.is_quiet and not self.is_cron:
             self._error_line(text)
 
     @contextmanager
@@ -86,7 +91,11 @@ class Report:
         self._line(text)
 
     def warn(self, text: str) -> None:
-        self._error_line(f"warning: {text}")
+        """To cron it is said at the end, if it is new."""
+        if self.is_cron:
+            self._warnings.append(text)
+        else:
+            self._error_line(f"warning: {text}")
 
     def problem(self, problem: Problem, kind: str = "error") -> None:
         """The cure just before the error, the error last."""
@@ -103,6 +112,8 @@ class Report:
 
     def abort(self, error: HomelabError) -> int:
         """The run cannot go on."""
+        if self.is_cron and not self._new([Matter("", str(error))], {""}):
+            return error.exit_code
         self.problem(error.problem)
         return self._ended(error.exit_code, [error.problem])
 
@@ -114,7 +125,7 @@ class Report:
     def interrupted(self) -> int:
         """Ctrl-C or SIGTERM before anything was begun, or for the second time."""
         problem = Problem("interrupted", "", "run again to go on from here")
-        self.warn(f"{problem}; {problem.cure}")
+        self._error_line(f"warning: {problem}; {problem.cure}")
         return self._ended(ExitCode.INTERRUPTED, [problem])
 
     def _ended(self, code: ExitCode, problems: Sequence[Problem]) -> ExitCode:
@@ -130,7 +141,7 @@ class Report:
             new = list(outcomes)
             self._outcomes += new
         for outcome in new:
-            if outcome.status is Status.CHANGED:
+            if outcome.status is Status.CHANGED and not self.is_dry_run:
                 self.progress(f"{outcome.node}: {outcome.what}")
 
     def defect(self, node: str, error: Exception) -> None:
@@ -178,19 +189,83 @@ class Report:
         """Print the report; returns the exit code."""
         order = [node.name for node in self._plan.nodes] if self._plan else []
         self._outcomes.sort(key=lambda outcome: order.index(outcome.node) if outcome.node in order else len(order))
-        failed = [outcome for outcome in self._outcomes if outcome.status is Status.FAILED]
-        advised = [outcome for outcome in self._outcomes if outcome.cure and outcome not in failed]
+        shown = self._outcomes_to_show()
+        failed = [outcome for outcome in shown if outcome.status is Status.FAILED]
+        advised = [outcome for outcome in shown if outcome.cure and outcome not in failed]
         for kind, told in (("warning", advised), ("error", failed)):
-            for problem in dict.fromkeys(Problem(outcome.what, outcome.why, outcome.cure) for outcome in told):
+            for problem in self._problems_in(told):
                 self.problem(problem, kind)
+        if self.is_cron and not shown:
+            return self.exit_code
         if self.is_json:
             self._json(self._as_json())
         elif not self.is_quiet or failed:
-            self._print_table()
+            self._print_table(shown)
         return self.exit_code
 
-    def _print_table(self) -> None:
-        rows = [(outcome.node, outcome.status, _line_of(outcome)) for outcome in self._outcomes]
+    def _problems_in(self, outcomes: Sequence[Outcome]) -> list[Problem]:
+        """Each once. One that several nodes share is told once with their names, without those of their VMs."""
+        shared: dict[Problem, dict[str, Outcome]] = {}
+        for outcome in outcomes:
+            problem = Problem(self._without_names(outcome), outcome.why, outcome.cure)
+            shared.setdefault(problem, {}).setdefault(outcome.node, outcome)
+        return [
+            replace(problem, what=f"{', '.join(by_node)}: {problem.what}")
+            if len(by_node) > 1
+            else replace(problem, what=next(iter(by_node.values())).what)
+            for problem, by_node in shared.items()
+        ]
+
+    def _without_names(self, outcome: Outcome) -> str:
+        node = next((node for node in self._plan.nodes if node.name == outcome.node), None) if self._plan else None
+        what = outcome.what.removeprefix(f"{outcome.node}: ")
+        for name in (node.facts.vm_title, f"VM {node.config.vm_name}", node.config.vm_name) if node else ():
+            what = what.replace(name, "VM")
+        return what
+
+    # --- what is new to cron ---------------------------------------------------------------------------------
+
+    def _outcomes_to_show(self) -> list[Outcome]:
+        """All; for cron those that changed something or need a person who does not know yet. Says new warnings."""
+        if self.is_dry_run or self._is_interrupted:
+            return self._outcomes
+        matters = {outcome: matter for outcome in self._outcomes if (matter := self._matter(outcome))}
+        warnings = {Matter("", text, is_trouble=False): text for text in self._warnings}
+        plan = self._plan.nodes if self._plan else ()
+        looked_at = {"", "k3s", *(node.name for node in plan), *(outcome.node for outcome in self._outcomes)}
+        new = self._new([*warnings, *matters.values()], looked_at)
+        if not self.is_cron:
+            return self._outcomes
+        for matter in new:
+            if matter in warnings:
+                self._error_line(f"warning: {matter.text}")
+        fresh = [one for one in self._outcomes if one.status is Status.CHANGED or matters.get(one) in new]
+        nodes = {outcome.node for outcome in fresh}
+        return [one for one in self._outcomes if one in fresh or (one.node in nodes and one not in matters)]
+
+    def _matter(self, outcome: Outcome) -> Matter | None:
+        """What of it stays so when nobody does anything: troubles, and VMs that are down and left so."""
+        text = _line_of(outcome)
+        if outcome.status is Status.FAILED or outcome.cure:
+            return Matter(outcome.node, text)
+        is_left_down = outcome.status is Status.SKIPPED and any(
+            node.name == outcome.node and node.facts.is_off and not node.is_write
+            for node in (self._plan.nodes if self._plan else ())
+        )
+        return Matter(outcome.node, text, is_trouble=False) if is_left_down else None
+
+    def _new(self, matters: Sequence[Matter], looked_at: Collection[str]) -> Sequence[Matter]:
+        """Where nothing is remembered, everything is new."""
+        if self.news is None:
+            return matters
+        try:
+            return self.news(matters, looked_at)
+        except HomelabError as error:
+            self.problem(error.problem, "warning")
+            return matters
+
+    def _print_table(self, shown: Sequence[Outcome]) -> None:
+        rows = [(outcome.node, outcome.status, _line_of(outcome)) for outcome in shown]
         if sys.stdout.isatty():
             self._print_rich(rows)
         else:
@@ -230,6 +305,8 @@ class Report:
                     "verdict": node.facts.verdict.value,
                     "action": node.action.value,
                     "reason": node.reason,
+                    "rule": node.rule.value if node.rule else None,
+                    "size": asdict(node.size) if node.size else None,
                     "vmid": node.facts.vm.vmid if node.facts.vm else None,
                     "running": node.name in self._running,
                 }
@@ -267,11 +344,20 @@ def _line_of(outcome: Outcome) -> str:
     return f"{outcome.what}: {outcome.why}" if outcome.why else outcome.what
 
 
+def _size(size: Size | None) -> str:
+    if size is None:
+        return ""
+    cores = f"{size.cores} core{'s' * (size.cores > 1)}"
+    return f"; {cores}, {size.memory_mib} MiB, disk {size.disk_bytes / GIB:.4g} GiB"
+
+
 def _planned(node: NodePlan) -> Outcome:
+    rule = f" [{node.rule.value}]" if node.rule else ""
     if node.problem and not node.is_write:
-        return Outcome.failed(node.name, node.problem)
+        return Outcome.failed(node.name, replace(node.problem, why=f"{node.problem.why}{rule}"))
     if node.action is Action.KEEP and node.facts.verdict is Verdict.JOINING:
         return Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title}: join: {node.reason}")
     status = {Action.KEEP: Status.OK, Action.NOTHING: Status.SKIPPED}.get(node.action, Status.CHANGED)
     cure = node.problem.cure if node.problem else ""
-    return Outcome(node.name, status, f"{node.facts.vm_title}: {node.action.value}: {node.reason}", cure=cure)
+    what = f"{node.facts.vm_title}: {node.action.value}: {node.reason}{_size(node.size)}{rule}"
+    return Outcome(node.name, status, what, cure=cure)

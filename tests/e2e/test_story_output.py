@@ -337,4 +337,4 @@ def test_password_that_is_the_user_s_name_is_warned_of_and_hides_no_name(lab: La
     run = homelab("--dry-run", CLOUD_PASSWORD="ubuntu", VM_SSH_PORT="1")
 
     assert "warning: CLOUD_PASSWORD is the same as CLOUD_USER: anybody can guess it" in run.err
-    assert "SSH to ubuntu@" in run.err
+    assert "SSH to ubuntu@" in run.text

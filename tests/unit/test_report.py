@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from homelab.errors import ConfigError, NodeFailed, Problem
-from homelab.models import Action, Outcome, Plan, Status, Verdict
+from homelab.models import GIB, Action, Outcome, Plan, Rule, Size, Status, Verdict
 from homelab.report import Report
 from homelab.settings import DroppedNode, Secret
 from unit.builders import config, facts, node_facts, node_plan, stopped, vm
@@ -129,6 +129,28 @@ def test_the_cure_stands_just_before_the_error(capsys: Captured) -> None:
     ]
 
 
+def test_a_cause_that_several_nodes_share_is_told_once_with_their_names(capsys: Captured) -> None:
+    nodes = [stopped(1), stopped(2), node_facts(Verdict.UNKNOWN, number=3)]
+    why = ("the VMs cannot be listed", "look at the token")
+    report = Report()
+    report.show_plan(plan(*(node_plan(Action.NOTHING, node) for node in nodes)))
+    report.add(Outcome.failed(node.name, Problem(f"{node.name}: nothing done", *why)) for node in nodes)
+    report.add(Outcome.failed(node.name, Problem(f"{node.vm_title} is kept", *why)) for node in nodes[:2])
+    report.add(Outcome.failed(node.name, Problem(f"{node.config.vm_name} is not joined", *why)) for node in nodes[2:])
+    report.finish()
+
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        "  try: look at the token",
+        "error: pve1, pve2, pve3: nothing done: the VMs cannot be listed",
+        "  try: look at the token",
+        "error: pve1, pve2: VM is kept: the VMs cannot be listed",
+        "  try: look at the token",
+        "error: k3s-vm-pve3 is not joined: the VMs cannot be listed",
+    ]
+    assert out.count("FAILED") == 6
+
+
 def test_an_error_without_a_cure_promises_none(capsys: Captured) -> None:
     Report().problem(Problem("no route", "", ""))
 
@@ -176,6 +198,16 @@ def test_the_exit_code_tells_wanted_partly_and_failed(outcomes: list[Outcome], r
         report.runs(node)
 
     assert report.exit_code == code
+
+
+def test_vms_on_nodes_that_the_run_is_not_about_count_for_the_exit_code() -> None:
+    running, down = Report(), Report()
+    running.show_plan(plan(UNREACHABLE, others=(HEALTHY.facts,)))
+    down.show_plan(plan(UNREACHABLE, others=(stopped(), ABSENT.facts)))
+    for report in (running, down):
+        report.add([FAILED])
+
+    assert (running.exit_code, down.exit_code) == (3, 1)
 
 
 def test_a_node_dropped_for_its_own_keys_fails_while_the_others_go_on(capsys: Captured) -> None:
@@ -321,6 +353,25 @@ def test_a_dry_run_names_what_stands_in_the_way_of_a_replacement(capsys: Capture
     assert "  try: remove them\nwarning: VM k3s-vm-pve1 (vmid=107): start" in err
 
 
+def test_a_dry_run_says_how_large_a_vm_would_be_and_by_which_rule_and_says_it_once(capsys: Captured) -> None:
+    size = Size(4, 16384, 200 * GIB)
+    replaced = node_plan(Action.REPLACE, stopped(), rule=Rule.BY_HAND, size=size)
+    held = node_plan(Action.NOTHING, stopped(2), rule=Rule.HELD, problem=Problem("VM is held", "it was replaced", "x"))
+    made = node_plan(Action.CREATE, node_facts(Verdict.ABSENT, number=3), size=replace(size, cores=1))
+    report = Report(is_dry_run=True)
+    report.show_plan(plan(replaced, held, made))
+    report.finish()
+
+    out, err = capsys.readouterr()
+    assert out.splitlines()[:3] == [
+        "pve1  changed  VM k3s-vm-pve1 (vmid=107): replace: VM is stopped; 4 cores, 16384 MiB, disk 200 GiB "
+        "[rule 5: by hand]",
+        "pve2  FAILED   VM is held: it was replaced [rule 6: once in 24 h]",
+        "pve3  changed  VM k3s-vm-pve3: create: VM is absent; 1 core, 16384 MiB, disk 200 GiB",
+    ]
+    assert "replace" not in err.replace("it was replaced", "")
+
+
 def test_a_dry_run_with_a_problem_ends_in_3_while_some_vm_runs_and_in_1_while_none_does() -> None:
     some, none = Report(is_dry_run=True), Report(is_dry_run=True)
     some.show_plan(plan(HEALTHY, UNREACHABLE))
@@ -348,6 +399,8 @@ def test_json_is_the_whole_answer_on_stdout(capsys: Captured) -> None:
                 "verdict": "healthy",
                 "action": "keep",
                 "reason": "VM is healthy",
+                "rule": None,
+                "size": None,
                 "vmid": 107,
                 "running": True,
             },
@@ -356,6 +409,8 @@ def test_json_is_the_whole_answer_on_stdout(capsys: Captured) -> None:
                 "verdict": "absent",
                 "action": "create",
                 "reason": "VM is absent",
+                "rule": None,
+                "size": None,
                 "vmid": None,
                 "running": False,
             },

@@ -5,6 +5,7 @@ from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.past import REBOOTED, REPLACED, STRUCK, note, note_replacing, past_of
 from homelab.memory.run_lock import held
+from homelab.memory.told import news
 
 __all__ = [
     "REBOOTED",
@@ -17,6 +18,7 @@ __all__ = [
     "find_folder",
     "held",
     "make_folder",
+    "news",
     "note",
     "note_replacing",
     "owner",

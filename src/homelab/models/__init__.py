@@ -13,6 +13,7 @@ from homelab.models.k3s import (
     K3sNode,
     Members,
 )
+from homelab.models.news import Matter
 from homelab.models.past import DAY_S, CarriedOver, Past
 from homelab.models.plan import (
     Action,
@@ -83,6 +84,7 @@ __all__ = [
     "ImageOnNode",
     "K3sFacts",
     "K3sNode",
+    "Matter",
     "Member",
     "Members",
     "NodeFacts",

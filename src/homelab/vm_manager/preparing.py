@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from homelab import sizing
 from homelab.errors import HomelabError, NodeFailed
-from homelab.models import GIB, MEMBER_TAGS, TAG, TAG_UNFINISHED, NodePlan, Plan, StorageState, VmSpec
+from homelab.models import GIB, MEMBER_TAGS, TAG, TAG_UNFINISHED, NodePlan, Plan, Size, StorageState, VmSpec
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 from homelab.vm_manager.permitting import check_permissions
@@ -18,16 +18,16 @@ KEPT_KEYS = ("description", "startup")
 
 
 def check_room(pve: Proxmox, config: Config, plan: Plan) -> Plan:
-    """The plan with every node dropped that has no room for the VM it is to get."""
+    """The plan with every node dropped that has no room for the VM it is to get, and the size of the others' VMs."""
 
     def check(node: NodePlan) -> NodePlan:
         if not node.makes_vm:
             return node
         try:
-            specify(pve, config, node)
+            spec = specify(pve, config, node)
         except HomelabError as error:
             return node.dropped(error.problem)
-        return node
+        return replace(node, size=Size(spec.cores, spec.memory_mib, spec.disk_bytes))
 
     with ThreadPoolExecutor(max_workers=max(1, len(plan.nodes))) as pool:
         return replace(plan, nodes=tuple(pool.map(check, plan.nodes)))
