@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import schema
-from pvelab.answers import ROOT_SSH, Answer, ApiError, UploadedFile, Who, refused, without_config
+from pvelab.answers import (
+    ROOT_SSH,
+    Answer,
+    ApiError,
+    UploadedFile,
+    Who,
+    bad_parameter,
+    forbidden,
+    refused,
+    without_config,
+)
 from pvelab.routes import ROUTES, Call, Route, transfer
 from pvelab.rules import permissions
 from pvelab.state import Node, World
@@ -15,6 +25,7 @@ __all__ = ["ROOT_SSH", "Answer", "Api", "ApiError", "UploadedFile", "Who"]
 
 PROXY_TIMEOUT_S = 30.0
 INVALID_PARAMETERS = "Parameter verification failed."
+IN_PATH_ALREADY = "duplicate parameter (already defined in URI) with conflicting values!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +61,17 @@ class Api:
         route = ROUTES.get((method, declared.path)) if declared else None
         if declared is None or route is None:
             raise ApiError(501, f"Method '{method} {path}' not implemented")
+        for name in sorted(params.keys() & declared.in_path.keys()):
+            if params[name] != declared.in_path[name]:
+                raise bad_parameter(name, IN_PATH_ALREADY)
+        if who.token and not declared.allows_token:
+            raise forbidden(f"URI '{path}' not available with API token, need proper ticket.\n")
         values = {**params, **declared.in_path}
         if values.get("node") == "localhost":
             values["node"] = node
         permissions.check(self.world, who, declared.permission, values)
-        target = self._node(values.get("node", node))
+        is_here = not declared.is_proxied and values.get("node") not in self.world.nodes
+        target = self._node(node if is_here else values.get("node", node))
         if declared.is_proxied and target.hostname != node:
             await self._reach(target)
         errors = schema.verify(declared.properties, values)

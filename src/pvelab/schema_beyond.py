@@ -71,7 +71,9 @@ BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
         "GET": _takes(returns=_list_of({"realm": _TEXT, "type": _TEXT, "comment": _OPTIONAL_TEXT}, "realm"))
     },
     "/access/groups": {"GET": _takes(returns=_list_of({"groupid": _TEXT, "users": _OPTIONAL_TEXT}, "groupid"))},
-    "/access/password": {"PUT": _takes(userid=_USERID, password={"type": "string", "minLength": 5})},
+    "/access/password": {
+        "PUT": {"allowtoken": 0, **_takes(userid=_USERID, password={"type": "string", "minLength": 5})},
+    },
     "/access/roles": {
         "GET": _takes(returns=_list_of({"roleid": _TEXT, "privs": _OPTIONAL_TEXT, "special": _OPTIONAL_FLAG}, "roleid"))
     },

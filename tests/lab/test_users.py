@@ -112,3 +112,22 @@ def test_list_of_nothing_is_nothing(stage: Stage) -> None:
 def test_user_that_is_not_there(stage: Stage) -> None:
     assert _line(stage, "pveum user token list nobody@pve").err == "no such user ('nobody@pve')\n"
     assert _line(stage, "pveum user add new@pve").err == "pveum user add: not known here\n"
+
+
+def test_what_needs_a_ticket_is_refused_to_a_token(stage: Stage) -> None:
+    reply = stage.ask("PUT", "/access/password", params={"userid": "svc@pve", "password": "Secret-1"})
+    assert reply.status == 403
+    assert reply.reason.startswith("Permission check failed (URI '/access/password' not available with API token")
+    assert stage.ask("GET", "/access/ticket").json == {"data": None}
+
+
+def test_path_and_parameters_may_not_contradict_each_other(stage: Stage) -> None:
+    reply = stage.ask("GET", "/nodes/pve1/qemu", params={"node": "pve2"})
+    said = "duplicate parameter (already defined in URI) with conflicting values!"
+    assert (reply.status, reply.json["errors"]) == (400, {"node": said})
+    assert stage.ask("GET", "/nodes/pve1/qemu", params={"node": "pve1"}).status == 200
+
+
+def test_index_of_a_node_that_is_not_there_is_answered_here(stage: Stage) -> None:
+    assert stage.ask("GET", "/nodes/nonode").status == 200
+    assert stage.ask("GET", "/nodes/nonode/version").status == 500
