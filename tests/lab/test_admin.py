@@ -114,6 +114,22 @@ def test_resources_under_high_availability_are_listed(lab: Lab) -> None:
     assert typed(lab, "ha-manager status")[1] == "quorum OK\nservice vm:100 (pve1, started)\n"
 
 
+def test_pvesh_asks_other_members_over_ssh(lab: Lab) -> None:
+    lab.reset("healthy")
+    assert json.loads(typed(lab, "pvesh get /nodes/pve3/qemu/102/config --output-format json")[1])["name"]
+    code, said = typed(lab, "pvesh get /nodes/pve3/qemu/999/config --output-format json")
+    first, second = said.splitlines()
+    assert (code, first) == (255, "Configuration file 'nodes/pve3/qemu-server/999.conf' does not exist")
+    assert second.startswith("proxy handler failed: command '/usr/bin/ssh -e none -o 'BatchMode=yes'")
+    assert second.endswith("--output-format json' failed: exit code 2")
+    lab.fault("node-down", node="pve3")
+    code, said = typed(lab, "pvesh get /nodes/pve3/qemu")
+    assert (code, said.splitlines()[0]) == (
+        255,
+        f"ssh: connect to host {lab.network.node(3)} port 22: No route to host",
+    )
+
+
 class Terminal:
     """A person in front of `ssh root@pve1`."""
 

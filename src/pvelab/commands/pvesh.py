@@ -23,6 +23,7 @@ USAGE = """USAGE: pvesh <COMMAND> [ARGS] [OPTIONS]
 
        pvesh help [<extra-args>] [OPTIONS]"""
 NO_HANDLER = 1
+_UNREACHED = (595, 596)
 LOOKS = {"ls": list_children, "usage": show_usage}
 LOOK_USAGES = {
     "ls": "pvesh ls <api_path> [OPTIONS] [FORMAT_OPTIONS]",
@@ -98,12 +99,31 @@ async def _call(run: Invocation, verb: str, words: list[str]) -> int:
     except ApiError as refusal:
         if refusal.status == 501:
             return _no_handler(run, verb, words[0])
-        return complain(run.process, refusal, usage)
+        there = run.api.world.nodes.get(method.in_path.get("node", "")) if method and method.is_proxied else None
+        if there is None or there is run.node:
+            return complain(run.process, refusal, usage)
+        return _proxy_failed(run, there, refusal, f"pvesh --noproxy {verb} {words[0]} --output-format json")
     if is_upid(answer.data):
         await run.follow(answer.data)
     returns = published.paths[method.path][method.name].get("returns") if method else None
     show(run.process, answer.data, formats, returns or {})
     return 0
+
+
+def _proxy_failed(run: Invocation, there: Node, refusal: ApiError, command: str) -> int:
+    """Another member is asked over SSH; what it said comes first, then that the command there has failed."""
+    if refusal.status in _UNREACHED:
+        run.process.complain(f"ssh: connect to host {there.address} port 22: {refusal.reason}")
+        code = FAILED
+    else:
+        code = complain(run.process, refusal, command)
+    known = f"/etc/pve/nodes/{there.hostname}/ssh_known_hosts"
+    options = ("BatchMode=yes", f"HostKeyAlias={there.hostname}", f"UserKnownHostsFile={known}",
+               "GlobalKnownHostsFile=none")  # fmt: skip
+    quoted = " ".join(f"-o '{one}'" for one in options)
+    login = f"/usr/bin/ssh -e none {quoted} root@{there.address}"
+    run.process.complain(f"proxy handler failed: command '{login} -- {command}' failed: exit code {code}")
+    return FAILED
 
 
 def _no_handler(run: Invocation, verb: str, path: str) -> int:
