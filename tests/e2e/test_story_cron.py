@@ -7,15 +7,13 @@ import json
 import pytest
 
 from e2e.conftest import Homelab, Run
-from e2e.world import ALL_MEMBERS, nodes_with_running_vm, ready_members, uuids, vm_on
+from e2e.world import ALL_MEMBERS, NO_JOIN, nodes_with_running_vm, ready_members, uuids, vm_on
 from pvelab.lab import Lab
 from pvelab.rules import power
 from pvelab.state import World
 from support.clock import SteppingClock
 
 HOUR_S = 3600.0
-NO_JOIN: dict[str, str | None] = {"K3S_EXISTING_NODE_IP": None}
-"""Where the cluster has no part in the story."""
 
 
 class Cron:

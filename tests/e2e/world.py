@@ -12,7 +12,11 @@ from pvelab.guest.machine import GuestMachine
 from pvelab.lab import Lab
 from pvelab.machine import Command, Process
 from pvelab.requestlog import Request
-from pvelab.state import World
+from pvelab.rules import configs, power
+from pvelab.state import Vm, World
+
+NO_JOIN: dict[str, str | None] = {"K3S_EXISTING_NODE_IP": None}
+"""Where the cluster has no part in the story."""
 
 ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
 
@@ -137,3 +141,40 @@ def when(lab: Lab, condition: Callable[[World], bool], happens: Callable[[World]
             world.clock.after(1.0, lambda: check(world))
 
     lab.look(check)
+
+
+def change(lab: Lab, vmid: int, **values: str) -> None:
+    """Edit a VM's configuration; an empty text removes a line."""
+
+    def edit(world: World) -> None:
+        config = world.vms[vmid].config
+        config.update(values)
+        world.vms[vmid].config = {key: value for key, value in config.items() if value}
+
+    lab.look(edit)
+
+
+def power_off(lab: Lab, *nodes: str) -> None:
+    """The VMs on these nodes crash."""
+
+    def crash(world: World) -> None:
+        for vm in world.vms.values():
+            if vm.node in nodes:
+                power.switch_off(world, vm)
+
+    lab.look(crash)
+
+
+def assert_untouched(lab: Lab, before: dict[str, Any]) -> None:
+    assert lab.snapshot()["vms"] == before["vms"]
+    assert lab.writes == []
+
+
+def twin(lab: Lab, vmid: int, node: str, name: str) -> None:
+    """Another VM of that name appears on a node."""
+
+    def add(world: World) -> None:
+        vm = Vm(vmid, node, {"name": name, "memory": "512", "meta": "creation-qemu=10.0.13"}, world.clock.now())
+        configs.add(world, vm)
+
+    lab.look(add)
