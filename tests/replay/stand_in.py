@@ -63,6 +63,7 @@ class StandIn:
 
     def _plain(self, command: str) -> Any:
         answers: dict[str, Any] = {
+            "fsfreeze-status": "thawed",
             "ping": {},
             "get-host-name": {"host-name": "pve1"},
             "get-osinfo": OSINFO,
@@ -74,6 +75,8 @@ class StandIn:
                 _interface("eth0", "02:00:00:00:00:01", [("192.0.2.2", 24), ("fe80::1", 64)]),
             ],
         }
+        if command not in answers:
+            raise AgentError(f"Command {command} has been disabled")
         return answers[command]
 
     def _exec(self, argv: list[str]) -> int:
