@@ -126,7 +126,10 @@ class VmManager:
         with self.deletions:
             refuse_if_guarded(vm, self.guards(vm, node.config.vm_name))
             delete_vm(self.pve, vm, self.members)
-        return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
+        made = self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
+        if node.facts.verdict is not Verdict.UNFINISHED:
+            memory.note(self.journal, memory.REPLACED, node.config.vm_name)
+        return made
 
     def _start(self, node: NodePlan) -> Result:
         vm = node.facts.found
