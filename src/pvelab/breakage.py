@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pvelab.guest.guests import NotRunning
-from pvelab.rules import storages
+from pvelab.rules import power, storages
 from pvelab.shell.entries import Folder
 from pvelab.shell.files import FileSystem, Mounted
 from pvelab.state import Capacity, Node, Storage
@@ -24,6 +24,14 @@ async def shut(site: Site, node: Node, service: Service, mode: Literal["refused"
         node.api = "hangs" if mode == "hang" else "refuses"
         site.repairs.append(lambda: setattr(node, "api", "answers"))
     await shut_door(site, (site.doors.api if service == "api" else site.doors.ssh)[node.hostname], mode)
+
+
+async def power_off(site: Site, node: Node, mode: Literal["refused", "hang"] = "refused") -> None:
+    """A node loses power, and with it its VMs and whatever it was doing."""
+    power.node_went_down(site.world, node)
+    site.repairs.append(lambda: power.node_came_up(site.world, node))
+    await shut(site, node, "api", mode)
+    await shut(site, node, "ssh", mode)
 
 
 async def shut_door(site: Site, door: Door, mode: Literal["refused", "hang"] = "refused") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pvelab import breakage, request_faults
 from pvelab.catalogue import Catalogue, UnknownChoice
 from pvelab.identity import TOKEN_NAME, TOKEN_USER
-from pvelab.rules import power, roles, storages
+from pvelab.rules import roles, storages
 from pvelab.sources import IMAGE_FOLDER, Damage
 from pvelab.state import Acl
 
@@ -28,10 +28,7 @@ FAULTS.add("on", request_faults.On)(request_faults.on_requests)
 async def node_down(site: Site, node: str, mode: Literal["refused", "hang"] = "refused") -> None:
     """A node is off, its VMs too: connections are refused, or with mode=hang time out."""
     found = _node(site, node)
-    power.node_went_down(site.world, found)
-    site.repairs.append(lambda: power.node_came_up(site.world, found))
-    await _shut(site, found, "api", mode)
-    await _shut(site, found, "ssh", mode)
+    await breakage.power_off(site, found, _mode(mode))
 
 
 @FAULTS.add("api-down")
@@ -173,9 +170,13 @@ async def join_fails(site: Site, how: Literal["token-unreadable", "server-down",
 
 
 async def _shut(site: Site, node: Node, service: Literal["api", "ssh"], mode: str) -> None:
+    await breakage.shut(site, node, service, _mode(mode))
+
+
+def _mode(mode: str) -> Literal["refused", "hang"]:
     if mode not in ("refused", "hang"):
         raise UnknownChoice(f"mode={mode}: give refused or hang")
-    await breakage.shut(site, node, service, "hang" if mode == "hang" else "refused")
+    return "hang" if mode == "hang" else "refused"
 
 
 def _nodes(site: Site, name: str) -> list[Node]:

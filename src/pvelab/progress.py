@@ -14,6 +14,8 @@ from pvelab.state import Fate, Node, Task, World
 POLL_S = 0.5
 LOCK_TIMEOUT_S = 10.0
 STUCK_LOOK_S = 5.0
+CUT_OFF = "unexpected status"
+"""What is read as the end of a task whose log breaks off. Source: pve-common, Tools.pm, upid_read_status."""
 _fate: ContextVar[Fate | None] = ContextVar("fate", default=None)
 UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9][A-Za-z0-9-]*):(?P<pid>[0-9A-F]{8}):(?P<pstart>[0-9A-F]{8,9}):"
@@ -87,6 +89,15 @@ def interrupt(task: Task) -> None:
     task.interrupted = task.is_running
 
 
+def cut_off(world: World, task: Task) -> None:
+    """The task's node lost power: what it held is free, what it had begun stays as it is, its log has no last line."""
+    if task.is_running:
+        task.endtime = int(world.clock.now())
+        task.exitstatus = CUT_OFF
+        if task.id.isdigit():
+            world.held.discard(int(task.id))
+
+
 def upid_fields(upid: str) -> dict[str, str] | None:
     """The parts of a UPID, or None if it is not one."""
     match = UPID.fullmatch(upid)
@@ -143,6 +154,9 @@ class _Run:
             await self._advance(None)
 
     async def _next(self) -> None:
+        if not self.task.is_running:
+            await self.steps.aclose()
+            return
         fate = self.task.fate
         fault = self.world.hooks.task_fault(self.task) or (fate.failure if fate else "")
         if self.task.interrupted:

@@ -75,7 +75,8 @@ def on_requests(site: Site, plan: On) -> None:
     reset-after (carried out, the answer lost), slow (by `seconds`), error (an HTTP or exit `status` with `text`), tls
     (cut before, and a foreign certificate from then on), half-json (carried out, half of the answer), task-error (the
     tasks it starts fail with `text`), task-never-ends, ssh-drop (cut in mid-command, which goes on), upload-drop (cut
-    in mid-upload), disk-full (the node's file systems and storages, from then on).
+    in mid-upload), disk-full (the node's file systems and storages, from then on), power-loss (carried out, and after
+    `seconds` the node is off, from then on, in the middle of whatever it is doing).
     """
     _arm(site, plan)
 
@@ -132,6 +133,13 @@ def _task_error(_site: Site, plan: At | On, _arrival: Arrival) -> Action:
     return Action(fate=Fate(plan.text))
 
 
+def _power_loss(site: Site, plan: At | On, arrival: Arrival) -> Action:
+    node = site.world.nodes.get(arrival.machine)
+    if node:
+        site.world.clock.after(plan.seconds, lambda: site.begin(breakage.power_off(site, node)))
+    return Action()
+
+
 def _disk_full(site: Site, _plan: At | On, arrival: Arrival) -> Action:
     breakage.fill_machine(site, arrival.machine, LEFT_BYTES)
     return Action()
@@ -151,4 +159,5 @@ DOINGS: Mapping[str, Doing] = {
     "ssh-drop": Doing(_always(Action("drop")), "ssh"),
     "upload-drop": Doing(_always(Action("drop")), "api"),
     "disk-full": Doing(_disk_full),
+    "power-loss": Doing(_power_loss),
 }

@@ -350,3 +350,31 @@ def test_faults_are_typed_on_the_command_line(capfd: pytest.CaptureFixture[str])
     faults = ["--fault", "at:number=3,do=error,status=502", "--fault", "on:path=/nodes,do=error,text=no nodes"]
     assert main([*faults, "--pace", "test", "--", "sh", "-c", script]) == 0
     assert capfd.readouterr().out.split() == ["200", "500", "502"]
+
+
+# --- a node that loses power in the middle ---
+
+
+def test_creation_that_power_cut_off_leaves_its_lock_and_the_disks_it_had_begun(lab: Lab) -> None:
+    on_node(lab, "mkdir -p /var/lib/vz/import && echo an image > /var/lib/vz/import/disk.raw")
+    lab.look(lambda world: setattr(world.timings, "import_bytes_per_s", 1e-3))
+    lab.fault("on", do="power-loss", method="POST", path="/nodes/*/qemu", seconds=10)
+    disk = "local-lvm:0,import-from=local:import/disk.raw"
+
+    upid = post(lab, "/nodes/pve1/qemu", vmid="100", name="one", scsi0=disk, ide2="local-lvm:cloudinit").json()["data"]
+
+    assert finished(lab, upid) == "unexpected status"
+    lab.clear_faults()
+    assert api(lab).nodes("pve1").qemu(100).config.get().keys() == {"lock", "digest"}
+    assert api(lab).nodes("pve1").tasks.get(source="active") == []
+    left = [one["volid"] for one in api(lab).nodes("pve1").storage("local-lvm").content.get()]
+    assert left == ["local-lvm:vm-100-cloudinit", "local-lvm:vm-100-disk-0"]
+    assert on_node(lab, "qm unlock 100 && qm destroy 100").returncode == 0
+    assert vmids(lab) == []
+
+
+def test_only_nodes_lose_power(lab: Lab) -> None:
+    lab.fault("on", do="power-loss", command="hostname")
+    existing = f"ubuntu@{lab.env['K3S_EXISTING_NODE_IP']}"
+    assert ssh(lab, existing, "hostname").returncode == 0
+    assert ssh(lab, existing, "hostname").returncode == 0

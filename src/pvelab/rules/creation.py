@@ -108,8 +108,9 @@ async def _make(world: World, node: Node, order: Order, task: Task) -> progress.
     maker = disks.DiskMaker(world, node, order.vmid, task.log)
     try:
         copied = disks.source_bytes(world, node, order.drives)
-        yield world.timings.create_s + copied / world.timings.import_bytes_per_s
+        yield world.timings.create_s
         made = maker.make(order.drives, {})
+        yield copied / world.timings.import_bytes_per_s
     except ApiError as error:
         maker.undo()
         configs.remove(world, vm)

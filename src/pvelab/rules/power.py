@@ -191,7 +191,7 @@ def node_went_down(world: World, node: Node) -> None:
             world.guests.power_off(vm)
     for task in world.tasks.values():
         if task.node == node.hostname:
-            progress.interrupt(task)
+            progress.cut_off(world, task)
 
 
 def node_came_up(world: World, node: Node) -> None:
