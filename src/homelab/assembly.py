@@ -97,7 +97,9 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
 def _assemble(found: discovery.Found, shells: Shells, report: Report, records: Records) -> Homelab:
     config, journal = found.config, records.journal
     pve = Proxmox(found.links, records.clock, MarkedRecord(journal, records.marker))
-    health = VMHealthChecker(pve, config, found.status, found.problems, lambda name: memory.past_of(journal, name))
+    health = VMHealthChecker(
+        pve, config, found.status, found.problems, lambda name, notes: memory.past_of(journal, name, notes)
+    )
     k3s = _k3s(config, pve, shells, report, records)
     images = ImageManager(
         pve,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import yaml
 
-from homelab.models import TAG, TAG_UNFINISHED, ImageOnNode, VmSpec
+from homelab.models import TAG, TAG_UNFINISHED, CarriedOver, ImageOnNode, VmSpec
 from homelab.settings import GuestConfig
 
 DESCRIPTION = "Made by homelab. Its settings come from .env; changes by hand are kept until the VM is replaced."
@@ -21,6 +21,7 @@ def vm_parameters(spec: VmSpec, guest: GuestConfig, image: ImageOnNode) -> dict[
     The disk is imported in the create itself (from a path only root may name, the client adds it);
     `sshkeys` is URL-encoded as Proxmox wants it.
     """
+    carried = spec.carried or CarriedOver(spec.vmid)
     imported = "" if image.needs_root else f",import-from={image.source}"
     parameters = {
         "vmid": str(spec.vmid),
@@ -36,7 +37,7 @@ def vm_parameters(spec: VmSpec, guest: GuestConfig, image: ImageOnNode) -> dict[
         "serial0": "socket",
         "agent": "1",
         "onboot": "1",
-        "tags": ";".join(sorted({TAG, TAG_UNFINISHED, *spec.kept_tags})),
+        "tags": ";".join(sorted({TAG, TAG_UNFINISHED, *carried.tags})),
         "description": DESCRIPTION,
         "ciuser": guest.user,
         "sshkeys": quote(guest.public_keys.strip() + "\n", safe=""),
@@ -45,15 +46,16 @@ def vm_parameters(spec: VmSpec, guest: GuestConfig, image: ImageOnNode) -> dict[
     }
     if guest.nameserver:
         parameters["nameserver"] = guest.nameserver
-    if spec.pool:
-        parameters["pool"] = spec.pool
-    return {**parameters, **_networks(spec), **spec.kept}
+    if carried.pool:
+        parameters["pool"] = carried.pool
+    parameters |= {**_networks(spec.bridges, carried.macs), **carried.kept}
+    return {**parameters, "description": spec.notes} if spec.notes else parameters
 
 
-def _networks(spec: VmSpec) -> dict[str, str]:
+def _networks(bridges: Sequence[str], macs: Mapping[str, str]) -> dict[str, str]:
     networks = {}
-    for position, bridge in enumerate(spec.bridges):
-        mac = spec.macs.get(f"net{position}")
+    for position, bridge in enumerate(bridges):
+        mac = macs.get(f"net{position}")
         networks[f"net{position}"] = f"virtio={mac},bridge={bridge}" if mac else f"virtio,bridge={bridge}"
     return networks
 

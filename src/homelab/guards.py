@@ -39,7 +39,7 @@ def _state_guards(vm: VmFacts, expected_name: str) -> Iterator[Guard]:
         )
     if vm.config.is_protected:
         yield Guard("its protection is on", f"qm set {vm.vmid} --protection 0", is_absolute=True)
-    if vm.status.lock:
+    if vm.status.lock and not vm.is_in_the_making:
         yield Guard(
             f"it is locked ({vm.status.lock})",
             f"wait for the {vm.status.lock} to end; if none is running: qm unlock {vm.vmid}",

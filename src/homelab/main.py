@@ -50,10 +50,12 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     """Observe, plan, check, then bring every node to its wanted state, one node's failure never stopping the others."""
     from homelab import network_validator, vm_manager
 
+    if not is_dry_run:
+        homelab.vms.resume(report.progress)
     facts = homelab.health.observe(homelab.k3s.observe)
     plan = vm_manager.plan(homelab.config, facts)
     plan = network_validator.check(homelab.pve, plan)
-    plan = vm_manager.check_room(homelab.pve, homelab.config, plan)
+    plan = vm_manager.check_room(homelab.pve, homelab.config, plan, homelab.journal)
     report.show_plan(plan)
     if is_dry_run:
         return report.finish()

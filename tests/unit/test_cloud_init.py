@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from homelab.cloud_init import snippet_name, static_address, vendor_data, vm_parameters
-from homelab.models import GIB, ImageOnNode, VmSpec, property_string
+from homelab.models import GIB, CarriedOver, ImageOnNode, VmSpec, property_string
 from unit.builders import GUEST
 
 VOLUME = ImageOnNode("local:import/noble-0123456789ab.qcow2", needs_root=False)
@@ -46,7 +46,7 @@ def test_its_disk_is_imported_from_the_image_in_the_create_itself() -> None:
 
 def test_a_vm_that_replaces_one_of_a_pool_is_made_in_that_pool() -> None:
     assert "pool" not in parameters()
-    assert parameters(replace(SPEC, pool="prod"))["pool"] == "prod"
+    assert parameters(replace(SPEC, carried=CarriedOver(107, pool="prod")))["pool"] == "prod"
 
 
 def test_an_image_that_only_root_may_name_is_left_to_the_client() -> None:
@@ -104,12 +104,13 @@ def test_neither_a_password_nor_user_data_of_our_own_is_among_the_parameters() -
 
 
 def test_a_replacement_keeps_macs_notes_startup_order_and_tags() -> None:
-    spec = replace(
-        SPEC,
+    carried = CarriedOver(
+        vmid=107,
         macs={"net0": "BC:24:11:00:01:07"},
         kept={"description": "my notes", "startup": "order=3"},
-        kept_tags=frozenset({"rack-2"}),
+        tags=frozenset({"rack-2"}),
     )
+    spec = replace(SPEC, carried=carried)
 
     given = parameters(spec)
 
@@ -117,6 +118,7 @@ def test_a_replacement_keeps_macs_notes_startup_order_and_tags() -> None:
     assert given["net1"] == "virtio,bridge=vmbr1"
     assert (given["description"], given["startup"]) == ("my notes", "order=3")
     assert given["tags"] == "homelab;homelab-unfinished;rack-2"
+    assert parameters(replace(spec, notes="my notes, replaced"))["description"] == "my notes, replaced"
 
 
 def test_vendor_data_installs_the_agent_and_leaves_user_name_and_keys_to_the_user_data() -> None:

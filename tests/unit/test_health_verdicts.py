@@ -37,7 +37,9 @@ def observe(
     unreached: Mapping[str, Problem] | None = None,
     k3s: K3sFacts = NO_K3S,
 ) -> Facts:
-    checker = VMHealthChecker(cast(Proxmox, pve), config(*nodes), cluster, unreached or {}, lambda _: Past())
+    checker = VMHealthChecker(
+        cast(Proxmox, pve), config(*nodes), cluster, unreached or {}, lambda _name, _notes: Past()
+    )
     return checker.observe(lambda: k3s)
 
 

@@ -14,7 +14,7 @@ from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked
 from homelab.memory import Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
-from homelab.models import CarriedOver, Past
+from homelab.models import CarriedOver, Creation, Past
 from homelab.runtime import Interruption
 from support.clock import START, SteppingClock
 
@@ -227,7 +227,16 @@ def end(interruption: Interruption) -> None:
 
 # --- the past of a VM --------------------------------------------------------------------------------------------
 
-CARRIED = CarriedOver(107, "u-1", {"net0": "BC:24:11:00:00:01"}, {"startup": "order=1"}, frozenset({"a", "b"}), "lab")
+CARRIED = CarriedOver(
+    107,
+    "u-1",
+    {"net0": "BC:24:11:00:00:01"},
+    {"startup": "order=1"},
+    frozenset({"a", "b"}),
+    "lab",
+    "homelab-agent",
+    ("local-lvm:vm-107-disk-0",),
+)
 
 
 def test_past_of_a_vm_is_told_by_the_notes_about_it(path: Path, clock: SteppingClock) -> None:
@@ -248,6 +257,57 @@ def test_replacement_that_was_begun_is_known_until_it_is_done(path: Path, clock:
 
     memory.note(journal, memory.REPLACED, "vm")
     assert memory.past_of(Journal(path, clock), "vm") == Past(replaced_at=START)
+
+
+def test_replacement_that_was_given_up_is_none(path: Path, clock: SteppingClock) -> None:
+    journal = Journal(path, clock)
+    memory.note_replacing(journal, "vm", "pve1", CARRIED)
+    memory.note(journal, memory.GIVEN_UP, "vm")
+
+    assert memory.past_of(Journal(path, clock), "vm") == Past()
+
+
+def test_newest_time_of_a_replacement_counts_wherever_it_is_noted(path: Path, clock: SteppingClock) -> None:
+    journal = Journal(path, clock)
+    memory.note(journal, memory.REPLACED, "vm")
+
+    earlier = memory.with_line("mine", START - 60)
+    later = memory.with_line(earlier, START + 60)
+    assert memory.past_of(journal, "vm", earlier).replaced_at == START
+    assert memory.past_of(journal, "vm", later).replaced_at == START + 60
+    assert memory.past_of(journal, "other", later).replaced_at == START + 60
+    assert memory.past_of(journal, "other", "mine").replaced_at is None
+
+
+def test_line_in_the_notes_leaves_those_of_a_person_as_they_are() -> None:
+    mine = "rack 2\n\nask Bob, he said: homelab: replaced it"
+
+    noted = memory.with_line(memory.with_line(f"{mine}\n", START), START + 1)
+
+    assert noted == f"{mine}\n\nhomelab: replaced 2025-10-09T08:53:21Z"
+    assert memory.without_line(noted) == mine
+    assert memory.with_line("", START) == "homelab: replaced 2025-10-09T08:53:20Z"
+
+
+@pytest.mark.parametrize("text", ["homelab: replaced yesterday", "homelab: replaced 2025-13-09T08:53:21Z", ""])
+def test_time_that_cannot_be_read_is_none(path: Path, clock: SteppingClock, text: str) -> None:
+    assert memory.past_of(Journal(path, clock), "vm", text).replaced_at is None
+
+
+def test_creation_is_known_by_node_and_vmid(path: Path, clock: SteppingClock) -> None:
+    journal = Journal(path, clock)
+    first = Creation("pve1", 107, "local-lvm", ("local-lvm:vm-107-disk-7",))
+    memory.note_creating(journal, first)
+    memory.note_creating(journal, Creation("pve2", 107, "local-lvm"))
+
+    assert memory.creation_of(Journal(path, clock), "pve1", 107) == first
+    assert memory.creation_of(journal, "pve1", 108) is None
+
+
+def test_creation_noted_by_another_version_is_none(path: Path, clock: SteppingClock) -> None:
+    Journal(path, clock).note("creating", node="pve1", vmid=107, storage="local-lvm")
+
+    assert memory.creation_of(Journal(path, clock), "pve1", 107) is None
 
 
 @pytest.mark.parametrize("carried", [None, 7, {}, {"vmid": "x"}, {"vmid": 1, "uuid": "", "macs": 3}])

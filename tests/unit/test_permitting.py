@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from homelab.errors import HomelabError, NodeFailed, Unreachable
-from homelab.models import GIB, VmSpec, Wire
+from homelab.models import GIB, CarriedOver, VmSpec, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.vm_manager.permitting import VM_PRIVILEGES, check_permissions
 
@@ -46,7 +46,7 @@ def check(token: Token, *, vmid: int = 107, is_replacement: bool = True) -> None
         disk_storage="local-zfs",
         disk_bytes=50 * GIB,
         ip_config="ip=dhcp",
-        is_replacement=is_replacement,
+        carried=CarriedOver(vmid) if is_replacement else None,
     )
     check_permissions(cast(Proxmox, token), spec)
 

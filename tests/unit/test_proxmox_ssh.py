@@ -68,10 +68,10 @@ def test_password_is_typed_and_stands_in_no_command() -> None:
 
 
 def test_create_with_password_and_keys_uses_a_file_that_is_gone_afterwards() -> None:
-    ssh, shell = wire(lambda line, _: done("/tmp/tmp.1\n" if line == "mktemp" else ""))
+    ssh, shell = wire(lambda line, _: done("/tmp/tmp.1\n" if line.startswith("mktemp") else ""))
     ssh.call("POST", "/nodes/pve1/qemu", {"vmid": 100, "sshkeys": "ssh-ed25519%20AAAA%0A", "cipassword": "pw"})
     assert shell.commands == [
-        "mktemp",
+        "mktemp /tmp/homelab.XXXXXXXXXX",
         "sh -c 'cat > /tmp/tmp.1'",
         "qm create 100 --sshkeys /tmp/tmp.1",
         "rm -f /tmp/tmp.1",

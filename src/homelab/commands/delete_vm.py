@@ -83,6 +83,10 @@ class Nobody:
     def check_replaceable(self, name: str) -> None:
         """Nothing is joined by this command."""
 
+    def role_tag(self, _uuid: str) -> str:
+        """Nothing is made again by this command."""
+        return ""
+
     def remove(self, name: str, uuid: str) -> None:
         """Nothing can be taken out."""
 

@@ -51,9 +51,9 @@ class VMHealthChecker:
         config: Config,
         cluster: ClusterStatus | None,
         unreached: Mapping[str, Problem],
-        past: Callable[[str], Past],
+        past: Callable[[str, str], Past],
     ) -> None:
-        """`past` tells what earlier runs noted about the VM of a name."""
+        """`past` tells what earlier runs noted about the VM of a name, given the notes that it bears itself."""
         self._past = past
         self._pve = pve
         self._config = config
@@ -66,7 +66,7 @@ class VMHealthChecker:
             asked = pool.submit(k3s)
             inventory = self._inventory()
             seen = list(pool.map(lambda node: self._observe_node(node, inventory), self._config.nodes))
-            seen = [replace(node, past=self._past(node.config.vm_name)) for node in seen]
+            seen = [replace(node, past=self._past(node.config.vm_name, _notes_of(node))) for node in seen]
             k3s_facts = asked.result()
             judged = list(pool.map(lambda node: self._judge(node, k3s_facts, inventory), seen))
         return Facts(tuple(judged), k3s_facts, self._config.warnings)
@@ -203,6 +203,10 @@ class VMHealthChecker:
     def _not_lifted(self, found: tuple[Guard, ...], vm_name: str) -> tuple[Guard, ...]:
         forced = {node.vm_name for node in self._config.nodes if node.number in self._config.wishes.forced}
         return guards.not_lifted_by_force(found) if vm_name in forced else found
+
+
+def _notes_of(node: NodeFacts) -> str:
+    return node.vm.config.values.get("description", "") if node.vm else ""
 
 
 def _unseen_twin(inventory: Inventory) -> tuple[Guard, ...]:

@@ -59,6 +59,7 @@ class K3sManager:
     _credentials: Credentials | HomelabError | None = None
     _roles: dict[str, Role] = field(default_factory=dict)
     _plan: tuple[NodePlan, ...] = ()
+    _had: dict[str, str] = field(default_factory=dict)
     _begun: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _one_server: threading.Lock = field(default_factory=threading.Lock)
@@ -101,6 +102,13 @@ class K3sManager:
         if self.config.existing_server:
             self.progress(f"{name}: checking that a replacement could join")
             self._reader.check_release(self._get_credentials().version)
+
+    def role_tag(self, uuid: str) -> str:
+        """The tag for the role of the machine with this uuid, by its Node; empty where it has none."""
+        nodes = self._server().nodes() if self.config.existing_server else ()
+        node = next((node for node in nodes if node.system_uuid == uuid), None)
+        self._had[uuid] = "" if node is None else TAG_SERVER if node.is_server else TAG_AGENT
+        return self._had[uuid]
 
     def remove(self, name: str, uuid: str) -> None:
         """End the membership of a machine that is off, known by its uuid: etcd member, Node, node-password secret."""
@@ -308,7 +316,7 @@ class K3sManager:
     def _begin(self, plan: NodePlan) -> Role:
         with self._lock:
             if not self._roles:
-                self._roles = roles.assign(self._plan, self._server().nodes())
+                self._roles = roles.assign(self._plan, self._server().nodes(), self._had)
             self._begun.add(plan.name)
             return self._roles[plan.name]
 

@@ -3,11 +3,23 @@
 from homelab.memory.folder import find_folder, make_folder, owner
 from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
-from homelab.memory.past import REBOOTED, REPLACED, STRUCK, note, note_replacing, past_of
+from homelab.memory.notes import with_line, without_line
+from homelab.memory.past import (
+    GIVEN_UP,
+    REBOOTED,
+    REPLACED,
+    STRUCK,
+    creation_of,
+    note,
+    note_creating,
+    note_replacing,
+    past_of,
+)
 from homelab.memory.run_lock import held
 from homelab.memory.told import news
 
 __all__ = [
+    "GIVEN_UP",
     "REBOOTED",
     "REPLACED",
     "STRUCK",
@@ -15,12 +27,16 @@ __all__ = [
     "Joins",
     "Journal",
     "Write",
+    "creation_of",
     "find_folder",
     "held",
     "make_folder",
     "news",
     "note",
+    "note_creating",
     "note_replacing",
     "owner",
     "past_of",
+    "with_line",
+    "without_line",
 ]

@@ -68,6 +68,11 @@ class Journal:
             self._rewrite()
 
     @property
+    def is_read_only(self) -> bool:
+        """Is this a dry run, which notes nothing?"""
+        return self._is_read_only
+
+    @property
     def now(self) -> float:
         """The time by which entries are noted, in Unix seconds."""
         return self._clock.now()

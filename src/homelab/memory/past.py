@@ -1,21 +1,24 @@
-"""The journal's entries about one VM, as the planner reads them."""
+"""The journal's entries about one VM: what the planner goes by, and what a run that was cut off leaves to the next."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
+from homelab.memory import notes
 from homelab.memory.journal import Entry, Journal
-from homelab.models import CarriedOver, Past
+from homelab.models import CarriedOver, Creation, Past
 
-REPLACING, REPLACED, STRUCK, REBOOTED = "replacing", "replaced", "struck", "rebooted"
+REPLACING, REPLACED, GIVEN_UP, STRUCK, REBOOTED = "replacing", "replaced", "given-up", "struck", "rebooted"
+CREATING = "creating"
 
 
-def past_of(journal: Journal, vm: str) -> Past:
-    """What earlier runs noted about the VM of this name."""
-    begun = journal.latest((REPLACING, REPLACED), vm=vm)
+def past_of(journal: Journal, vm: str, vm_notes: str = "") -> Past:
+    """What earlier runs noted about the VM of this name, here and in the VM's own notes."""
+    begun = journal.latest((REPLACING, REPLACED, GIVEN_UP), vm=vm)
+    replaced = (_when(journal.latest((REPLACED,), vm=vm)), notes.replaced_at(vm_notes))
     return Past(
-        replaced_at=_when(journal.latest((REPLACED,), vm=vm)),
+        replaced_at=max((when for when in replaced if when is not None), default=None),
         struck_at=_when(journal.latest((STRUCK,), vm=vm)),
         rebooted_at=_when(journal.latest((REBOOTED,), vm=vm)),
         replacing=_carried(begun) if begun and begun["event"] == REPLACING else None,
@@ -25,13 +28,26 @@ def past_of(journal: Journal, vm: str) -> Past:
 
 def note_replacing(journal: Journal, vm: str, node: str, carried: CarriedOver) -> None:
     """Before the old VM is touched: what the new one takes over, for the run that may have to finish this."""
-    fields = {**asdict(carried), "tags": sorted(carried.tags)}
-    journal.note(REPLACING, vm=vm, node=node, carried=fields)
+    journal.note(REPLACING, vm=vm, node=node, carried={**asdict(carried), "tags": sorted(carried.tags)})
 
 
 def note(journal: Journal, event: str, vm: str) -> None:
-    """One of REPLACED, STRUCK, REBOOTED."""
+    """One of REPLACED, GIVEN_UP (the old VM is there to stay), STRUCK, REBOOTED."""
     journal.note(event, vm=vm)
+
+
+def note_creating(journal: Journal, creation: Creation) -> None:
+    """Before a VM is made: where, and which volumes with its VMID are not of this creation."""
+    journal.note(CREATING, **asdict(creation))
+
+
+def creation_of(journal: Journal, node: str, vmid: int) -> Creation | None:
+    """The newest creation with this VMID on this node."""
+    entry: Any = journal.latest((CREATING,), node=node, vmid=vmid)
+    try:
+        return Creation(node, vmid, str(entry["storage"]), tuple(map(str, entry["found"]))) if entry else None
+    except (KeyError, TypeError):
+        return None
 
 
 def _when(entry: Entry | None) -> float | None:
@@ -50,6 +66,7 @@ def _carried(entry: Entry) -> CarriedOver | None:
             tags=frozenset(map(str, fields["tags"])),
             pool=str(fields["pool"]),
             role=str(fields["role"]),
+            volumes=tuple(map(str, fields["volumes"])),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -14,7 +14,7 @@ from homelab.models.k3s import (
     Members,
 )
 from homelab.models.news import Matter
-from homelab.models.past import DAY_S, CarriedOver, Past
+from homelab.models.past import DAY_S, CarriedOver, Creation, Past
 from homelab.models.plan import (
     Action,
     ImageOnNode,
@@ -77,6 +77,7 @@ __all__ = [
     "BridgeState",
     "CarriedOver",
     "ClusterStatus",
+    "Creation",
     "Drive",
     "Facts",
     "Guard",

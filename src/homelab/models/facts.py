@@ -40,6 +40,11 @@ class VmFacts:
         return self.status.status == self.status.qmpstatus == "running"
 
     @property
+    def is_in_the_making(self) -> bool:
+        """Is its only lock that of its creation by homelab? Without a running task, nobody goes on with that."""
+        return self.status.lock == "create" and TAG_UNFINISHED in self.config.tags
+
+    @property
     def is_ours(self) -> bool:
         return TAG in self.config.tags or TAG_UNFINISHED in self.config.tags
 

@@ -65,6 +65,10 @@ class Members(Protocol):
         """Raise unless the replacement could join: token, CA, version at hand, a server answering."""
         ...
 
+    def role_tag(self, uuid: str) -> str:
+        """homelab-server or homelab-agent, by the Node of the machine with this uuid; empty where it has none."""
+        ...
+
     def remove(self, name: str, uuid: str) -> None:
         """End the membership of the machine with this uuid, which is off: etcd member, Node, node-password secret."""
         ...

@@ -13,7 +13,7 @@ class CarriedOver:
     """What a replacement takes over from the VM that it replaces.
 
     `uuid` is the old machine's system UUID, `kept` are settings as Proxmox stores them, `role` is its homelab-server or
-    homelab-agent tag, or empty.
+    homelab-agent tag, or empty. `volumes` are the old machine's disks, which go with it.
     """
 
     vmid: int
@@ -23,6 +23,17 @@ class CarriedOver:
     tags: frozenset[str] = frozenset()
     pool: str = ""
     role: str = ""
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A VM that was to be made. `found` are the volumes with its VMID that were on `storage` before."""
+
+    node: str
+    vmid: int
+    storage: str
+    found: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from homelab.errors import Problem
 from homelab.models.facts import NodeFacts, Verdict, VmFacts
 from homelab.models.k3s import K3sFacts
+from homelab.models.past import CarriedOver
 from homelab.settings import NodeConfig, Role
 
 
@@ -125,7 +125,7 @@ class ImageOnNode:
 
 @dataclass(frozen=True, slots=True)
 class VmSpec:
-    """A VM as it is to be made. `macs`, `kept`, `kept_tags` and `pool` are carried over from the VM it replaces."""
+    """A VM as it is to be made. `vmid` is 0 where one has yet to be found; `notes` are empty for the usual ones."""
 
     name: str
     node: str
@@ -137,11 +137,8 @@ class VmSpec:
     disk_storage: str
     disk_bytes: int
     ip_config: str
-    macs: Mapping[str, str] = field(default_factory=dict)
-    kept: Mapping[str, str] = field(default_factory=dict)
-    kept_tags: frozenset[str] = frozenset()
-    pool: str = ""
-    is_replacement: bool = False
+    notes: str = ""
+    carried: CarriedOver | None = None
 
 
 @dataclass(frozen=True, slots=True)

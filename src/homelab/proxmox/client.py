@@ -10,6 +10,8 @@ from homelab.proxmox import sizes
 from homelab.proxmox.agent import Agent
 from homelab.proxmox.changes import Change, shows
 from homelab.proxmox.pools import Pools
+from homelab.proxmox.recording import on_record
+from homelab.proxmox.remote_files import output
 from homelab.proxmox.volumes import Volumes
 from homelab.runtime import Wait, wait_for
 from homelab.settings import Secret
@@ -138,6 +140,16 @@ class Proxmox(Volumes, Pools, Agent):
                 f"qm config {vmid} on {node} shows what is left of it",
             ),
         )
+
+    def unlock_vm(self, node: str, vmid: int) -> None:
+        """Take a lock away by root SSH, which the API cannot; none there is as wanted."""
+        root = self.root(node)
+        with on_record(self._record, f"unlocking VM {vmid}", node, vmid):
+            output(root, ["qm", "unlock", str(vmid)])
+
+    def wait_while(self, is_busy: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """Wait for something that somebody else began; raises TimedOut when it still goes on then."""
+        wait_for(is_busy, lambda busy: not busy, Wait(what, timeout_s, self._clock), lambda _: "it still goes on")
 
     def _configure(self, node: str, vmid: int, params: Mapping[str, str]) -> None:
         self._do(node, "PUT", f"/nodes/{node}/qemu/{vmid}/config", params, CONFIG_TIMEOUT_S)

@@ -19,6 +19,7 @@ TABLE = {
     "POST /nodes/{node}/qemu/{vmid}/status/stop": "qm stop {vmid}",
     "POST /nodes/{node}/qemu/{vmid}/status/resume": "qm resume {vmid}",
     "DELETE /nodes/{node}/qemu/{vmid}": "qm destroy {vmid}",
+    "DELETE /nodes/{node}/storage/{storage}/content/{volume}": "pvesm free {volume}",
     "POST /nodes/{node}/storage/{storage}/download-url": "pvesh create {path}",
     "POST /pools": "pvesh create {path}",
     "PUT /pools/{poolid}": "pvesh set {path}",
@@ -47,10 +48,15 @@ def command_for(method: str, path: str, params: Values) -> Command:
         return Command(("pvesh", "get", path, *_options(params), "--output-format", "json"), prints_json=True)
     for call, words in TABLE.items():
         known_method, pattern = call.split()
-        found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern), path)
+        found = re.fullmatch(_expression(pattern), path)
         if known_method == method and found:
             return _filled(words, found.groupdict(), path, params)
     raise Refused(f"{method} {path}", "there is no command for it", "use the API: --via auto or api", status=501)
+
+
+def _expression(pattern: str) -> str:
+    """A pattern with a group for each of its holes; only the name of a volume has slashes in it."""
+    return re.sub(r"\{(\w+)\}", lambda hole: f"(?P<{hole[1]}>{'.+' if hole[1] == 'volume' else '[^/]+'})", pattern)
 
 
 def _filled(words: str, parts: Mapping[str, str], path: str, params: Values) -> Command:

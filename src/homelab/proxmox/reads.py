@@ -143,6 +143,14 @@ class Reads:
         found = answers.tasks(self._read(node, f"/nodes/{node}/tasks", params), node)
         return tuple(task for task in found if not is_active or task.end_time is None)
 
+    def is_running(self, node: str, upid: str) -> bool:
+        """Does a task still run? One that Proxmox does not know any more does not."""
+        try:
+            seen = table(self._read(node, f"/nodes/{node}/tasks/{upid}/status"), "task status")
+        except Refused:
+            return False
+        return text(seen, "status") == "running"
+
     def next_vmid(self) -> int:
         """The lowest free VMID; asking reserves nothing."""
         data = self._read("", "/cluster/nextid")

@@ -19,6 +19,7 @@ from homelab.shell import Readable, Result
 logger = logging.getLogger(__name__)
 
 SLOWEST_BYTES_PER_S = 500_000
+TEMPORARY = "/tmp/homelab."
 
 
 class _Counted:
@@ -53,12 +54,24 @@ def place_bytes(root: Root, target: str, content: bytes) -> None:
 @contextmanager
 def temporary(root: Root, content: bytes) -> Iterator[str]:
     """A file that only root can read, for the time of the block."""
-    path = output(root, ["mktemp"]).strip()
+    path = output(root, ["mktemp", f"{TEMPORARY}XXXXXXXXXX"]).strip()
     try:
         _stream(root, path, BytesIO(content), 30)
         yield path
     finally:
         _remove(root, path)
+
+
+def remove_temporary(root: Root) -> None:
+    """Remove what was to be there for a moment only, and was left by a run that was cut off."""
+    output(root, ["sh", "-c", f"rm -f {TEMPORARY}??????????"])
+
+
+def remove_parts(root: Root, target: str) -> None:
+    """Remove what was written of a file under another name, and not renamed."""
+    directory, name = posixpath.split(target)
+    stem = posixpath.join(directory, f".{name}.")
+    output(root, ["sh", "-c", f"rm -f {shlex.quote(stem)}????????.part"])
 
 
 def output(root: Root, argv: Sequence[str], *, timeout_s: float = 30, good: tuple[int, ...] = (0,)) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from homelab.errors import Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
-from homelab.proxmox.remote_files import output
+from homelab.proxmox.remote_files import output, remove_parts, remove_temporary
 from homelab.proxmox.transport import Download, Params, Upload
 
 
@@ -54,6 +54,20 @@ class Volumes(Changes):
         with on_record(self._record, f"snippet {volume}", node):
             root.write_file(path, content.encode())
         return volume
+
+    def free_volume(self, node: str, volume: str, timeout_s: float = 120) -> None:
+        """Remove a volume; one that is gone already is as wanted."""
+        storage = volume.partition(":")[0]
+        self._do(node, "DELETE", f"/nodes/{node}/storage/{storage}/content/{volume}", None, timeout_s)
+
+    def remove_parts(self, node: str, volume: str) -> None:
+        """Remove, by root SSH, what an upload of this volume that was cut off left beside it."""
+        root = self.root(node)
+        remove_parts(root, root.path_of(volume))
+
+    def remove_key_files(self, node: str) -> None:
+        """Remove, by root SSH, the files of SSH keys that commands which were cut off left."""
+        remove_temporary(self.root(node))
 
     def image_path(self, node: str, volume: str) -> str:
         """Where a volume lies on the node, by root SSH."""

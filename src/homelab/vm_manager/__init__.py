@@ -1,12 +1,13 @@
 """Plans and carries out what happens to VMs: create, start, replace, delete."""
 
 from homelab.vm_manager.applying import Replacements, Result, VmManager
-from homelab.vm_manager.creating import create_vm
+from homelab.vm_manager.creating import Making, create_vm
 from homelab.vm_manager.deleting import delete_vm, refuse_if_guarded
 from homelab.vm_manager.planning import plan
 from homelab.vm_manager.preparing import check_room
 
 __all__ = [
+    "Making",
     "Replacements",
     "Result",
     "VmManager",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from homelab import memory
 from homelab.errors import HomelabError, NodeFailed, Problem, TaskFailed, TimedOut
@@ -27,9 +27,12 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
-from homelab.vm_manager.creating import VmidPool, create_vm, finish_vm, renew_vendor_data
-from homelab.vm_manager.deleting import delete_vm, refuse_if_guarded
-from homelab.vm_manager.preparing import specify
+from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of
+from homelab.vm_manager.deleting import delete_vm, refuse_if_busy, refuse_if_guarded
+from homelab.vm_manager.first_boot import renew_vendor_data
+from homelab.vm_manager.preparing import carried_over, is_replacement, specify
+from homelab.vm_manager.resuming import Resumption
+from homelab.vm_manager.vmids import VmidPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,16 @@ class VmManager:
     deletions: threading.Lock = field(default_factory=threading.Lock)
     slots: threading.Semaphore = field(default_factory=threading.Semaphore)
 
+    def resume(self, say: Callable[[str], None]) -> None:
+        """Look after what earlier runs left in the middle, before anything is observed."""
+        Resumption(self.pve, self.journal, say).run()
+
     def prepare(self, plan: Plan) -> None:
         """Choose the VMIDs of the VMs to be made, in the order of n; where that fails, the node tries again later."""
         for node in plan.nodes:
-            if node.action is Action.CREATE and node.config.vmid is None:
+            if node.action is Action.CREATE and node.config.vmid is None and carried_over(node) is None:
                 with suppress(HomelabError):
-                    self.vmids.reserve(self.pve, node.name, node.config.disk_storage)
+                    self.vmids.reserve(self.pve, node.name)
 
     def apply(self, node: NodePlan) -> Result:
         """Bring the node's VM to what the plan says. Errors become outcomes; the other nodes are not concerned."""
@@ -88,7 +95,7 @@ class VmManager:
 
     def _apply(self, node: NodePlan) -> Result:
         carry_out: dict[Action, Callable[[NodePlan], Result]] = {
-            Action.KEEP: _kept,
+            Action.KEEP: self._keep,
             Action.NOTHING: _kept,
             Action.CREATE: self._create,
             Action.REPLACE: self._replace,
@@ -98,20 +105,23 @@ class VmManager:
         return carry_out[node.action](node)
 
     def _create(self, node: NodePlan) -> Result:
-        return self._make(node, specify(self.pve, self.config, node), self.image(node.config), "created")
+        spec = specify(self.pve, self.config, node, self.journal.now)
+        what = "recreated (an earlier run had begun to replace it)" if spec.carried else "created"
+        return self._make(node, spec, self.image(node.config), what)
 
     def _make(self, node: NodePlan, spec: VmSpec, image: ImageOnNode, what: str) -> Result:
+        left = left_of(self.pve, node.name, spec.carried.volumes) if spec.carried else ()
         with self.slots:
-            made = create_vm(
-                self.pve,
-                self.config.guest,
-                spec,
-                image,
-                new_vmid=lambda: self.vmids.next_free(self.pve, node.name, spec.disk_storage),
-            )
+            made = create_vm(self._making, spec, image, new_vmid=lambda: self.vmids.next_free(self.pve, node.name))
         vm = self._finished(node.name, made.vmid)
+        if is_replacement(node):
+            memory.note(self.journal, memory.REPLACED, spec.name)
         what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
-        return _made(node, vm, made.losses, what)
+        return _made(node, vm, made.losses, what, _left_behind(spec, left))
+
+    @property
+    def _making(self) -> Making:
+        return Making(self.pve, self.config.guest, self.journal)
 
     def _finished(self, node: str, vmid: int) -> VmFacts:
         """Where a join follows, it sees the end of the first boot, for which the snippet is kept."""
@@ -119,17 +129,26 @@ class VmManager:
 
     def _replace(self, node: NodePlan) -> Result:
         """Delete and create anew, once everything that the new VM needs is known to be there."""
-        vm = node.facts.found
-        self.members.check_replaceable(vm.config.name.lower())
-        spec = specify(self.pve, self.config, node)
+        name, vm = node.config.vm_name, node.facts.found
+        self.members.check_replaceable(name)
+        spec = specify(self.pve, self.config, node, self.journal.now)
         image = self.image(node.config)
         with self.deletions:
-            refuse_if_guarded(vm, self.guards(vm, node.config.vm_name))
+            if vm.status.lock:
+                vm = self._unlocked(node)
+            refuse_if_guarded(vm, self.guards(vm, name))
+            self._note_replacing(node, spec)
             delete_vm(self.pve, vm, self.members)
         made = self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
         if node.facts.verdict is not Verdict.UNFINISHED:
             memory.note(self.journal, memory.REPLACED, node.config.vm_name)
         return made
+
+    def _note_replacing(self, node: NodePlan, spec: VmSpec) -> None:
+        """Before the old VM is touched. One that was never finished is only made again."""
+        if spec.carried and node.facts.verdict is not Verdict.UNFINISHED:
+            role = self.members.role_tag(spec.carried.uuid) or spec.carried.role
+            memory.note_replacing(self.journal, spec.name, node.name, replace(spec.carried, role=role))
 
     def _start(self, node: NodePlan) -> Result:
         vm = node.facts.found
@@ -143,6 +162,7 @@ class VmManager:
                 raise NodeFailed(f"{node.facts.vm_title} does not start", str(error), error.cure) from error
             return self._replace(node)
         self._note_strike(node)
+        self._close(node)
         return self._running(node, f"started ({node.reason})")
 
     def _note_strike(self, node: NodePlan) -> None:
@@ -158,23 +178,50 @@ class VmManager:
             self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
 
     def _finish(self, node: NodePlan) -> Result:
-        vm = node.facts.found
-        if vm.status.lock:
-            raise NodeFailed(f"{node.facts.vm_title} is not finished", f"it is locked ({vm.status.lock})", _unlock(vm))
-        if vm.status.qmpstatus != "running":
+        vm = self._unlocked(node) if node.facts.found.status.lock else node.facts.found
+        losses: tuple[Problem, ...] = ()
+        if vm.status.status == "stopped" and node.facts.power.last_vm_start_time is None:
+            losses = equip(self._making, vm.node, vm.vmid, vm.config.name, node.config.disk_bytes)
+            self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
+        elif not vm.is_running:
             self._power_on(vm)
         self._finished(vm.node, vm.vmid)
-        return self._running(node, "finished (an earlier run was interrupted)")
+        self._close(node)
+        result = self._running(node, "finished (an earlier run was interrupted)")
+        return replace(result, outcomes=(*result.outcomes, *_told(node.name, losses)))
+
+    def _unlocked(self, node: NodePlan) -> VmFacts:
+        """An unfinished VM without the lock of its creation, once nothing works on it; raises NodeFailed."""
+        vm = node.facts.found
+        try:
+            if not vm.is_in_the_making:
+                raise NodeFailed("it is not the lock of its creation")
+            refuse_if_busy(self.pve, vm)
+            self.pve.unlock_vm(vm.node, vm.vmid)
+        except HomelabError as error:
+            why = f"it is locked ({vm.status.lock}): {error}"
+            cure = f"if no task is running on it, on {vm.node}: qm unlock {vm.vmid}, then run again"
+            raise NodeFailed(f"{node.facts.vm_title} is not finished", why, cure) from error
+        status, config = self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid)
+        return replace(vm, status=status, config=config)
+
+    def _keep(self, node: NodePlan) -> Result:
+        if node.ends_running:
+            self._close(node)
+        return _kept(node)
+
+    def _close(self, node: NodePlan) -> None:
+        """A replacement that an earlier run had begun is over: its VM runs, or the old one does again."""
+        begun = node.facts.past.replacing
+        if begun:
+            is_old = node.facts.found.config.uuid == begun.uuid
+            memory.note(self.journal, memory.GIVEN_UP if is_old else memory.REPLACED, node.config.vm_name)
 
     def _running(self, node: NodePlan, what: str) -> Result:
         vm = node.facts.found
         now = VmFacts(vm.node, vm.vmid, self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid))
         cure = node.problem.cure if node.problem else ""
         return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}", cure=cure),), RunningVm(now))
-
-
-def _unlock(vm: VmFacts) -> str:
-    return f"if no task is running on it: qm unlock {vm.vmid}, then run again"
 
 
 def _kept(node: NodePlan) -> Result:
@@ -196,8 +243,20 @@ def _running_title(node: NodePlan, vm: VmFacts) -> str:
     return f"{node.facts.vm_title} is {node.reason}{note}"
 
 
-def _made(node: NodePlan, vm: VmFacts, losses: tuple[Problem, ...], what: str) -> Result:
+def _made(node: NodePlan, vm: VmFacts, losses: tuple[Problem, ...], what: str, left: tuple[Problem, ...]) -> Result:
     title = f"VM {vm.config.name} (vmid={vm.vmid})"
     lines = [Outcome(node.name, Status.CHANGED, f"{title} {what}, running")]
-    lines += [Outcome(node.name, Status.SKIPPED, loss.what, loss.why, loss.cure) for loss in losses]
+    lines += _told(node.name, (*losses, *left))
     return Result(tuple(lines), RunningVm(vm, is_new=True, has_agent=not losses))
+
+
+def _told(node: str, losses: tuple[Problem, ...]) -> list[Outcome]:
+    return [Outcome(node, Status.SKIPPED, loss.what, loss.why, loss.cure) for loss in losses]
+
+
+def _left_behind(spec: VmSpec, volumes: tuple[str, ...]) -> tuple[Problem, ...]:
+    """What Proxmox could not remove of the VM before."""
+    if not volumes:
+        return ()
+    cure = f"look at them, then on {spec.node}: " + "; ".join(f"pvesm free {volume}" for volume in volumes)
+    return (Problem(f"VM {spec.name}: disks of the VM before it are left", ", ".join(volumes), cure),)

@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from homelab import cloud_init
-from homelab.errors import HomelabError, NodeFailed, Problem, Refused
-from homelab.models import MAKING, TAG_UNFINISHED, ImageOnNode, VmFacts, VmSpec
+from homelab import cloud_init, memory
+from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TaskFailed
+from homelab.memory import Journal
+from homelab.models import MAKING, TAG_UNFINISHED, Creation, ImageOnNode, VmFacts, VmSpec
 from homelab.proxmox.client import Proxmox
 from homelab.settings import GuestConfig
+from homelab.vm_manager.first_boot import attach_vendor_data, is_ours
+from homelab.vm_manager.vmids import VMID_TRIES, volumes_of
 
-VMID_TRIES = 20
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class VmidPool:
-    """Gives out VMIDs one at a time; Proxmox' own nextid reserves nothing."""
-
-    _given: set[int] = field(default_factory=set)
-    _reserved: dict[str, int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def reserve(self, pve: Proxmox, node: str, disk_storage: str) -> None:
-        """Choose a node's VMID before the nodes go their own ways, so that VMIDs follow the order of n."""
-        self._reserved[node] = self._lowest_free(pve, node, disk_storage)
-
-    def next_free(self, pve: Proxmox, node: str, disk_storage: str) -> int:
-        """The node's reserved VMID, once; else the lowest that is free now."""
-        return self._reserved.pop(node, 0) or self._lowest_free(pve, node, disk_storage)
-
-    def _lowest_free(self, pve: Proxmox, node: str, disk_storage: str) -> int:
-        """The lowest id that no VM has, that was not given out in this run, and that has no leftover volumes."""
-        with self._lock:
-            vmid = pve.next_vmid()
-            taken = {row.vmid for row in pve.cluster_vms()} | self._given
-            for candidate in range(vmid, vmid + len(taken) + VMID_TRIES):
-                if candidate not in taken and not _has_leftovers(pve, node, disk_storage, candidate):
-                    self._given.add(candidate)
-                    return candidate
-        raise NodeFailed(
-            f"{node}: no VMID is free of leftovers",
-            f"volumes of deleted VMs are left on {disk_storage}, from {vmid} on",
-            f"pvesm list {disk_storage} shows them, pvesm free VOLUME removes one",
-        )
-
-
-def _has_leftovers(pve: Proxmox, node: str, storage: str, vmid: int) -> bool:
-    """Proxmox' own filter by VMID also lets files through that belong to no VM."""
-    return any(row.vmid == vmid for row in pve.storage_content(node, storage, vmid=vmid))
+FOR_GOOD = (Refused, TaskFailed, NodeFailed)
+"""After these nothing goes on by itself, so what was begun can be taken away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +29,46 @@ class Made:
     losses: tuple[Problem, ...] = ()
 
 
-def create_vm(
-    pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]
-) -> Made:
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What making VMs takes beside what each is to be."""
+
+    pve: Proxmox
+    guest: GuestConfig
+    journal: Journal
+
+
+def create_vm(making: Making, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]) -> Made:
     """Create, grow and start; finish_vm is still to come. Returns once Proxmox reports the VM running.
 
-    Raises what the client raises; a VM that was begun carries the tag homelab-unfinished, and the next run goes on.
+    Raises what the client raises. Where it has failed for good, the VM that was begun is gone with its disks; where
+    that is not certain it stays, with the tag homelab-unfinished, and the next run goes on.
     """
-    spec = _create(pve, guest, spec, image, new_vmid)
-    pve.resize_disk(spec.node, spec.vmid, "scsi0", spec.disk_bytes)
-    if guest.password:
-        pve.set_password(spec.node, spec.vmid, guest.password)
-    losses = _attach_vendor_data(pve, spec.node, spec.vmid, spec.name)
-    pve.start_vm(spec.node, spec.vmid, timeout_s=guest.start_timeout_s)
+    spec = _create(making, spec, image, new_vmid)
+    try:
+        losses = equip(making, spec.node, spec.vmid, spec.name, spec.disk_bytes)
+        making.pve.start_vm(spec.node, spec.vmid, timeout_s=making.guest.start_timeout_s)
+    except FOR_GOOD:
+        _discard(making, spec)
+        raise
     return Made(spec.vmid, losses)
 
 
-def _create(pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]) -> VmSpec:
+def equip(making: Making, node: str, vmid: int, name: str, disk_bytes: int) -> tuple[Problem, ...]:
+    """What a new VM gets before its first start, whether or not it has some of it already; what it has to miss."""
+    making.pve.resize_disk(node, vmid, "scsi0", disk_bytes)
+    if making.guest.password:
+        making.pve.set_password(node, vmid, making.guest.password)
+    return attach_vendor_data(making.pve, node, vmid, name)
+
+
+def _create(making: Making, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]) -> VmSpec:
     """The VM as it came to be, with its VMID. Looks before every attempt whether somebody else has made it by now."""
-    path = image.source if image.needs_root else None
     for _ in range(VMID_TRIES):
         numbered = spec if spec.vmid else replace(spec, vmid=new_vmid())
-        _refuse_if_made(pve, spec)
+        refuse_if_made(making.pve, spec)
         try:
-            pve.create_vm(spec.node, cloud_init.vm_parameters(numbered, guest, image), import_path=path)
+            _create_numbered(making, numbered, image)
         except Refused as error:
             if spec.vmid or f"VM {numbered.vmid} already exists" not in error.why:
                 raise
@@ -94,7 +79,21 @@ def _create(pve: Proxmox, guest: GuestConfig, spec: VmSpec, image: ImageOnNode, 
     )
 
 
-def _refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
+def _create_numbered(making: Making, spec: VmSpec, image: ImageOnNode) -> None:
+    """Make it, with word of what was there before; a creation that failed leaves no volume."""
+    pve = making.pve
+    found = tuple(row.volume for row in volumes_of(pve, spec.node, spec.disk_storage, spec.vmid))
+    creation = Creation(spec.node, spec.vmid, spec.disk_storage, found)
+    memory.note_creating(making.journal, creation)
+    path = image.source if image.needs_root else None
+    try:
+        pve.create_vm(spec.node, cloud_init.vm_parameters(spec, making.guest, image), import_path=path)
+    except TaskFailed:
+        free_volumes(pve, creation)
+        raise
+
+
+def refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
     """Raise NodeFailed if the node has a VM of that name by now, or makes one: until it is made, it has no name."""
     found = next((row for row in pve.vms(spec.node) if row.name.lower() == spec.name), None)
     making = next((task for task in pve.tasks(spec.node, is_active=True) if task.kind in MAKING), None)
@@ -106,34 +105,41 @@ def _refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
         )
 
 
-def _attach_vendor_data(pve: Proxmox, node: str, vmid: int, name: str) -> tuple[Problem, ...]:
-    """Bring the snippet that installs the guest agent; without it the VM runs all the same, and the loss is named."""
+def _discard(making: Making, spec: VmSpec) -> None:
+    """Take away a VM that was begun and never ran; where that cannot be done, the next run goes on with it."""
+    pve = making.pve
     try:
-        storage = next(
-            (storage for storage in pve.storages(node) if "snippets" in storage.content and storage.is_active),
-            None,
-        )
-        if storage is None:
-            raise NodeFailed(
-                f"{node}: no storage takes snippets",
-                "so the guest agent is not installed",
-                "pvesm set local --content iso,vztmpl,backup,snippets,import",
-            )
-        text = cloud_init.vendor_data()
-        volume = pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
-        pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"})
+        config, status = pve.vm_config(spec.node, spec.vmid), pve.vm_status(spec.node, spec.vmid)
+        if config.name == spec.name and TAG_UNFINISHED in config.tags and status.status == "stopped":
+            pve.delete_vm(spec.node, spec.vmid)
     except HomelabError as error:
-        why = f"the snippet that installs it cannot be brought to the node: {error}"
-        return (Problem(f"VM {name} is made without the guest agent", why, error.cure),)
-    return ()
+        logger.warning("VM %s (vmid=%s) is left unfinished for the next run: %s", spec.name, spec.vmid, error)
 
 
-def renew_vendor_data(pve: Proxmox, vm: VmFacts) -> None:
-    """Before a start: bring the snippet of a first boot that is not over again, since a missing one would stop it."""
-    if not cloud_init.is_vendor_data(vm.config.values.get("cicustom", "")):
-        return
-    if _attach_vendor_data(pve, vm.node, vm.vmid, vm.config.name):
-        pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",))
+def free_volumes(pve: Proxmox, creation: Creation) -> None:
+    """Remove the volumes that a creation left, now that there is no such VM; what cannot be removed is said."""
+    try:
+        if any(row.vmid == creation.vmid for row in pve.cluster_vms()):
+            return
+        for row in volumes_of(pve, creation.node, creation.storage, creation.vmid):
+            if row.volume not in creation.found:
+                pve.free_volume(creation.node, row.volume)
+    except HomelabError as error:
+        logger.warning(
+            "%s: volumes of VMID %s may be left on %s: %s; pvesm list %s --vmid %s shows them, pvesm free VOLUME "
+            "removes one", creation.node, creation.vmid, creation.storage, error, creation.storage, creation.vmid
+        )  # fmt: skip
+
+
+def left_of(pve: Proxmox, node: str, volumes: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of a deleted VM's volumes are still there; a storage that cannot be read counts as empty."""
+    found: set[str] = set()
+    for storage in {volume.partition(":")[0] for volume in volumes}:
+        try:
+            found |= {row.volume for row in pve.storage_content(node, storage)}
+        except HomelabError:
+            continue
+    return tuple(volume for volume in volumes if volume in found)
 
 
 def finish_vm(pve: Proxmox, node: str, vmid: int, *, keeps_vendor_data: bool) -> VmFacts:
@@ -141,6 +147,6 @@ def finish_vm(pve: Proxmox, node: str, vmid: int, *, keeps_vendor_data: bool) ->
     config = pve.vm_config(node, vmid)
     tags = ";".join(sorted(config.tags - {TAG_UNFINISHED}))
     custom = config.values.get("cicustom", "")
-    unwanted = ("cicustom",) if custom and not (keeps_vendor_data and cloud_init.is_vendor_data(custom)) else ()
+    unwanted = ("cicustom",) if custom and not (keeps_vendor_data and is_ours(custom)) else ()
     config = pve.set_vm(node, vmid, {"tags": tags}, delete=unwanted, digest=config.digest)
     return VmFacts(node, vmid, pve.vm_status(node, vmid), config)

@@ -1,4 +1,4 @@
-"""Deletes a VM: looks once more, fences, ends its membership, destroys, and sees that it is gone."""
+"""Deletes a VM: looks once more, fences, ends its membership, looks again, destroys, and sees that it is gone."""
 
 from __future__ import annotations
 
@@ -14,30 +14,45 @@ def delete_vm(pve: Proxmox, vm: VmFacts, members: Members) -> None:
     so that nothing can bring the old Node back.
     """
     check_unchanged(pve, vm)
-    if vm.status.status == "running":
-        pve.stop_vm(vm.node, vm.vmid)
+    fenced = _fence(pve, vm)
     members.remove(vm.config.name.lower(), vm.config.uuid)
-    _refuse_if_busy(pve, vm)
+    check_unchanged(pve, fenced)
     pve.delete_vm(vm.node, vm.vmid)
+
+
+def _fence(pve: Proxmox, vm: VmFacts) -> VmFacts:
+    """The VM as it is once it is off: what waited for its next start has come into force then."""
+    if vm.status.status != "running":
+        return vm
+    status = pve.stop_vm(vm.node, vm.vmid)
+    off = VmFacts(vm.node, vm.vmid, status, pve.vm_config(vm.node, vm.vmid), vm.pool)
+    if (off.config.name, off.config.uuid, off.config.tags) != (vm.config.name, vm.config.uuid, vm.config.tags):
+        raise _changed(vm, off)
+    return off
 
 
 def check_unchanged(pve: Proxmox, seen: VmFacts) -> None:
     """Raise NodeFailed unless all that counts is as it was when the decision was made, and no task works on it."""
-    status = pve.vm_status(seen.node, seen.vmid)
-    config = pve.vm_config(seen.node, seen.vmid)
-    before = (seen.config.name, seen.config.tags, seen.status.qmpstatus, seen.status.lock)
-    now = (config.name, config.tags, status.qmpstatus, status.lock)
-    same_config = config.digest == seen.config.digest if config.digest and seen.config.digest else True
-    if before != now or not same_config:
-        raise NodeFailed(
-            f"VM {seen.config.name} (vmid={seen.vmid}) is not deleted",
-            f"it has changed since it was looked at (it is {status.qmpstatus} now)",
-            "run again to decide on what is there now",
-        )
-    _refuse_if_busy(pve, seen)
+    now = VmFacts(seen.node, seen.vmid, pve.vm_status(seen.node, seen.vmid), pve.vm_config(seen.node, seen.vmid))
+    digests = {seen.config.digest, now.config.digest} - {""}
+    if _marks(seen) != _marks(now) or len(digests) > 1:
+        raise _changed(seen, now)
+    refuse_if_busy(pve, seen)
 
 
-def _refuse_if_busy(pve: Proxmox, vm: VmFacts) -> None:
+def _marks(vm: VmFacts) -> tuple[object, ...]:
+    return (vm.config.name, vm.config.uuid, vm.config.tags, vm.status.qmpstatus, vm.status.lock)
+
+
+def _changed(seen: VmFacts, now: VmFacts) -> NodeFailed:
+    return NodeFailed(
+        f"VM {seen.config.name} (vmid={seen.vmid}) is not deleted",
+        f"it has changed since it was looked at (it is {now.status.qmpstatus} now)",
+        "run again to decide on what is there now",
+    )
+
+
+def refuse_if_busy(pve: Proxmox, vm: VmFacts) -> None:
     """Raise NodeFailed while a task works on the VM."""
     if running := pve.tasks(vm.node, vmid=vm.vmid, is_active=True):
         raise NodeFailed(

@@ -24,7 +24,7 @@ def check_permissions(pve: Proxmox, spec: VmSpec) -> None:
     try:
         missing = {path: names - pve.permissions(path) for path, names in _needed(spec).items()}
     except HomelabError:
-        if spec.is_replacement:
+        if spec.carried:
             raise
         return
     lacking = {path: ", ".join(sorted(names)) for path, names in missing.items() if names}

@@ -5,26 +5,42 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from homelab import sizing
+from homelab import cloud_init, memory, sizing
 from homelab.errors import HomelabError, NodeFailed
-from homelab.models import GIB, MEMBER_TAGS, TAG, TAG_UNFINISHED, NodePlan, Plan, Size, StorageState, VmSpec
+from homelab.memory import Journal
+from homelab.models import (
+    GIB,
+    MEMBER_TAGS,
+    TAG,
+    TAG_UNFINISHED,
+    CarriedOver,
+    NodePlan,
+    Plan,
+    Size,
+    StorageState,
+    Verdict,
+    VmFacts,
+    VmSpec,
+)
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 from homelab.vm_manager.permitting import check_permissions
+from homelab.vm_manager.resuming import refuse_beside_half_made
 
 THIN_KINDS = frozenset({"lvmthin", "zfspool", "dir", "nfs", "cifs", "btrfs", "rbd"})
 IMAGE_ROOM_BYTES = 4 * GIB
 KEPT_KEYS = ("description", "startup")
 
 
-def check_room(pve: Proxmox, config: Config, plan: Plan) -> Plan:
-    """The plan with every node dropped that has no room for the VM it is to get, and the size of the others' VMs."""
+def check_room(pve: Proxmox, config: Config, plan: Plan, journal: Journal) -> Plan:
+    """The plan with the size of each VM to be made; a node without room, or with a half made one, is dropped."""
 
     def check(node: NodePlan) -> NodePlan:
         if not node.makes_vm:
             return node
         try:
-            spec = specify(pve, config, node)
+            refuse_beside_half_made(pve, journal, node.name)
+            spec = specify(pve, config, node, journal.now)
         except HomelabError as error:
             return node.dropped(error.problem)
         return replace(node, size=Size(spec.cores, spec.memory_mib, spec.disk_bytes))
@@ -33,10 +49,11 @@ def check_room(pve: Proxmox, config: Config, plan: Plan) -> Plan:
         return replace(plan, nodes=tuple(pool.map(check, plan.nodes)))
 
 
-def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
+def specify(pve: Proxmox, config: Config, node: NodePlan, now: float) -> VmSpec:
     """The VM to be made on this node, sized by what the host has now. `vmid` is 0 where one has yet to be found.
 
-    Raises NodeFailed (SSH key, storage, cores, memory, permissions) or what the reads raise.
+    `now` is the Unix time that a replacement gets in its notes. Raises NodeFailed (SSH key, storage, cores, memory,
+    permissions) or what the reads raise.
     """
     wanted = node.config
     if not config.guest.public_keys:
@@ -47,11 +64,11 @@ def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
         )
     check_storage(wanted, pve.storages(node.name))
     host = pve.host(node.name)
-    old = node.facts.vm
+    old, carried = node.facts.vm, carried_over(node)
     spec = VmSpec(
         name=wanted.vm_name,
         node=node.name,
-        vmid=old.vmid if old else wanted.vmid or 0,
+        vmid=old.vmid if old else wanted.vmid or _free_vmid(pve, carried),
         cores=sizing.cores(wanted, host),
         memory_mib=sizing.memory_mib(
             wanted,
@@ -64,14 +81,50 @@ def specify(pve: Proxmox, config: Config, node: NodePlan) -> VmSpec:
         disk_storage=wanted.disk_storage,
         disk_bytes=wanted.disk_bytes,
         ip_config=wanted.ip_config,
-        macs=old.config.macs if old else {},
-        kept={key: text for key, text in old.config.values.items() if key in KEPT_KEYS} if old else {},
-        kept_tags=old.config.tags - {TAG, TAG_UNFINISHED} - MEMBER_TAGS if old else frozenset(),
-        pool=old.pool if old else "",
-        is_replacement=old is not None,
+        notes=_notes(carried, now) if carried and is_replacement(node) else "",
+        carried=carried,
     )
     check_permissions(pve, spec)
     return spec
+
+
+def is_replacement(node: NodePlan) -> bool:
+    """Does the VM to be made take the place of one that ran? One that was never finished is only made again."""
+    is_begun = node.facts.past.replacing is not None
+    return is_begun or (node.facts.vm is not None and node.facts.verdict is not Verdict.UNFINISHED)
+
+
+def carried_over(node: NodePlan) -> CarriedOver | None:
+    """What the VM to be made takes over: as noted by a run that began to replace it, else from the VM that is there."""
+    begun, old = node.facts.past.replacing, node.facts.vm
+    if begun and (old is None or node.facts.verdict is Verdict.UNFINISHED):
+        return begun
+    return _taken_from(old) if old else None
+
+
+def _taken_from(old: VmFacts) -> CarriedOver:
+    config = old.config
+    return CarriedOver(
+        vmid=old.vmid,
+        uuid=config.uuid,
+        macs=config.macs,
+        kept={key: text for key, text in config.values.items() if key in KEPT_KEYS},
+        tags=config.tags - {TAG, TAG_UNFINISHED} - MEMBER_TAGS,
+        pool=old.pool,
+        role=min(MEMBER_TAGS & config.tags, default=""),
+        volumes=tuple(drive.volume for drive in config.drives if f"vm-{old.vmid}-" in drive.volume),
+    )
+
+
+def _free_vmid(pve: Proxmox, carried: CarriedOver | None) -> int:
+    """The VMID of the VM that went away, unless somebody has taken it since; then 0."""
+    if carried is None or any(row.vmid == carried.vmid for row in pve.cluster_vms()):
+        return 0
+    return carried.vmid
+
+
+def _notes(carried: CarriedOver, now: float) -> str:
+    return memory.with_line(carried.kept.get("description", cloud_init.DESCRIPTION), now)
 
 
 def check_storage(node: NodeConfig, storages: tuple[StorageState, ...]) -> None:

@@ -1,0 +1,125 @@
+"""Looks after what an earlier run began and could not see the end of, before anything is observed or planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from homelab import memory
+from homelab.errors import HomelabError, Interrupted, Locked, NodeFailed, NotThere, Unreachable
+from homelab.memory import Intent, Journal
+from homelab.models import VmConfig
+from homelab.proxmox.client import Proxmox
+from homelab.vm_manager.creating import free_volumes
+
+PATIENCE_S = 900
+"""How long a task of an earlier run is waited for."""
+CREATION = re.compile(r"POST /nodes/[^/]+/qemu")
+FILE = re.compile(r"(?:upload of|snippet) (?P<volume>\S+)")
+BRINGING = frozenset({"imgcopy", "download"})
+"""Tasks that bring a file to a storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """The journal's open writes are waited for, looked at and closed; `say` tells what takes time or stays open."""
+
+    pve: Proxmox
+    journal: Journal
+    say: Callable[[str], None]
+
+    def run(self) -> None:
+        """What a node that cannot be asked may still hold stays open for the next run. Raises Locked, Interrupted."""
+        for intent in self.journal.unfinished():
+            try:
+                if intent.node:
+                    self._look_after(intent)
+                self.journal.end(intent, "looked after")
+            except (Locked, Interrupted):
+                raise
+            except HomelabError as error:
+                self.say(f"{intent.node}: {title(intent)}, begun by an earlier run, is not looked after yet: {error}")
+
+    def _look_after(self, intent: Intent) -> None:
+        self.pve.link(intent.node)
+        self._wait(intent)
+        if CREATION.fullmatch(intent.what):
+            self._clean(intent.node, self.pve.remove_key_files)
+            self._clear_creation(intent)
+        elif file := FILE.fullmatch(intent.what):
+            self._clean(intent.node, lambda node: self.pve.remove_parts(node, file["volume"]))
+
+    def _wait(self, intent: Intent) -> None:
+        """Until nothing is at work on it any more; raises TimedOut."""
+        if not self._is_busy(intent):
+            return
+        self.say(f"{intent.node}: waiting for {title(intent)}, begun by an earlier run")
+        self.pve.wait_while(lambda: self._is_busy(intent), f"{title(intent)} on {intent.node}", PATIENCE_S)
+
+    def _is_busy(self, intent: Intent) -> bool:
+        if intent.upid and self.pve.is_running(intent.node, intent.upid):
+            return True
+        if intent.vmid:
+            return bool(self.pve.tasks(intent.node, vmid=intent.vmid, is_active=True))
+        return any(task.kind in BRINGING for task in self.pve.tasks(intent.node, is_active=True))
+
+    def _clean(self, node: str, remove: Callable[[str], None]) -> None:
+        """Only a run over SSH leaves temporary files, so where SSH does not answer there are none to be removed."""
+        try:
+            self.pve.root(node)
+        except Unreachable:
+            return
+        remove(node)
+
+    def _clear_creation(self, intent: Intent) -> None:
+        """Take away a VM that was cut off in the making, and the volumes that its making left."""
+        node, vmid = intent.node, intent.vmid
+        if is_half_made(self.pve, node, vmid):
+            self.say(f"{node}: VM {vmid} was cut off in the making; it is removed")
+            self.pve.unlock_vm(node, vmid)
+            self.pve.delete_vm(node, vmid)
+        creation = memory.creation_of(self.journal, node, vmid)
+        if creation:
+            free_volumes(self.pve, creation)
+
+
+def title(intent: Intent) -> str:
+    """How an open write is spoken of."""
+    about = f" of VM {intent.vmid}" if intent.vmid else ""
+    return f"{intent.what}{about}"
+
+
+def is_half_made(pve: Proxmox, node: str, vmid: int) -> bool:
+    """Is there nothing but the lock of its creation, as a node leaves it that goes down meanwhile?"""
+    try:
+        return _has_only_lock(pve.vm_config(node, vmid))
+    except NotThere:
+        return False
+
+
+def _has_only_lock(config: VmConfig) -> bool:
+    return dict(config.values) == {"lock": "create"}
+
+
+def refuse_beside_half_made(pve: Proxmox, journal: Journal, node: str) -> None:
+    """Raise NodeFailed while a VM is there that an earlier run was cut off in making, and could not be cleared.
+
+    A dry run clears nothing, so there it is only in the way where a run could not clear it either.
+    """
+    for intent in journal.unfinished():
+        if intent.node != node or not CREATION.fullmatch(intent.what) or not is_half_made(pve, node, intent.vmid):
+            continue
+        try:
+            pve.root(node)
+            why = "it could not be removed"
+            if journal.is_read_only:
+                continue
+        except Unreachable as error:
+            why = f"only root over SSH can unlock it: {error}"
+        vmid = intent.vmid
+        raise NodeFailed(
+            f"{node}: VM {vmid} was cut off in the making",
+            f"an earlier run began it as the VM of this node, it is locked (create), and {why}",
+            f"on {node}: qm unlock {vmid} && qm destroy {vmid}; or make SSH to {node} work; then run again",
+        )

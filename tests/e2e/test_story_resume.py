@@ -1,0 +1,251 @@
+"""Stories of runs that were cut off: whatever had been begun is finished or undone by the next one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from e2e.conftest import Homelab, Run
+from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, servers, uuid_of, vm_on
+from homelab.proxmox.api import Api
+from homelab.proxmox.ssh import Ssh
+from pvelab.lab import Lab
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+"""A node's thread that is killed says so."""
+NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
+ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
+
+
+@contextmanager
+def killed(method: str, path: str, *, after: bool = False) -> Iterator[None]:
+    """Whoever sends METHOD path is gone just before it is sent, or just after it was taken, and handles no error."""
+
+    def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+        def dies(self: object, asked: str, asked_path: str, *arguments: Any, **named: Any) -> Any:
+            is_meant = asked == method and re.fullmatch(path, asked_path) is not None
+            if is_meant and not after:
+                raise SystemExit
+            answer = call(self, asked, asked_path, *arguments, **named)
+            if is_meant:
+                raise SystemExit
+            return answer
+
+        return dies
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Api, "call", dying(Api.call))
+        patch.setattr(Ssh, "call", dying(Ssh.call))
+        yield
+
+
+def left_over(lab: Lab) -> dict[str, list[str]]:
+    """Volumes by storage that no VM's configuration names."""
+    seen = lab.snapshot()
+    named = " ".join(text for vm in seen["vms"].values() for text in vm["config"].values())
+    return {
+        where: lost
+        for where, volumes in seen["volumes"].items()
+        if (lost := [volume for volume in volumes if volume not in named])
+    }
+
+
+def tags(lab: Lab) -> dict[int, str]:
+    return {vmid: vm["config"].get("tags", "") for vmid, vm in lab.snapshot()["vms"].items()}
+
+
+def open_writes(homelab: Homelab) -> int:
+    """How many writes the journal does not know the end of."""
+    (journal,) = homelab.home.glob("state/homelab/*/journal.jsonl")
+    text = journal.read_text()
+    return text.count('"event": "intended"') - text.count('"event": "ended"')
+
+
+# --- a creation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "after"),
+    [
+        ("POST", "/nodes/pve3/qemu", False),
+        ("POST", "/nodes/pve3/qemu", True),
+        ("PUT", "/nodes/pve3/qemu/[0-9]+/resize", True),
+        ("PUT", "/nodes/pve3/qemu/[0-9]+/config", False),
+        ("POST", "/nodes/pve3/qemu/[0-9]+/status/start", False),
+        ("POST", "/nodes/pve3/qemu/[0-9]+/status/start", True),
+    ],
+    ids=["before-create", "create", "resize", "before-config", "before-start", "start"],
+)
+def test_creation_that_was_killed_is_finished_by_the_next_run(
+    lab: Lab, homelab: Homelab, via: str, method: str, path: str, after: bool
+) -> None:
+    with killed(method, path, after=after):
+        homelab("--via", via, **NO_JOIN)
+    assert nodes_with_running_vm(lab) in (["pve1", "pve2"], ["pve1", "pve2", "pve3"])
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
+    assert tags(lab) == dict.fromkeys((100, 101, 102), "homelab")
+    assert left_over(lab) == {}
+    assert open_writes(homelab) == 0
+
+
+def cut_off_creation(lab: Lab, homelab: Homelab, via: str, **settings: str | None) -> Run:
+    """The third node loses power while it copies the image into the disk of its VM, and comes back."""
+    lab.look(lambda world: setattr(world.timings, "import_bytes_per_s", 100.0))
+    lab.fault(
+        "on", do="power-loss", method="POST", path="/nodes/pve3/qemu", command="qm create", node="pve3", seconds=9
+    )
+    run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN, **settings)
+    lab.clear_faults()
+    lab.look(lambda world: setattr(world.timings, "import_bytes_per_s", 1e9))
+    assert lab.snapshot()["vms"][100]["config"] == {"lock": "create"}
+    assert left_over(lab) != {}
+    return run
+
+
+def test_creation_that_a_power_cut_stopped_is_cleared_and_made_again(lab: Lab, homelab: Homelab, via: str) -> None:
+    first = cut_off_creation(lab, homelab, via)
+    assert first.exit_code == 1, first.text
+
+    run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert "pve3: VM 100 was cut off in the making; it is removed" in run.err
+    assert tags(lab) == {100: "homelab"}
+    assert left_over(lab) == {}
+    assert open_writes(homelab) == 0
+
+
+def test_creation_that_a_power_cut_stopped_is_reported_where_only_the_api_answers(lab: Lab, homelab: Homelab) -> None:
+    cut_off_creation(lab, homelab, "api")
+    lab.fault("ssh-refused", node="pve3")
+
+    for arguments in (["--dry-run"], []):
+        run = homelab("--via", "api", *arguments, **ONLY_PVE3, **NO_JOIN)
+
+        assert run.exit_code == 1, run.text
+        assert "pve3: VM 100 was cut off in the making: an earlier run began it" in run.err
+        assert "on pve3: qm unlock 100 && qm destroy 100" in run.err
+        assert lab.snapshot()["vms"][100]["config"] == {"lock": "create"}
+        assert list(lab.snapshot()["vms"]) == [100]
+
+    lab.clear_faults()
+    assert homelab("--via", "api", **ONLY_PVE3, **NO_JOIN).exit_code == 0
+    assert tags(lab) == {100: "homelab"}
+
+
+def test_dry_run_plans_as_if_what_a_power_cut_stopped_were_cleared(lab: Lab, homelab: Homelab, via: str) -> None:
+    cut_off_creation(lab, homelab, via)
+    before = lab.snapshot()
+
+    run = homelab("--via", via, "--dry-run", **ONLY_PVE3, **NO_JOIN)
+
+    assert "create" in run.out
+    assert lab.snapshot() == before
+
+
+def test_lock_of_somebody_elses_creation_is_left_alone(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.shell("pve3", "qm create 100 --name theirs && qm set 100 --lock create")
+
+    run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert lab.snapshot()["vms"][100]["config"]["lock"] == "create"
+
+
+def test_unfinished_vm_with_the_lock_of_its_creation_is_unlocked(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("half-built")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"qm set {vmid} --lock create")
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert tags(lab)[vmid] == "homelab"
+    assert "lock" not in lab.snapshot()["vms"][vmid]["config"]
+
+
+def test_unfinished_vm_cannot_be_unlocked_by_the_api_alone(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("half-built")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"qm set {vmid} --lock create")
+    lab.fault("ssh-refused", node="pve3")
+
+    run = homelab("--via", "api", **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert f"VM k3s-vm-pve3 (vmid={vmid}) is not finished: it is locked (create): SSH to node pve3" in run.err
+    assert f"on pve3: qm unlock {vmid}" in run.err
+
+
+@pytest.mark.parametrize("kind", ["qmcreate", "resize", "qmstart"])
+def test_creation_that_fails_leaves_no_vm_and_no_disk(lab: Lab, homelab: Homelab, via: str, kind: str) -> None:
+    lab.fault("task-fails", kind=kind, node="pve3")
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert nodes_with_running_vm(lab) == ["pve1", "pve2"]
+    assert sorted(tags(lab)) == [100, 101]
+    assert left_over(lab) == {}
+    lab.clear_faults()
+    assert homelab("--via", via, **NO_JOIN).exit_code == 0
+    assert sorted(tags(lab)) == [100, 101, 102]
+
+
+# --- a replacement -----------------------------------------------------------------------------------------------
+
+
+def dress(lab: Lab) -> tuple[int, dict[str, str]]:
+    """Give the VM of the third node what a replacement keeps; its VMID and settings."""
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"qm set {vmid} --description 'rack 2' --startup order=3 --tags 'homelab;homelab-agent;mine'")
+    lab.shell("pve1", "pvesh create /pools --poolid lab")
+    lab.shell("pve1", f"pvesh set /pools/lab --vms {vmid}")
+    _, vm = vm_on(lab, "pve3")
+    return vmid, dict(vm["config"])
+
+
+CUTS = [
+    ("DELETE", "/nodes/pve3/qemu/[0-9]+", False),
+    ("DELETE", "/nodes/pve3/qemu/[0-9]+", True),
+    ("POST", "/nodes/pve3/qemu", False),
+    ("POST", "/nodes/pve3/qemu", True),
+    ("POST", "/nodes/pve3/qemu/[0-9]+/status/start", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "after"), CUTS, ids=["before-destroy", "destroy", "before-create", "create", "start"]
+)
+def test_replacement_that_was_killed_goes_on_where_it_was(
+    lab: Lab, homelab: Homelab, via: str, method: str, path: str, after: bool
+) -> None:
+    lab.reset("stopped")
+    vmid, before = dress(lab)
+    with killed(method, path, after=after):
+        homelab("--via", via)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    found, vm = vm_on(lab, "pve3")
+    config = vm["config"]
+    assert found == vmid
+    assert uuid_of(vm) not in before["smbios1"]
+    assert (config["net0"], config["startup"]) == (before["net0"], before["startup"])
+    assert config["tags"] == "homelab;homelab-agent;mine"
+    assert config["description"].startswith("rack 2\n\nhomelab: replaced 20")
+    assert lab.look(lambda world: world.pools["lab"].vmids) == {vmid}
+    assert ready_members(lab) == ALL_MEMBERS
+    assert "k3s-vm-pve3" not in servers(lab)
+    assert k3s(lab)["nodes"]["k3s-vm-pve3"]["uuid"] == uuid_of(vm)
+    assert left_over(lab) == {}
+    assert open_writes(homelab) == 0
