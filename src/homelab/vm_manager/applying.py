@@ -192,16 +192,20 @@ class VmManager:
 
     def _unlocked(self, node: NodePlan) -> VmFacts:
         """An unfinished VM without the lock of its creation, once nothing works on it; raises NodeFailed."""
-        vm = node.facts.found
+        vm, title = node.facts.found, f"{node.facts.vm_title} is not finished"
+        why, cure = (
+            f"it is locked ({vm.status.lock})",
+            f"if no task is running on it, on {vm.node}: qm unlock {vm.vmid}",
+        )
+        if not vm.is_in_the_making:
+            raise NodeFailed(title, why, f"{cure}, then run again")
         try:
-            if not vm.is_in_the_making:
-                raise NodeFailed("it is not the lock of its creation")
             refuse_if_busy(self.pve, vm)
             self.pve.unlock_vm(vm.node, vm.vmid)
         except HomelabError as error:
-            why = f"it is locked ({vm.status.lock}): {error}"
-            cure = f"if no task is running on it, on {vm.node}: qm unlock {vm.vmid}, then run again"
-            raise NodeFailed(f"{node.facts.vm_title} is not finished", why, cure) from error
+            raise NodeFailed(
+                title, f"it is locked (create), and stays so: {error}", f"{cure}, then run again"
+            ) from error
         status, config = self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid)
         return replace(vm, status=status, config=config)
 
