@@ -107,12 +107,15 @@ def _unread(what: str, command: str) -> Guard:
     return Guard(f"its {what} cannot be read", f"look at them with: {command}")
 
 
-def k3s_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
-    """Reasons that lie in the cluster: membership unknown, somebody else's name, too few voters."""
-    return tuple(replace(guard, is_of_k3s=True) for guard in _k3s_guards(vm, k3s))
+def k3s_guards(vm: VmFacts, k3s: K3sFacts, *, is_leaving: bool = False) -> tuple[Guard, ...]:
+    """Reasons that lie in the cluster: membership unknown, somebody else's name, too few voters.
+
+    `is_leaving`: an earlier run had begun to end its membership, which it would not have done against a reason.
+    """
+    return tuple(replace(guard, is_of_k3s=True) for guard in _k3s_guards(vm, k3s, is_leaving=is_leaving))
 
 
-def _k3s_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
+def _k3s_guards(vm: VmFacts, k3s: K3sFacts, *, is_leaving: bool) -> tuple[Guard, ...]:
     was_member = bool(MEMBER_TAGS & vm.config.tags)
     if not k3s.is_wanted:
         return (_member_without_join(),) if was_member else ()
@@ -123,7 +126,19 @@ def _k3s_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
                 f"{k3s.problem.cure or 'make K3S_EXISTING_NODE_IP answer'}, then run again",
             ),
         )
+    if is_leaving and vm.config.uuid not in {node.system_uuid for node in k3s.nodes}:
+        return (*_namesake_guards(vm, k3s), *_quorum_guards(k3s))
     return tuple(_known_member_guards(vm, k3s))
+
+
+def _quorum_guards(k3s: K3sFacts) -> Iterator[Guard]:
+    """Of a cluster that the machine has left."""
+    healthy, voters = len(k3s.healthy_voters), len(k3s.voters)
+    if voters and healthy <= voters // 2:
+        yield Guard(
+            f"etcd has lost its quorum without it ({healthy} of {voters} voters are healthy)",
+            "bring the other servers to Ready: kubectl get nodes",
+        )
 
 
 def _member_without_join() -> Guard:
@@ -136,14 +151,20 @@ def _member_without_join() -> Guard:
 def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
     name = vm.config.name.lower()
     node = k3s.node(name)
+    yield from _namesake_guards(vm, k3s)
+    yield from _holder_guards(vm, node, k3s)
+    if TAG_SERVER in vm.config.tags or (node and node.is_server):
+        yield from _server_guards(vm, name, k3s)
+
+
+def _namesake_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
+    name = vm.config.name.lower()
+    node = k3s.node(name)
     if node and node.is_ready and node.system_uuid != vm.config.uuid:
         yield Guard(
             f"another machine is a Ready member under the name {name}",
             f"kubectl get node {name} -o wide shows which; rename one of the two (VM_NAME_n)",
         )
-    yield from _holder_guards(vm, node, k3s)
-    if TAG_SERVER in vm.config.tags or (node and node.is_server):
-        yield from _server_guards(vm, name, k3s)
 
 
 def _holder_guards(vm: VmFacts, node: K3sNode | None, k3s: K3sFacts) -> Iterator[Guard]:

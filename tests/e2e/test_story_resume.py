@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 
 from e2e.conftest import Homelab, Run
-from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, servers, uuid_of, vm_on
+from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, servers, uuid_of, uuids, vm_on
+from homelab import memory
+from homelab.memory import Journal
+from homelab.models import CarriedOver
 from homelab.proxmox.api import Api
 from homelab.proxmox.ssh import Ssh
 from pvelab.lab import Lab
+from support.clock import SteppingClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 """A node's thread that is killed says so."""
 NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
+NODES = ("pve1", "pve2", "pve3")
 ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
 
 
@@ -249,3 +254,38 @@ def test_replacement_that_was_killed_goes_on_where_it_was(
     assert k3s(lab)["nodes"]["k3s-vm-pve3"]["uuid"] == uuid_of(vm)
     assert left_over(lab) == {}
     assert open_writes(homelab) == 0
+
+
+def test_server_that_was_taken_out_of_the_cluster_and_not_deleted_yet_is_replaced_by_a_server(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("stopped-server")
+    (vmid, before), *_ = lab.snapshot()["vms"].items()
+    folder = memory.find_folder(homelab.home / "state" / "homelab", NODES)
+    memory.make_folder(folder, NODES)
+    carried = CarriedOver(vmid, uuid_of(before), role="homelab-server")
+    memory.note_replacing(Journal(folder / "journal.jsonl", SteppingClock()), "k3s-vm-pve1", "pve1", carried)
+    lab.shell("k3s-server", "kubectl delete node k3s-vm-pve1")
+    lab.wait_until(lambda _: "k3s-vm-pve1" not in str(k3s(lab)["members"]))
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab)[vmid] != uuid_of(before)
+    assert "k3s-vm-pve1" in servers(lab)
+    assert ready_members(lab) == ALL_MEMBERS
+    assert tags(lab)[vmid] == "homelab;homelab-server"
+
+
+def test_replacement_that_was_given_up_is_forgotten_once_the_old_vm_runs(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    with killed("DELETE", "/nodes/pve3/qemu/[0-9]+"):
+        homelab(**NO_JOIN)
+    lab.shell("pve3", "qm start 102")
+
+    assert homelab(**NO_JOIN).exit_code == 0
+
+    assert uuids(lab) == before
+    (journal,) = homelab.home.glob("state/homelab/*/journal.jsonl")
+    assert journal.read_text().count('"given-up"') == 1

@@ -255,6 +255,27 @@ def test_a_vm_that_was_a_server_is_kept_when_its_node_is_gone_and_voters_are_few
     assert "is or was a k3s server" in guard.sentence
 
 
+def test_a_server_whose_membership_an_earlier_run_has_ended_may_be_deleted_while_there_is_a_quorum() -> None:
+    gone = vm({"tags": "homelab;homelab-server"}, **STOPPED)
+    left = [k3s_node(f"k3s-vm-pve{n}", system_uuid=OTHER_UUID, is_ready=n < 4) for n in (2, 3, 4, 5)]
+
+    assert k3s_guards(gone, k3s_cluster(*left[:3]), is_leaving=True) == ()
+    assert len(k3s_guards(gone, k3s_cluster(*left[:3]))) == 1
+    assert k3s_guards(gone, k3s_cluster(agent_node("k3s-vm-pve2", system_uuid=OTHER_UUID)), is_leaving=True) == ()
+    (lost,) = k3s_guards(gone, k3s_cluster(*left), is_leaving=True)
+    assert lost.sentence == "etcd has lost its quorum without it (2 of 4 voters are healthy)"
+    assert "kubectl get nodes" in lost.cure
+
+
+def test_a_machine_that_has_taken_the_name_of_one_that_was_leaving_forbids_deleting() -> None:
+    (namesake,) = k3s_guards(
+        vm({"tags": "homelab;homelab-server"}, **STOPPED),
+        k3s_cluster(k3s_node("k3s-vm-pve1", system_uuid=OTHER_UUID)),
+        is_leaving=True,
+    )
+    assert namesake.sentence == "another machine is a Ready member under the name k3s-vm-pve1"
+
+
 def test_the_only_server_of_an_sqlite_cluster_is_kept() -> None:
     (guard,) = k3s_guards(vm(), k3s_cluster(k3s_node(NAME, is_etcd=False, is_etcd_voter=False)))
 

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from homelab.errors import Problem
-from homelab.models import Action, Guard, NodeFacts, NodePlan, PowerHistory, Verdict
+from homelab.models import Action, CarriedOver, Guard, K3sFacts, NodeFacts, NodePlan, Past, PowerHistory, Verdict
 from homelab.settings import StoppedVm
 from homelab.vm_manager import plan
 from unit.builders import (
     LONG_UP,
+    OTHER_UUID,
     PAUSED,
     STOPPED,
+    UUID,
     agent_node,
     config,
     facts,
@@ -374,3 +376,43 @@ def test_only_create_and_replace_make_a_vm_and_only_keep_and_nothing_write_nothi
 def test_asking_for_the_vm_of_a_node_without_one_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="pve1 has no VM"):
         _ = node_facts(Verdict.ABSENT).found
+
+
+# --- a replacement that an earlier run had begun -----------------------------------------------------------------
+
+
+def leaving(uuid: str = UUID, **changes: Any) -> NodeFacts:
+    """A VM of a node that is down, while the journal says that its replacement was begun."""
+    return stopped(past=Past(replacing=CarriedOver(107, uuid, role="homelab-server")), power=POWER_CUT, **changes)
+
+
+def plan_beside(node: NodeFacts, k3s: K3sFacts, **policy: Any) -> NodePlan:
+    return plan(config(node.config, **policy), replace(facts(node), k3s=k3s)).nodes[0]
+
+
+def test_machine_whose_membership_was_ended_is_replaced_and_not_started() -> None:
+    decided = plan_beside(leaving(), k3s_cluster(agent_node("k3s-vm-pve2", system_uuid=OTHER_UUID)))
+
+    assert decided.action is Action.REPLACE
+    assert decided.reason == "VM is stopped; an earlier run had begun to replace it"
+
+
+@pytest.mark.parametrize(
+    ("node", "k3s"),
+    [
+        (leaving(), k3s_cluster(agent_node("k3s-vm-pve1"))),
+        (leaving(OTHER_UUID), k3s_cluster()),
+        (leaving(guards=GUARDED), k3s_cluster()),
+        (leaving(), K3sFacts(is_wanted=True, problem=Problem("k3s cannot be asked", "", ""))),
+        (leaving(), K3sFacts(is_wanted=False)),
+        (stopped(past=Past(replacing=CarriedOver(107, UUID)), power=POWER_CUT), k3s_cluster()),
+    ],
+    ids=["still-member", "another-machine", "guarded", "not-to-be-asked", "no-k3s", "never-member"],
+)
+def test_machine_that_may_be_a_member_yet_is_planned_by_the_rules(node: NodeFacts, k3s: K3sFacts) -> None:
+    assert plan_beside(node, k3s).action is Action.START
+
+
+def test_machine_that_is_to_be_kept_is_kept_whatever_was_begun() -> None:
+    assert plan_beside(leaving(), k3s_cluster(), stopped_vm=StoppedVm.KEEP).action is Action.KEEP
+    assert plan_beside(replace(leaving(), power=JUST_BOOTED), k3s_cluster()).action is Action.KEEP

@@ -197,7 +197,12 @@ class VMHealthChecker:
             replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
             present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),
         )
-        found = (*guards.proxmox_guards(vm, expected_name, attached), *guards.k3s_guards(vm, k3s))
+        begun = self._past(expected_name, "").replacing
+        is_leaving = begun is not None and begun.uuid == vm.config.uuid
+        found = (
+            *guards.proxmox_guards(vm, expected_name, attached),
+            *guards.k3s_guards(vm, k3s, is_leaving=is_leaving),
+        )
         return self._not_lifted(found, expected_name)
 
     def _not_lifted(self, found: tuple[Guard, ...], vm_name: str) -> tuple[Guard, ...]:

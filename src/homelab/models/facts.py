@@ -107,6 +107,12 @@ class NodeFacts:
         return self.config.name
 
     @property
+    def is_leaving(self) -> bool:
+        """Is this the machine that an earlier run had begun to replace?"""
+        begun = self.past.replacing
+        return begun is not None and self.vm is not None and begun.uuid == self.vm.config.uuid
+
+    @property
     def is_down(self) -> bool:
         return self.verdict in (Verdict.STOPPED, Verdict.PAUSED)
 

@@ -134,15 +134,12 @@ class VmManager:
         spec = specify(self.pve, self.config, node, self.journal.now)
         image = self.image(node.config)
         with self.deletions:
-            if vm.status.lock:
+            if vm.is_in_the_making:
                 vm = self._unlocked(node)
             refuse_if_guarded(vm, self.guards(vm, name))
             self._note_replacing(node, spec)
             delete_vm(self.pve, vm, self.members)
-        made = self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
-        if node.facts.verdict is not Verdict.UNFINISHED:
-            memory.note(self.journal, memory.REPLACED, node.config.vm_name)
-        return made
+        return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
 
     def _note_replacing(self, node: NodePlan, spec: VmSpec) -> None:
         """Before the old VM is touched. One that was never finished is only made again."""

@@ -50,7 +50,18 @@ def _plan_node(node: NodeFacts, situation: Situation, k3s: K3sFacts) -> NodePlan
             return _plan_absent(node, k3s)
         case Verdict.UNFINISHED:
             return _plan_unfinished(node)
-    return plan_down(node, situation)
+    planned = plan_down(node, situation)
+    return _going_on(planned, k3s) if planned.rule not in (Rule.CHOICE, Rule.GRACE) else planned
+
+
+def _going_on(planned: NodePlan, k3s: K3sFacts) -> NodePlan:
+    """A machine whose membership an earlier run has ended could not come back by being started: its turn is over."""
+    node = planned.facts
+    was_member = node.past.replacing is not None and node.past.replacing.role != ""
+    has_left = k3s.is_known and node.found.config.uuid not in {one.system_uuid for one in k3s.nodes}
+    if not (node.is_leaving and was_member and has_left) or node.guards:
+        return planned
+    return NodePlan(node, Action.REPLACE, f"{node.reason}; an earlier run had begun to replace it")
 
 
 def _plan_disabled(node: NodeFacts, *, is_named: bool) -> NodePlan:
