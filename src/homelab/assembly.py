@@ -133,10 +133,14 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, records: 
     def log_in(address: str) -> Shell:
         return shells.server(address, config.ssh.guest_port, config.guest.user)
 
+    def note_reboot(vm: str) -> None:
+        memory.note(records.journal, memory.REBOOTED, vm)
+        report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
+
     return K3sManager(
         config=config.k3s,
         pve=pve,
-        finder=GuestFinder(pve, config, shells, clock, report.progress),
+        finder=GuestFinder(pve, config, shells, clock, report.progress, note_reboot),
         clock=clock,
         connect=log_in,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),

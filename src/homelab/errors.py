@@ -103,6 +103,10 @@ class NodeFailed(HomelabError):
     """One node cannot go on; the others can."""
 
 
+class NotResponding(NodeFailed):
+    """A VM runs, and neither its guest agent nor SSH answers."""
+
+
 class Locked(HomelabError):
     """Another run holds the lock."""
 

@@ -187,6 +187,7 @@ def test_sizes_as_proxmox_writes_them(text: str, size: int) -> None:
         ("start", STOPPED, RUNNING),
         ("stop", RUNNING, STOPPED),
         ("resume", {**RUNNING, "qmpstatus": "paused"}, RUNNING),
+        ("reset", RUNNING, RUNNING),
     ],
 )
 def test_power_action_is_over_when_the_status_shows_it(action: str, before: Any, after: Any) -> None:

@@ -40,6 +40,7 @@ def always(stdout: str = "", stderr: str = "", exit_code: int = 0) -> Respond:
         (("POST", "/nodes/pve1/qemu/100/status/start", None), "qm start 100"),
         (("POST", "/nodes/pve1/qemu/100/status/stop", None), "qm stop 100"),
         (("POST", "/nodes/pve1/qemu/100/status/resume", None), "qm resume 100"),
+        (("POST", "/nodes/pve1/qemu/100/status/reset", None), "qm reset 100"),
         (("DELETE", "/nodes/pve1/qemu/100", {"purge": 0}), "qm destroy 100 --purge 0"),
         (
             ("POST", "/nodes/pve1/storage/local/download-url", {"url": "http://x/y", "content": "iso"}),

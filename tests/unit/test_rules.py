@@ -91,19 +91,12 @@ def test_a_vm_that_somebody_else_switched_off_stays_off_and_that_is_no_problem(
         (LONG_UP, past()),
         (switched("qmstart"), past()),
         (switched("qmstop", "root@pam", "homelab"), past()),
-        (switched("qmstop", "root@pam", at=int(NOW)), past(rebooted_at=NOW - 20)),
         (switched("qmstop", "root@pam"), past(replacing=CarriedOver(107))),
     ],
-    ids=["from-inside", "started-since", "our-token", "our-reboot", "our-replacement"],
+    ids=["from-inside", "started-since", "our-token", "our-replacement"],
 )
 def test_a_vm_that_nobody_else_switched_off_is_not_parked(power: PowerHistory, then: Any) -> None:
     assert plan_of(stopped(power=power, past=then)).rule is Rule.FIRST_STRIKE
-
-
-def test_a_stop_long_after_our_reboot_is_somebody_elses() -> None:
-    node = stopped(power=switched("qmstop", "root@pam", at=int(NOW)), past=past(rebooted_at=NOW - 3600))
-
-    assert plan_of(node).rule is Rule.PARKED
 
 
 def test_what_comes_before_rule_four_comes_before_a_parked_vm() -> None:

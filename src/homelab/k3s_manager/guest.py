@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homelab import cloud_init
-from homelab.errors import HomelabError, Misunderstood, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
-from homelab.models import RunningVm, VmFacts
+from homelab.errors import (
+    HomelabError,
+    Misunderstood,
+    NodeFailed,
+    NotResponding,
+    Problem,
+    Refused,
+    TimedOut,
+    Undecided,
+    Unreachable,
+)
+from homelab.models import MEMBER_TAGS, TAG_KEEP, NodePlan, RunningVm, VmFacts
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock, Wait, wait_for
@@ -28,18 +38,34 @@ CLOUD_INIT_OVER = frozenset({"done", "error", "disabled", "degraded done"})
 
 @dataclass(frozen=True, slots=True)
 class GuestFinder:
-    """Logs in to the VMs of this run."""
+    """Logs in to the VMs of this run. `on_learned` says a sentence; `on_reboot` is told the name of a VM beforehand."""
 
     pve: Proxmox
     config: Config
     shells: Shells
     clock: Clock
     on_learned: Callable[[str], None]
+    on_reboot: Callable[[str], None]
+
+    def login_to_newcomer(self, plan: NodePlan, running: RunningVm) -> Shell:
+        """As login, for a VM of which the cluster has no Node: one that hangs is rebooted, once in its life.
+
+        Raises NotResponding when that did not help, or was done before.
+        """
+        try:
+            return self.login(plan.config, running)
+        except NotResponding:
+            if not _may_be_rebooted(plan, running.vm):
+                raise
+        vm = running.vm
+        self.on_reboot(plan.config.vm_name)
+        status = self.pve.reset_vm(vm.node, vm.vmid)
+        return self.login(plan.config, replace(running, vm=replace(vm, status=replace(status, uptime_s=0))))
 
     def login(self, node: NodeConfig, running: RunningVm) -> Shell:
         """A shell on the VM, once it answers; a VM that has been up for long is given less time.
 
-        Raises NodeFailed `running, not responding` when neither agent nor SSH answers in time.
+        Raises NotResponding when neither agent nor SSH answers in time.
         """
         vm = running.vm
         address = cloud_init.static_address(node.ip_config)
@@ -50,7 +76,8 @@ class GuestFinder:
                 f"set {node.key('CLOUD_IP_CONFIG')} to a static address, or let homelab log in to the node over SSH; "
                 f"then scripts/delete_vm.py {vm.node} {vm.vmid}, and run again",
             )
-        timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if running.is_new else 0)
+        is_first_boot = running.is_new or cloud_init.is_vendor_data(vm.config.values.get("cicustom", ""))
+        timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if is_first_boot else 0)
         timeout_s = max(timeout_s - vm.status.uptime_s, LEAST_TIMEOUT_S)
         address = address or self._address_by_agent(vm, timeout_s)
         trust = self._trust(running, timeout_s)
@@ -198,10 +225,18 @@ def address_of(interfaces: tuple[AgentInterface, ...], mac: str) -> str:
     return next((address for address in usable if "." in address), usable[0] if usable else "")
 
 
-def _not_responding(vm: VmFacts, why: str) -> NodeFailed:
-    return NodeFailed(
+def _not_responding(vm: VmFacts, why: str) -> NotResponding:
+    return NotResponding(
         f"VM {vm.config.name} (vmid={vm.vmid}) is running, not responding",
         why,
-        f"look at its console: qm terminal {vm.vmid} on {vm.node}; to make it anew: "
-        f"scripts/delete_vm.py {vm.node} {vm.vmid}, then run again",
+        f"look at its console: qm terminal {vm.vmid} on {vm.node}; to make it anew: --replace {vm.config.name}",
     )
+
+
+def _may_be_rebooted(plan: NodePlan, vm: VmFacts) -> bool:
+    """Only one that was found running, that never was a Ready member, and that nobody wants left alone."""
+    is_found_running = not plan.is_write
+    is_left_alone = TAG_KEEP in vm.config.tags or vm.status.lock or vm.status.is_ha_managed
+    rebooted_at = plan.facts.past.rebooted_at
+    was_rebooted = rebooted_at is not None and rebooted_at >= vm.config.created_at
+    return is_found_running and not MEMBER_TAGS & vm.config.tags and not is_left_alone and not was_rebooted

@@ -212,7 +212,7 @@ class K3sManager:
     def _set_up(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         vm = running.vm
         credentials = self._get_credentials()
-        shell = self.finder.login(plan.config, running)
+        shell = self.finder.login_to_newcomer(plan, running)
         noted = self.finder.wait_for_cloud_init(vm, shell)
         leftovers = self._end_first_boot(plan.name, vm)
         installing.check_not_running(shell, plan.config.vm_name)

@@ -112,6 +112,10 @@ class Proxmox(Volumes, Pools, Agent):
         """Let a paused VM go on."""
         return self._power(node, vmid, "resume", lambda now: now.qmpstatus == "running", timeout_s)
 
+    def reset_vm(self, node: str, vmid: int, *, timeout_s: float = 60) -> VmStatus:
+        """Press the reset button: the guest boots anew, its QEMU goes on."""
+        return self._power(node, vmid, "reset", lambda now: now.status == "running", timeout_s)
+
     def stop_vm(self, node: str, vmid: int, *, timeout_s: float = 60) -> VmStatus:
         """Cut the power; a VM that is off already is as wanted."""
         return self._power(node, vmid, "stop", lambda now: now.status == "stopped", timeout_s)

@@ -18,6 +18,7 @@ TABLE = {
     "POST /nodes/{node}/qemu/{vmid}/status/start": "qm start {vmid}",
     "POST /nodes/{node}/qemu/{vmid}/status/stop": "qm stop {vmid}",
     "POST /nodes/{node}/qemu/{vmid}/status/resume": "qm resume {vmid}",
+    "POST /nodes/{node}/qemu/{vmid}/status/reset": "qm reset {vmid}",
     "DELETE /nodes/{node}/qemu/{vmid}": "qm destroy {vmid}",
     "DELETE /nodes/{node}/storage/{storage}/content/{volume}": "pvesm free {volume}",
     "POST /nodes/{node}/storage/{storage}/download-url": "pvesh create {path}",

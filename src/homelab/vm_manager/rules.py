@@ -9,8 +9,6 @@ from homelab.models import SWITCHING_OFF, TAG_KEEP, Action, Guard, NodeFacts, No
 from homelab.settings import ApiToken, StoppedVm, Wishes
 
 GRACE_AFTER_BOOT_S = 600
-CLOCKS_DIFFER_BY_S = 300
-"""How far this machine's clock and a host's may be apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +50,13 @@ def _unattended(node: NodeFacts, token: ApiToken | None) -> NodePlan:
 def _switched_off_by_another(node: NodeFacts, token: ApiToken | None) -> TaskRow | None:
     """The newest task about the VM's power, if it is a stop or shutdown that was not this program's.
 
-    Ours carry our token; over SSH they are root's as a person's are, and are known by what is noted of them.
+    Ours belong to a replacement that was begun; with the API they also carry our token.
     """
     task = node.power.last_switching
     if task is None or task.kind not in SWITCHING_OFF or node.past.replacing:
         return None
-    if token and (task.user, task.token_id) == (token.user, token.token_id):
-        return None
-    rebooted_at = node.past.rebooted_at
-    is_our_reboot = rebooted_at is not None and abs(task.start_time - rebooted_at) < CLOCKS_DIFFER_BY_S
-    return None if is_our_reboot else task
+    is_ours = token is not None and (task.user, task.token_id) == (token.user, token.token_id)
+    return None if is_ours else task
 
 
 def _replace(node: NodeFacts, reason: str, rule: Rule) -> NodePlan:
