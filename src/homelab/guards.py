@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from homelab.models import MEMBER_TAGS, PASSTHROUGH_KEY, TAG_SERVER, Drive, Guard, K3sFacts, K3sNode, VmConfig, VmFacts
+from homelab.models import (
+    MEMBER_TAGS,
+    PASSTHROUGH_KEY,
+    TAG,
+    TAG_AGENT,
+    TAG_SERVER,
+    Drive,
+    Guard,
+    K3sFacts,
+    K3sNode,
+    VmConfig,
+    VmFacts,
+)
 
 SYSTEM_DRIVES = ("efidisk", "tpmstate")
 LEAST_VOTERS = 3
@@ -63,8 +75,13 @@ def _config_guards(vm: VmFacts, present: VmConfig | None) -> Iterator[Guard]:
             f"it has the data disk {drive.key} ({drive.volume})",
             f"move it to another VM (qm disk move {vm.vmid} {drive.key} --target-vmid ...) or detach and remove it",
         )
-    for key in sorted({key for config in configs for key in config.values if PASSTHROUGH_KEY.fullmatch(key)}):
+    for key in sorted({key for config in configs for key, text in config.values.items() if _is_of_host(key, text)}):
         yield Guard(f"it uses host hardware ({key})", f"qm set {vm.vmid} --delete {key}, and add it again afterwards")
+
+
+def _is_of_host(key: str, text: str) -> bool:
+    """A device of the host; a serial port is mostly only a socket."""
+    return bool(PASSTHROUGH_KEY.fullmatch(key)) or (key.startswith("serial") and text.startswith("/dev/"))
 
 
 def data_drives(config: VmConfig) -> tuple[Drive, ...]:
@@ -153,8 +170,9 @@ def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
     node = k3s.node(name)
     yield from _namesake_guards(vm, k3s)
     yield from _holder_guards(vm, node, k3s)
-    if TAG_SERVER in vm.config.tags or (node and node.is_server):
-        yield from _server_guards(vm, name, k3s)
+    own = {node.name for node in k3s.nodes if node.name == name or node.system_uuid == vm.config.uuid}
+    if TAG_SERVER in vm.config.tags or any(node.is_server for node in k3s.nodes if node.name in own):
+        yield from _server_guards(vm, own, k3s)
 
 
 def _namesake_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
@@ -180,12 +198,13 @@ def _holder_guards(vm: VmFacts, node: K3sNode | None, k3s: K3sFacts) -> Iterator
         yield Guard(f"it holds K3S_EXISTING_NODE_IP ({k3s.asked_at}), where the token comes from", cure)
 
 
-def _server_guards(vm: VmFacts, name: str, k3s: K3sFacts) -> Iterator[Guard]:
+def _server_guards(vm: VmFacts, own: set[str], k3s: K3sFacts) -> Iterator[Guard]:
+    """`own` are the names of the Nodes that are this machine or bear its name."""
     was_server = "it is or was a k3s server"
     bring_back = "bring the other servers to Ready: kubectl get nodes"
     add_one = "it can only be started: to replace it, first make another node a server (K3S_ROLE_n=server)"
-    healthy = [voter for voter in k3s.healthy_voters if voter.name != name or vm.is_running]
-    others_down = [voter.name for voter in k3s.voters if voter.name != name and not voter.is_ready]
+    healthy = [voter for voter in k3s.healthy_voters if voter.name not in own or vm.is_running]
+    others_down = [voter.name for voter in k3s.voters if voter.name not in own and not voter.is_ready]
     if len(healthy) < LEAST_VOTERS:
         yield Guard(
             f"{was_server}, and only {len(healthy)} etcd voter(s) are healthy ({LEAST_VOTERS} are needed)",
@@ -195,11 +214,60 @@ def _server_guards(vm: VmFacts, name: str, k3s: K3sFacts) -> Iterator[Guard]:
         yield Guard(f"{was_server}, and another etcd voter is not healthy ({', '.join(others_down)})", bring_back)
 
 
+def loss_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
+    """What even a person who insists does not go over: the cluster would be lost with this VM, or perhaps would be."""
+    if k3s.problem and TAG_AGENT not in vm.config.tags:
+        return (
+            Guard(
+                "k3s cannot be asked, and if this VM is a server of it, etcd may lose its quorum",
+                f"make K3S_EXISTING_NODE_IP answer; if it is no server: qm set {vm.vmid} --tags '{TAG};{TAG_AGENT}'",
+            ),
+        )
+    node = _own_server(vm, k3s)
+    return tuple(_loss_guards(vm, node, k3s)) if node else ()
+
+
+def _own_server(vm: VmFacts, k3s: K3sFacts) -> K3sNode | None:
+    """The Node of this very machine, if it is a server."""
+    return next((node for node in k3s.nodes if node.is_server and node.system_uuid == vm.config.uuid), None)
+
+
+def _loss_guards(vm: VmFacts, node: K3sNode, k3s: K3sFacts) -> Iterator[Guard]:
+    bring_back = "bring the other servers to Ready first: kubectl get nodes"
+    if not any(other.is_server and other.is_ready for other in k3s.nodes if other != node):
+        yield Guard("it is the last Ready server of the k3s cluster", bring_back)
+    elif k3s.asked_node == node:
+        yield Guard(
+            f"its own membership cannot be ended at K3S_EXISTING_NODE_IP ({k3s.asked_at}), which it holds",
+            "set K3S_EXISTING_NODE_IP to another Ready server",
+        )
+    elif node.is_etcd_voter and (left := _healthy_without(node, k3s)) < _majority(len(k3s.voters) - 1):
+        yield Guard(f"etcd would lose its quorum: only {left} of the voters that stay are healthy", bring_back)
+    elif must_leave_first(vm, k3s) and not (vm.is_running and node.is_ready):
+        yield Guard("etcd has no quorum while it is down, so it cannot be taken out", f"start it: qm start {vm.vmid}")
+
+
+def must_leave_first(vm: VmFacts, k3s: K3sFacts) -> bool:
+    """Has it to leave etcd while it still runs, since those that stay are no majority with it down?"""
+    node = _own_server(vm, k3s)
+    if node is None or not node.is_etcd_voter:
+        return False
+    return _healthy_without(node, k3s) < _majority(len(k3s.voters))
+
+
+def _healthy_without(node: K3sNode, k3s: K3sFacts) -> int:
+    return sum(voter != node for voter in k3s.healthy_voters)
+
+
+def _majority(voters: int) -> int:
+    return voters // 2 + 1
+
+
 def not_lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
     """What is left when a person insists on a replacement: template, protection, lock, and what k3s says."""
     return tuple(guard for guard in guards if guard.is_absolute or guard.is_of_k3s)
 
 
 def lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
-    """What is left of the guards when a person insists: protection, locks and templates stay."""
+    """What is left when a person insists on deleting by hand: template, protection, lock; see also loss_guards."""
     return tuple(guard for guard in guards if guard.is_absolute)

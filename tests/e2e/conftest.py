@@ -51,10 +51,16 @@ class Homelab:
         words = ["--env", str(env_file), *arguments]
         return self._run(lambda: tool.main(words, clock=self._clock), environment)
 
-    def delete(self, *arguments: str, answer: str | None = None, **settings: str | None) -> Run:
-        """`scripts/delete_vm.py ARGUMENTS`; `answer` is what the person types."""
+    def delete(
+        self,
+        *arguments: str,
+        answer: str | None = None,
+        ask: Callable[[str], str] | None = None,
+        **settings: str | None,
+    ) -> Run:
+        """`scripts/delete_vm.py ARGUMENTS`; `answer` is what the person types, or what `ask` returns."""
         words = ["--env", str(self._env_file(settings)), *arguments]
-        ask = None if answer is None else lambda _: str(answer)
+        ask = ask if answer is None else lambda _: str(answer)
         return self._run(lambda: delete_vm.main(words, clock=self._clock, ask=ask), {})
 
     def _env_file(self, settings: Mapping[str, str | None]) -> Path:

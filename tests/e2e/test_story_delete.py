@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.world import ALL_MEMBERS, k3s, ready_members, uuids, vm_on
+from e2e.world import ALL_MEMBERS, k3s, power_off, ready_members, uuids, vm_on, voters
 from pvelab.lab import Lab
+from support.clock import SteppingClock
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +174,7 @@ def test_clone_of_a_live_server_is_deleted_and_the_server_stays_a_member(lab: La
 
 def test_cluster_that_cannot_be_asked_forbids_deleting_unless_forced(lab: Lab, homelab: Homelab, via: str) -> None:
     vmid, _ = vm_on(lab, "pve3")
+    set_config(lab, vmid, tags="homelab;homelab-agent")
     lab.fault("join-fails", how="server-down")
 
     refused = homelab.delete("pve3", str(vmid), "--yes", "--via", via)
@@ -183,6 +185,80 @@ def test_cluster_that_cannot_be_asked_forbids_deleting_unless_forced(lab: Lab, h
     forced = homelab.delete("pve3", str(vmid), "--yes", "--force", "--via", via)
     assert forced.exit_code == 0, forced.text
     assert "kubectl delete node k3s-vm-pve3" in forced.err
+
+
+# --- etcd ----------------------------------------------------------------------------------------------------------
+
+
+def two_voters(lab: Lab, homelab: Homelab) -> None:
+    """The server outside and the VM on pve1."""
+    assert homelab.delete("pve2", "101", "--yes").exit_code == 0
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve1"]
+
+
+def test_one_of_two_voters_leaves_etcd_while_it_still_runs_and_the_other_goes_on(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    two_voters(lab, homelab)
+
+    refused = homelab.delete("pve1", "100", "--yes", "--via", via)
+    assert refused.exit_code == 1
+    assert "only 2 etcd voter(s) are healthy" in refused.err
+
+    forced = homelab.delete("pve1", "100", "--yes", "--force", "--via", via)
+
+    assert forced.exit_code == 0, forced.text
+    assert "VM k3s-vm-pve1 leaves etcd while it still runs" in forced.err
+    assert 100 not in lab.snapshot()["vms"]
+    assert voters(lab) == ["k3s-server"]
+    assert ready_members(lab) == {"k3s-server", "k3s-vm-pve3"}
+    assert "k3s-vm-pve3" in lab.shell("k3s-server", "kubectl get nodes")
+
+
+def test_one_of_two_voters_that_is_off_is_not_deleted_however_much_a_person_insists(lab: Lab, homelab: Homelab) -> None:
+    two_voters(lab, homelab)
+    power_off(lab, "pve1")
+
+    run = homelab.delete("pve1", "100", "--yes", "--force")
+
+    assert run.exit_code == 1
+    assert "etcd" in run.err
+    assert 100 in lab.snapshot()["vms"]
+
+
+def test_voter_while_another_is_down_is_not_deleted_however_much_a_person_insists(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("stopped-server")
+
+    run = homelab.delete("pve2", "101", "--yes", "--force")
+
+    assert run.exit_code == 1
+    assert "etcd would lose its quorum: only 1 of the voters that stay are healthy" in run.err
+    assert lab.writes == []
+
+
+def test_cluster_that_cannot_be_asked_may_have_the_vm_as_a_server(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("join-fails", how="server-down")
+
+    run = homelab.delete("pve1", "100", "--yes", "--force")
+
+    assert run.exit_code == 1
+    assert "k3s cannot be asked, and if this VM is a server of it, etcd may lose its quorum" in run.err
+    assert lab.writes == []
+
+
+def test_what_has_changed_while_a_person_was_asked_counts(
+    lab: Lab, homelab: Homelab, shared_clock: SteppingClock
+) -> None:
+    def crash_meanwhile(_question: str) -> str:
+        power_off(lab, "pve1")
+        shared_clock.advance(120)
+        return "k3s-vm-pve2"
+
+    run = homelab.delete("pve2", "101", ask=crash_meanwhile)
+
+    assert run.exit_code == 1
+    assert "it is or was a k3s server" in run.err
+    assert 101 in lab.snapshot()["vms"]
 
 
 def test_unreachable_node_is_an_error_not_an_absent_vm(lab: Lab, homelab: Homelab, via: str) -> None:

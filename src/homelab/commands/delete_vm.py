@@ -10,7 +10,7 @@ from pathlib import Path
 
 from homelab import assembly, config, guards, vm_manager
 from homelab.errors import ConfigError, ExitCode, HomelabError, NodeFailed, NotThere
-from homelab.models import Guard, Members, VmFacts
+from homelab.models import Guard, K3sFacts, Members, VmFacts
 from homelab.report import Report
 from homelab.runtime import Clock, SystemClock, ended_like_ctrl_c
 from homelab.settings import NodeConfig, Via
@@ -61,20 +61,33 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
         return NOT_THERE
     for line in description(vm):
         report.say(line)
-    cluster = homelab.k3s.observe()
-    found = homelab.health.reasons_against_deleting(vm, node.vm_name, cluster)
-    found += () if vm.is_ours else (not_ours(vm),)
-    vm_manager.refuse_if_guarded(vm, guards.lifted_by_force(found) if options.is_forced else found)
-    if not options.is_confirmed and not _agreed(vm, ask):
-        report.say("nothing was deleted")
-        return ExitCode.FAILED
+    cluster = _refuse_if_guarded(homelab, node, vm, is_forced=options.is_forced)
+    if not options.is_confirmed:
+        if not _agreed(vm, ask):
+            report.say("nothing was deleted")
+            return ExitCode.FAILED
+        cluster = _refuse_if_guarded(homelab, node, vm, is_forced=options.is_forced)
     members: Members = homelab.k3s
     if options.is_forced and cluster.problem:
         report.warn(f"{cluster.problem}: its Node stays in the cluster; kubectl delete node {node.vm_name}")
         members = Nobody()
+    if guards.must_leave_first(vm, cluster):
+        report.warn(f"VM {vm.config.name} leaves etcd while it still runs: with it down the others have no quorum")
+        members.remove(vm.config.name.lower(), vm.config.uuid)
     vm_manager.delete_vm(homelab.pve, vm, members)
     report.say(f"VM {vm.config.name} (vmid={vm.vmid}) on {vm.node} is deleted; a run of homelab makes it anew")
     return ExitCode.OK
+
+
+def _refuse_if_guarded(homelab: assembly.Homelab, node: NodeConfig, vm: VmFacts, *, is_forced: bool) -> K3sFacts:
+    """The cluster as it is now. Raises NodeFailed with every reason against deleting the VM."""
+    cluster: K3sFacts = homelab.k3s.observe()
+    found = homelab.health.reasons_against_deleting(vm, node.vm_name, cluster)
+    found += () if vm.is_ours else (not_ours(vm),)
+    if is_forced:
+        found = (*guards.lifted_by_force(found), *guards.loss_guards(vm, cluster))
+    vm_manager.refuse_if_guarded(vm, found)
+    return cluster
 
 
 class Nobody:
