@@ -207,6 +207,12 @@ def k3s_node(name: str, **changes: Any) -> K3sNode:
     return replace(ready, **changes)
 
 
+def servers(count: int, **of_the_last: Any) -> list[K3sNode]:
+    """Servers elsewhere; `of_the_last` says what is different about the last of them."""
+    others = [k3s_node(f"other-{number}", system_uuid=OTHER_UUID) for number in range(count - 1)]
+    return [*others, k3s_node("last", system_uuid=OTHER_UUID, **of_the_last)]
+
+
 def agent_node(name: str, **changes: Any) -> K3sNode:
     """A Ready agent of that name."""
     return k3s_node(name, **{"is_server": False, "is_etcd": False, "is_etcd_voter": False, **changes})

@@ -13,13 +13,11 @@ from homelab.guards import (
     data_drives,
     k3s_guards,
     lifted_by_force,
-    loss_guards,
-    must_leave_first,
     not_lifted_by_force,
     proxmox_guards,
 )
 from homelab.models import Guard, K3sFacts, VmConfig, VmFacts
-from unit.builders import OTHER_UUID, STOPPED, agent_node, k3s_cluster, k3s_node, vm
+from unit.builders import OTHER_UUID, STOPPED, agent_node, k3s_cluster, k3s_node, servers, vm
 
 NAME = "k3s-vm-pve1"
 
@@ -249,12 +247,6 @@ def test_where_it_cannot_be_told_which_machine_answers_every_server_is_kept(answ
     assert k3s_guards(vm(), agent) == ()
 
 
-def servers(count: int, **of_the_last: Any) -> list[Any]:
-    """Servers elsewhere; `of_the_last` says what is different about the last of them."""
-    others = [k3s_node(f"other-{number}", system_uuid=OTHER_UUID) for number in range(count - 1)]
-    return [*others, k3s_node("last", system_uuid=OTHER_UUID, **of_the_last)]
-
-
 def test_a_stopped_server_among_three_voters_is_kept_even_while_its_node_still_looks_ready() -> None:
     (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2)))
 
@@ -331,71 +323,3 @@ def test_a_server_under_another_name_is_known_by_its_uuid() -> None:
     (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node("renamed"), *servers(2)))
 
     assert "only 2 etcd voter(s) are healthy" in guard.sentence
-
-
-# --- what even a person who insists does not lift ----------------------------------------------------------------
-
-UNASKED = K3sFacts(is_wanted=True, problem=Problem("k3s cannot be asked", "no route", "look"))
-
-
-@pytest.mark.parametrize(
-    "cluster",
-    [
-        K3sFacts(is_wanted=False),
-        k3s_cluster(k3s_node("first", system_uuid=OTHER_UUID)),
-        k3s_cluster(agent_node(NAME)),
-        k3s_cluster(k3s_node(NAME, system_uuid=OTHER_UUID)),
-        k3s_cluster(k3s_node(NAME), *servers(2)),
-        k3s_cluster(k3s_node(NAME, is_etcd=False, is_etcd_voter=False), *servers(1)),
-    ],
-    ids=["no-cluster", "no-member", "agent", "clone", "three-voters", "learner"],
-)
-def test_a_vm_without_which_the_cluster_stays_may_be_deleted_while_off_or_on(cluster: K3sFacts) -> None:
-    assert [loss_guards(found, cluster) for found in (vm(), vm(**STOPPED))] == [(), ()]
-    assert not must_leave_first(vm(), cluster)
-
-
-@pytest.mark.parametrize("others", [servers(1), servers(3, is_ready=False)], ids=["one-of-two", "one-of-four"])
-def test_a_voter_that_makes_the_majority_leaves_while_it_runs_and_cannot_leave_when_it_is_off(
-    others: list[Any],
-) -> None:
-    cluster = k3s_cluster(k3s_node(NAME), *others)
-
-    assert loss_guards(vm(), cluster) == ()
-    assert must_leave_first(vm(), cluster)
-    (guard,) = loss_guards(vm(**STOPPED), cluster)
-    assert guard.sentence == "etcd has no quorum while it is down, so it cannot be taken out"
-    assert guard.cure == "start it: qm start 107"
-
-
-def test_a_voter_without_which_the_others_have_no_majority_is_kept() -> None:
-    (guard,) = loss_guards(vm(), k3s_cluster(k3s_node(NAME), *servers(2, is_ready=False)))
-
-    assert guard.sentence == "etcd would lose its quorum: only 1 of the voters that stay are healthy"
-    assert "kubectl get nodes" in guard.cure
-
-
-def test_the_last_ready_server_is_kept() -> None:
-    sqlite = {"is_etcd": False, "is_etcd_voter": False}
-    alone = K3sFacts(is_wanted=True, nodes=(k3s_node(NAME, **sqlite), agent_node("a")), asked_at="192.0.2.99")
-
-    (guard,) = loss_guards(vm(), alone)
-
-    assert guard.sentence == "it is the last Ready server of the k3s cluster"
-
-
-def test_the_server_at_which_its_membership_would_be_ended_is_kept() -> None:
-    (guard,) = loss_guards(vm(), k3s_cluster(k3s_node(NAME, addresses=("192.0.2.10",)), *servers(3)))
-
-    assert "which it holds" in guard.sentence
-    assert "another Ready server" in guard.cure
-
-
-@pytest.mark.parametrize(("tags", "is_kept"), [("homelab", True), ("homelab;homelab-agent", False)])
-def test_where_the_cluster_cannot_be_asked_only_an_agent_is_known_to_be_none_of_its_voters(
-    tags: str, is_kept: bool
-) -> None:
-    sentences = [guard.sentence for guard in loss_guards(vm({"tags": tags}), UNASKED)]
-
-    assert bool(sentences) is is_kept
-    assert all("etcd may lose its quorum" in sentence for sentence in sentences)
