@@ -9,8 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import asyncssh
+import paramiko
 import pytest
 
 from homelab.errors import TimedOut, Undecided, Unreachable
@@ -25,6 +27,7 @@ from homelab.shell import (
     Shells,
     UnknownHostKey,
 )
+from homelab.shell.session import close
 from support.names import without_name_server
 from support.ssh_server import SshServer, ssh_server
 
@@ -137,6 +140,15 @@ def test_drop_in_mid_command_is_undecided_and_the_next_command_connects_again(sh
         shell.run("drop")
     assert shell.run("again").stdout == "again"
     assert server.logins == 2
+
+
+@pytest.mark.parametrize("error", [EOFError, OSError])
+def test_channel_of_a_connection_that_has_just_gone_is_closed_without_a_word(error: type[Exception]) -> None:
+    class Gone:
+        def close(self) -> None:
+            raise error
+
+    close(cast(paramiko.Channel, Gone()))
 
 
 def test_command_without_exit_code_is_undecided(shell: Shell) -> None:

@@ -7,6 +7,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,7 +73,7 @@ class Shell:
             try:
                 return _Run(channel, self.where, deadline).execute(line, stdin)
             finally:
-                channel.close()
+                close(channel)
 
     def connect(self) -> None:
         """Log in now, if not logged in; raises Unreachable with the reason."""
@@ -108,6 +109,12 @@ class Shell:
             self._connection = None
             self._connection = log_in(self._options(), self.machine, self._trust)
             return self._connection[1], False
+
+
+def close(channel: paramiko.Channel) -> None:
+    """Paramiko tells the other side, which raises where the connection has gone already."""
+    with suppress(OSError, EOFError):
+        channel.close()
 
 
 class _EventBefore(threading.Event):
@@ -208,4 +215,4 @@ class _Run:
             self._end_input()
         except (OSError, EOFError) as error:
             logger.debug("%s: input not taken: %s", self._where, error)
-            self._channel.close()
+            close(self._channel)
