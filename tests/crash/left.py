@@ -45,7 +45,7 @@ def left(lab: Lab, known: Mapping[str, str]) -> dict[str, str]:
         "served": {node: sorted(files) for node, files in snapshot["files"].items()},
         "pools": sorted(snapshot["pools"]),
         "k3s": [_cluster(cluster, uuids) for cluster in snapshot["k3s"]],
-        "files": lab.look(_files),
+        "files": lab.look(files_left),
         "tasks": lab.look(lambda world: sorted(task.type for task in world.tasks.values() if task.is_running)),
     }
     return dict(_flat("", facts))
@@ -115,7 +115,7 @@ def _cluster(cluster: Mapping[str, Any], uuids: Mapping[str, str]) -> dict[str, 
     return {"nodes": nodes, "secrets": cluster["secrets"], "members": members, "tokens": len(cluster["tokens"])}
 
 
-def _files(world: World) -> dict[str, list[str]]:
+def files_left(world: World) -> dict[str, list[str]]:
     """Files on nodes and in guests, where a run may leave something."""
     guests = world.guests
     assert isinstance(guests, Guests)

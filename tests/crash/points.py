@@ -88,10 +88,15 @@ def what_is_written(arrival: Arrival) -> str:
     """One line for a write, the same in every run."""
     if arrival.method:
         return f"{arrival.method} {arrival.path}"
-    line = _BEFORE_COMMAND.sub("", " ".join(arrival.command_line.split()), count=1)
+    line = without_prefix(" ".join(arrival.command_line.split()))
     for pattern, name in _OWN_NAMES:
         line = pattern.sub(name, line)
     return line[:SHOWN]
+
+
+def without_prefix(command_line: str) -> str:
+    """A command line without sudo and variables before the command."""
+    return _BEFORE_COMMAND.sub("", command_line, count=1)
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ LOADED = (
     "yaml",
     "filelock",
 )
+SHORTEST_S = 1.0
 DEFECT = 70
 """The exit code of a run that ended in a traceback."""
 
@@ -154,24 +155,20 @@ def _resolve_numbers_only() -> None:
 
 def _be_impatient(patience: float) -> None:
     """Where a run waits for the network in real time, it waits a part of it."""
-    import requests
+    from requests.adapters import HTTPAdapter
 
     from homelab.shell import Shell
 
-    send, run = requests.Session.request, Shell.run
+    send, run = HTTPAdapter.send, Shell.run
 
-    def send_soon(session: Any, *words: Any, **options: Any) -> Any:
-        timeout = options.get("timeout")
-        if isinstance(timeout, tuple):
-            options["timeout"] = tuple(one and one * patience for one in timeout)
-        elif timeout:
-            options["timeout"] = timeout * patience
-        return send(session, *words, **options)
+    def send_soon(adapter: Any, *words: Any, **options: Any) -> Any:
+        connect_s, read_s = options["timeout"]
+        return send(adapter, *words, **{**options, "timeout": (connect_s, max(SHORTEST_S, read_s * patience))})
 
     def run_soon(shell: Any, command: Any, *, stdin: Any = None, timeout_s: float = 30) -> Any:
-        return run(shell, command, stdin=stdin, timeout_s=timeout_s * patience)
+        return run(shell, command, stdin=stdin, timeout_s=max(SHORTEST_S, timeout_s * patience))
 
-    mock.patch.object(requests.Session, "request", send_soon).start()
+    mock.patch.object(HTTPAdapter, "send", send_soon).start()
     mock.patch.object(Shell, "run", run_soon).start()
 
 
