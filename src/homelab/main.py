@@ -74,6 +74,7 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)
     side_by_side(bring, plan.nodes, report, homelab.journal.interruption)
+    homelab.vms.tidy()
     if not homelab.journal.interruption.is_wanted:
         report.add(homelab.k3s.review(facts.k3s))
     return report.finish()

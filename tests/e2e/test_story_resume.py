@@ -14,9 +14,15 @@ from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, se
 from homelab import memory
 from homelab.memory import Journal
 from homelab.models import CarriedOver
+from homelab.proxmox import remote_files
 from homelab.proxmox.api import Api
 from homelab.proxmox.ssh import Ssh
+from homelab.proxmox.transport import Root
+from homelab.shell import Readable
+from pvelab.interception import Arrival
 from pvelab.lab import Lab
+from pvelab.rules import configs, removal
+from pvelab.state import Node, World
 from support.clock import SteppingClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -289,3 +295,192 @@ def test_replacement_that_was_given_up_is_forgotten_once_the_old_vm_runs(lab: La
     assert uuids(lab) == before
     (journal,) = homelab.home.glob("state/homelab/*/journal.jsonl")
     assert journal.read_text().count('"given-up"') == 1
+
+
+# --- what is left on nodes ---------------------------------------------------------------------------------------
+
+
+def files(lab: Lab, node: str, folder: str) -> list[str]:
+    """Names in a folder of a node, hidden ones too; none where it is not there."""
+    return lab.shell(node, f"ls -A {folder} 2>/dev/null || true").split()
+
+
+SNIPPETS = "/var/lib/vz/snippets"
+
+
+def test_snippet_of_the_first_boot_is_gone_when_every_vm_has_booted(lab: Lab, homelab: Homelab, via: str) -> None:
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert [files(lab, node, SNIPPETS) for node in NODES] == [[], [], []]
+
+
+def test_snippet_stays_while_a_vm_anywhere_names_it_and_goes_when_none_does(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.fault("join-fails", how="token-unreadable")
+    homelab("--via", via, **ONLY_PVE3)
+    (name,) = files(lab, "pve3", SNIPPETS)
+    lab.clear_faults()
+    lab.shell("pve1", f"qm create 300 --name theirs --cicustom vendor=local:snippets/{name}")
+
+    assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
+    assert files(lab, "pve3", SNIPPETS) == [name]
+    lab.shell("pve1", "qm set 300 --delete cicustom")
+    assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
+    assert files(lab, "pve3", SNIPPETS) == []
+
+
+def test_snippet_that_cannot_be_removed_now_is_removed_by_the_next_run(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.fault("on", do="error", command="pvesm free")
+
+    assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
+    assert len(files(lab, "pve3", SNIPPETS)) == 1
+    lab.clear_faults()
+    assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
+    assert files(lab, "pve3", SNIPPETS) == []
+
+
+def test_failed_creation_leaves_no_snippet(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.fault("task-fails", kind="qmstart", node="pve3")
+
+    assert homelab("--via", via, **ONLY_PVE3, **NO_JOIN).exit_code == 1
+
+    assert files(lab, "pve3", SNIPPETS) == []
+    assert lab.snapshot()["vms"] == {}
+
+
+@contextmanager
+def killed_while_writing(path: str) -> Iterator[None]:
+    """Whoever writes a file of that kind on a node over SSH is gone when it is written."""
+    stream = remote_files._stream
+
+    def dies(root: Root, target: str, source: Readable, timeout_s: float) -> None:
+        stream(root, target, source, timeout_s)
+        if re.fullmatch(path, target):
+            raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote_files, "_stream", dies)
+        patch.setattr(remote_files, "_remove", lambda _root, _path: None)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        (r"/var/lib/vz/template/iso/\..*\.part", "/var/lib/vz/template/iso"),
+        (rf"{SNIPPETS}/\..*\.part", SNIPPETS),
+        (r"/tmp/homelab\..*", "/tmp"),
+    ],
+    ids=["image", "snippet", "keys"],
+)
+def test_file_that_a_killed_run_was_writing_is_removed(lab: Lab, homelab: Homelab, path: str, folder: str) -> None:
+    with killed_while_writing(path):
+        homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN)
+    assert [name for name in files(lab, "pve3", folder) if name.endswith(".part") or name.startswith("homelab.")]
+    lab.shell("pve3", f"touch {folder}/.mine.part {folder}/homelab.conf")
+
+    assert homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN).exit_code == 0
+
+    left = set(files(lab, "pve3", folder))
+    assert {name for name in left if name.endswith(".part") or "homelab." in name} == {".mine.part", "homelab.conf"}
+    assert tags(lab) == {100: "homelab"}
+
+
+def test_disk_that_proxmox_could_not_remove_is_named(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    free = removal._free
+
+    def fails_once(world: World, node: Node, volid: str, log: list[str]) -> None:
+        if not re.fullmatch(r"local:102/vm-102-disk-0\.\w+", volid):
+            free(world, node, volid, log)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(removal, "_free", fails_once)
+        run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert "warning: VM k3s-vm-pve3: disks of the VM before it are left: local:102/vm-102-disk-0" in run.err
+    assert "on pve3: pvesm free local:102/vm-102-disk-0" in run.err
+
+
+def test_vmid_that_a_volume_on_any_storage_bears_is_not_used(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.shell("pve1", "pvesm alloc local 100 vm-100-disk-7.raw 1M && pvesm alloc local-lvm 101 vm-101-disk-7 1M")
+
+    run = homelab("--via", via, NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert list(lab.snapshot()["vms"]) == [102]
+
+
+# --- what is not known to be so is not acted on ------------------------------------------------------------------
+
+
+class Meanwhile:
+    """Something that happens just before a request comes in, once."""
+
+    def __init__(self, lab: Lab, fits: Callable[[Arrival], bool], happens: Callable[[World], None]) -> None:
+        self._fits, self._happens, self._is_over = fits, happens, False
+        self._lab = lab
+        lab.trap(self)
+
+    def take(self, arrival: Arrival) -> None:
+        if not self._is_over and self._fits(arrival):
+            self._is_over = True
+            self._lab.look(self._happens)
+
+
+def change_notes(world: World) -> None:
+    """A person writes into the notes of the third node's VM."""
+    (vm,) = (vm for vm in world.vms.values() if vm.node == "pve3")
+    vm.config["description"] = "do not delete, Bob"
+    configs.save(world, vm)
+
+
+def test_vm_that_changes_while_it_leaves_the_cluster_is_not_deleted(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    Meanwhile(lab, lambda arrival: "delete node" in arrival.command_line, change_notes)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert "VM k3s-vm-pve3 (vmid=102) is not deleted: it has changed since it was looked at" in run.err
+    assert uuids(lab) == before
+    assert homelab("--via", via).exit_code == 0
+    assert lab.snapshot()["vms"][102]["config"]["description"].startswith("do not delete, Bob")
+    assert ready_members(lab) == ALL_MEMBERS
+
+
+def test_setting_is_not_written_over_a_change_that_came_in_between(lab: Lab, homelab: Homelab, via: str) -> None:
+    def takes_mark_away(arrival: Arrival) -> bool:
+        is_by_api = (arrival.method, arrival.path) == ("PUT", "/nodes/pve3/qemu/100/config")
+        is_by_command = arrival.command_line.startswith("qm set 100 ") and "--tags" in arrival.command_line
+        return is_by_command or (is_by_api and lab.look(lambda world: world.vms[100].is_running))
+
+    Meanwhile(lab, takes_mark_away, change_notes)
+
+    run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 1, run.text
+    assert "checksum mismatch" in run.err
+    assert tags(lab) == {100: "homelab;homelab-unfinished"}
+    assert homelab("--via", via, **ONLY_PVE3, **NO_JOIN).exit_code == 0
+    assert tags(lab) == {100: "homelab"}
+    assert lab.snapshot()["vms"][100]["config"]["description"] == "do not delete, Bob"
+
+
+def test_what_was_begun_on_a_node_that_is_away_is_looked_after_later(lab: Lab, homelab: Homelab, via: str) -> None:
+    with killed("POST", "/nodes/pve3/qemu/[0-9]+/status/start"):
+        homelab("--via", via, **NO_JOIN)
+    lab.fault("node-down", node="pve3")
+
+    away = homelab("--via", via, **NO_JOIN)
+
+    assert away.exit_code == 3, away.text
+    assert "of VM 102, begun by an earlier run, is not looked after yet" in away.err
+    assert open_writes(homelab) == 1
+    lab.clear_faults()
+    assert homelab("--via", via, **NO_JOIN).exit_code == 0
+    assert open_writes(homelab) == 0

@@ -13,7 +13,10 @@ from homelab.memory.past import (
     note,
     note_creating,
     note_replacing,
+    note_snippet,
+    note_snippet_gone,
     past_of,
+    snippet_on,
 )
 from homelab.memory.run_lock import held
 from homelab.memory.told import news
@@ -35,8 +38,11 @@ __all__ = [
     "note",
     "note_creating",
     "note_replacing",
+    "note_snippet",
+    "note_snippet_gone",
     "owner",
     "past_of",
+    "snippet_on",
     "with_line",
     "without_line",
 ]

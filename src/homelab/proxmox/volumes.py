@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from homelab.errors import Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
@@ -59,6 +61,16 @@ class Volumes(Changes):
         """Remove a volume; one that is gone already is as wanted."""
         storage = volume.partition(":")[0]
         self._do(node, "DELETE", f"/nodes/{node}/storage/{storage}/content/{volume}", None, timeout_s)
+
+    def free_as_root(self, node: str, volume: str, timeout_s: float = 120) -> None:
+        """As free_volume, by root SSH whatever the wire."""
+        storage = volume.partition(":")[0]
+        self._do_as_root(node, "DELETE", f"/nodes/{node}/storage/{storage}/content/{volume}", None, timeout_s)
+
+    def is_named_by_vms(self, node: str, volume: str) -> bool:
+        """Does the config of any VM of the cluster, or a snapshot of one, name this volume? Read by root SSH."""
+        script = f"cd /etc/pve/nodes && cat */qemu-server/*.conf /dev/null 2>/dev/null | grep -cF {shlex.quote(volume)}"
+        return output(self.root(node), ["sh", "-c", script], good=(0, 1)).strip() != "0"
 
     def remove_parts(self, node: str, volume: str) -> None:
         """Remove, by root SSH, what an upload of this volume that was cut off left beside it."""

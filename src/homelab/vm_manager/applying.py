@@ -29,7 +29,7 @@ from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of
 from homelab.vm_manager.deleting import delete_vm, refuse_if_busy, refuse_if_guarded
-from homelab.vm_manager.first_boot import renew_vendor_data
+from homelab.vm_manager.first_boot import remove_unused, renew_vendor_data
 from homelab.vm_manager.preparing import carried_over, is_replacement, specify
 from homelab.vm_manager.resuming import Resumption
 from homelab.vm_manager.vmids import VmidPool
@@ -78,6 +78,12 @@ class VmManager:
     def resume(self, say: Callable[[str], None]) -> None:
         """Look after what earlier runs left in the middle, before anything is observed."""
         Resumption(self.pve, self.journal, say).run()
+
+    def tidy(self) -> None:
+        """At the end, when no node is worked on: take away what only first boots needed. Ends at once on Ctrl-C."""
+        for node in self.config.nodes:
+            if not self.journal.interruption.is_wanted:
+                remove_unused(self.pve, self.journal, node.name)
 
     def prepare(self, plan: Plan) -> None:
         """Choose the VMIDs of the VMs to be made, in the order of n; where that fails, the node tries again later."""
@@ -171,7 +177,7 @@ class VmManager:
         if vm.status.status == "running":
             self.pve.resume_vm(vm.node, vm.vmid)
         else:
-            renew_vendor_data(self.pve, vm)
+            renew_vendor_data(self.pve, self.journal, vm)
             self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
 
     def _finish(self, node: NodePlan) -> Result:

@@ -59,7 +59,7 @@ def equip(making: Making, node: str, vmid: int, name: str, disk_bytes: int) -> t
     making.pve.resize_disk(node, vmid, "scsi0", disk_bytes)
     if making.guest.password:
         making.pve.set_password(node, vmid, making.guest.password)
-    return attach_vendor_data(making.pve, node, vmid, name)
+    return attach_vendor_data(making.pve, making.journal, node, vmid, name)
 
 
 def _create(making: Making, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]) -> VmSpec:
