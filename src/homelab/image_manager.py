@@ -65,9 +65,16 @@ class ImageManager:
             if not self._is_there(node, place):
                 with self.slots:
                     self._bring(node, place)
+        size = self._disk_bytes(node, place)
         if place.content == "import" and self.pve.wire(node.name) is Wire.API:
-            return ImageOnNode(place.volume, needs_root=False)
-        return ImageOnNode(self.pve.image_path(node.name, place.volume), needs_root=True)
+            return ImageOnNode(place.volume, needs_root=False, disk_bytes=size)
+        return ImageOnNode(self.pve.image_path(node.name, place.volume), needs_root=True, disk_bytes=size)
+
+    def _disk_bytes(self, node: NodeConfig, place: Place) -> int:
+        try:
+            return self.pve.disk_bytes(node.name, place.volume)
+        except HomelabError:
+            return 0
 
     def sha256(self) -> str:
         """The checksum that the image must have: IMAGE_SHA256, or the line in SHA256SUMS beside ISO_URL."""

@@ -414,6 +414,28 @@ def test_vmid_that_a_volume_on_any_storage_bears_is_not_used(lab: Lab, homelab: 
     assert list(lab.snapshot()["vms"]) == [102]
 
 
+# --- room --------------------------------------------------------------------------------------------------------
+
+
+def test_disk_of_the_vm_that_is_replaced_counts_as_free_space(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+
+    def fill(world: World) -> None:
+        for volume in (volume for held in world.volumes.values() for volume in held.values()):
+            volume.used_bytes = 5 << 30 if "vm-102-disk" in volume.name else volume.used_bytes
+
+    lab.look(fill)
+    lab.fault("storage-full", node="pve3", storage="local")
+
+    run = homelab("--via", via, "--dry-run", **NO_JOIN)
+
+    assert "pve3: storage local is full" not in run.text
+    assert "replace" in run.out
+    assert "warning: pve3: the VM's disk may grow to" in run.err
+    assert uuids(lab) == before
+
+
 # --- what is not known to be so is not acted on ------------------------------------------------------------------
 
 

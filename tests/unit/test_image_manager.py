@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from homelab.errors import Refused
 from homelab.image_manager import ImageManager
 from homelab.models import StorageState, VolumeRow, Wire
 from homelab.proxmox.client import Proxmox
@@ -26,6 +27,11 @@ class Storages:
     """Proxmox as far as the image manager asks it: every storage takes images, none has any."""
 
     brought: list[str] = field(default_factory=list)
+
+    def disk_bytes(self, node: str, volume: str) -> int:
+        if node == "by-ssh":
+            raise Refused(f"GET {volume}", "permission denied", status=403)
+        return 7
 
     def wire(self, node: str) -> Wire:
         return Wire.SSH if node == "by-ssh" else Wire.API
@@ -80,6 +86,14 @@ def test_node_that_fetches_by_itself_does_not_wait_for_the_download_to_this_mach
     itself.start()
     itself.join(LONG_S / 2)
     assert pve.brought == ["by-api"]
+
+
+def test_size_of_the_disk_in_the_image_is_told_where_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("homelab.download.fetch", lambda *_, **__: 0)
+    images = manager(Storages(), tmp_path)
+    assert (images.ensure(BY_API).disk_bytes, images.ensure(BY_SSH).disk_bytes) == (7, 0)
 
 
 @pytest.mark.parametrize(("name", "stored"), [("x.raw", "x-abababababab.raw"), ("x.img", "x-abababababab.qcow2")])

@@ -164,12 +164,32 @@ def test_storages_volumes_and_bridges_as_recorded() -> None:
     kinds = frozenset({"backup", "rootdir", "snippets", "vztmpl", "images", "iso", "import"})
     assert pve.storages("pve1") == (StorageState("local", "dir", kinds, True, True, False, 7),)
     assert pve.storage_content("pve1", "local", content="images", vmid=100) == (
-        VolumeRow("local:100/vm-100-disk-0.raw", "images", 1073741824, 100),
+        VolumeRow("local:100/vm-100-disk-0.raw", "images", 1073741824, 100, used_bytes=7),
     )
     assert wire.calls[-1][1] == {"content": "images", "vmid": 100}
     pve.storage_content("pve1", "local")
     assert wire.calls[-1][1] == {}
     assert pve.bridges("pve1") == (BridgeState("vmbr0", True),)
+
+
+def test_size_of_the_disk_in_an_image_is_not_that_of_the_file() -> None:
+    pve, _ = proxmox(
+        {
+            "GET /nodes/pve1/storage/local/content/local:import/d.qcow2": recorded(
+                "content.jsonl", "content.volume.import"
+            ),
+            "GET /nodes/pve1/storage/local/content/local:iso/d.img": recorded("content.jsonl", "content.volume.iso"),
+        }
+    )
+    assert pve.disk_bytes("pve1", "local:import/d.qcow2") == 64 << 20
+    assert pve.disk_bytes("pve1", "local:iso/d.img") == 0
+
+
+def test_task_that_is_not_known_any_more_does_not_run() -> None:
+    path = "/nodes/pve1/tasks/UPID:x/status"
+    assert read(path, {"status": "running"}).is_running("pve1", "UPID:x")
+    assert not read(path, {"status": "stopped", "exitstatus": "OK"}).is_running("pve1", "UPID:x")
+    assert not read(path, Refused("GET", "no such task", status=400)).is_running("pve1", "UPID:x")
 
 
 def test_tasks_come_newest_first_and_active_ones_are_those_without_an_end() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from homelab.errors import NodeFailed
 from homelab.models import GIB
-from homelab.vm_manager.preparing import check_storage
+from homelab.vm_manager.space import Room, check_storage
 from unit.builders import STORAGE, node_config
 
 LOCAL = replace(STORAGE, name="local", kind="dir", content=frozenset({"iso", "backup"}))
@@ -22,6 +22,36 @@ TANK = replace(STORAGE, name="tank", kind="dir")
 )
 def test_a_storage_with_room_is_fine_where_thin_for_the_image_else_for_the_whole_disk(kind: str, free_gib: int) -> None:
     check_storage(node_config(), (LOCAL, replace(STORAGE, kind=kind, free_bytes=free_gib * GIB)))
+
+
+@pytest.mark.parametrize(("image_gib", "free_gib", "fits"), [(10, 11, True), (10, 10.9, False), (2, 2.2, True)])
+def test_a_thin_storage_needs_room_for_the_disk_in_the_image_and_a_tenth_more(
+    image_gib: float, free_gib: float, fits: bool
+) -> None:
+    storages = (replace(STORAGE, free_bytes=int(free_gib * GIB) + 1),)
+    room = Room(image_bytes=int(image_gib * GIB))
+    if fits:
+        check_storage(node_config(), storages, room)
+    else:
+        with pytest.raises(NodeFailed, match=r"storage local-zfs is full: 11\.0 GiB are needed"):
+            check_storage(node_config(), storages, room)
+
+
+@pytest.mark.parametrize(("kind", "held_gib"), [("zfspool", 4), ("lvm", 50)])
+def test_what_the_vm_before_holds_counts_as_free(kind: str, held_gib: int) -> None:
+    storages = (replace(STORAGE, kind=kind, free_bytes=0),)
+
+    check_storage(node_config(), storages, Room(reclaimed_bytes=held_gib * GIB))
+    with pytest.raises(NodeFailed, match="is full"):
+        check_storage(node_config(), storages, Room(reclaimed_bytes=held_gib * GIB - 1))
+
+
+def test_a_disk_that_may_outgrow_a_thin_storage_is_told() -> None:
+    def told(free_gib: int) -> str:
+        return check_storage(node_config(), (replace(STORAGE, free_bytes=free_gib * GIB),))
+
+    assert told(50) == ""
+    assert "pve1: the VM's disk may grow to 50 GiB, and storage local-zfs has 49.0 GiB free" in told(49)
 
 
 @pytest.mark.parametrize(

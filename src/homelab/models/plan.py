@@ -116,11 +116,12 @@ class ImageOnNode:
     """The verified cloud image as one node can use it.
 
     `source` is what import-from takes: a storage volume of content `import`, or an absolute path on the node,
-    which only root over SSH may use (`needs_root`).
+    which only root over SSH may use (`needs_root`). `disk_bytes` is the size of the disk in it; 0: not known.
     """
 
     source: str
     needs_root: bool
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ class VmSpec:
     ip_config: str
     notes: str = ""
     carried: CarriedOver | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

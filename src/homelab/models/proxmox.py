@@ -196,12 +196,13 @@ class StorageState:
 
 @dataclass(frozen=True, slots=True)
 class VolumeRow:
-    """Source: GET /nodes/{node}/storage/{storage}/content."""
+    """Source: GET /nodes/{node}/storage/{storage}/content. `used_bytes` is 0 where the storage does not tell."""
 
     volume: str
     content: str
     size_bytes: int
     vmid: int | None
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ def volumes(data: Any, storage: str) -> tuple[VolumeRow, ...]:
             content=text(row, "content"),
             size_bytes=number(row, "size", 0),
             vmid=number(row, "vmid") if row.get("vmid") is not None else None,
+            used_bytes=number(row, "used", 0),
         )
         for row in rows(data, f"content of storage {storage}")
     )

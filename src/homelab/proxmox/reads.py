@@ -128,6 +128,14 @@ class Reads:
         params: Params = {key: value for key, value in (("content", content), ("vmid", vmid)) if value}
         return answers.volumes(self._read(node, f"/nodes/{node}/storage/{storage}/content", params), storage)
 
+    def disk_bytes(self, node: str, volume: str) -> int:
+        """The size of the disk in an image; 0 where Proxmox does not look into the file."""
+        storage = volume.partition(":")[0]
+        path = f"/nodes/{node}/storage/{storage}/content/{volume}"
+        seen = table(self._read(node, path), "volume")
+        is_disk = ":import/" in volume or text(seen, "format") == "qcow2"
+        return number(seen, "size", 0) if is_disk else 0
+
     def bridges(self, node: str) -> tuple[BridgeState, ...]:
         return answers.bridges(self._read(node, f"/nodes/{node}/network", {"type": "any_bridge"}), node)
 

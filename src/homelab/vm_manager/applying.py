@@ -111,9 +111,10 @@ class VmManager:
         return carry_out[node.action](node)
 
     def _create(self, node: NodePlan) -> Result:
-        spec = specify(self.pve, self.config, node, self.journal.now)
+        image = self.image(node.config)
+        spec = specify(self.pve, self.config, node, self.journal.now, image.disk_bytes)
         what = "recreated (an earlier run had begun to replace it)" if spec.carried else "created"
-        return self._make(node, spec, self.image(node.config), what)
+        return self._make(node, spec, image, what)
 
     def _make(self, node: NodePlan, spec: VmSpec, image: ImageOnNode, what: str) -> Result:
         left = left_of(self.pve, node.name, spec.carried.volumes) if spec.carried else ()
@@ -137,8 +138,8 @@ class VmManager:
         """Delete and create anew, once everything that the new VM needs is known to be there."""
         name, vm = node.config.vm_name, node.facts.found
         self.members.check_replaceable(name)
-        spec = specify(self.pve, self.config, node, self.journal.now)
         image = self.image(node.config)
+        spec = specify(self.pve, self.config, node, self.journal.now, image.disk_bytes)
         with self.deletions:
             if vm.is_in_the_making:
                 vm = self._unlocked(node)

@@ -9,7 +9,6 @@ from homelab import cloud_init, memory, sizing
 from homelab.errors import HomelabError, NodeFailed
 from homelab.memory import Journal
 from homelab.models import (
-    GIB,
     MEMBER_TAGS,
     TAG,
     TAG_UNFINISHED,
@@ -17,23 +16,23 @@ from homelab.models import (
     NodePlan,
     Plan,
     Size,
-    StorageState,
     Verdict,
     VmFacts,
     VmSpec,
 )
 from homelab.proxmox.client import Proxmox
-from homelab.settings import Config, NodeConfig
+from homelab.settings import Config
 from homelab.vm_manager.permitting import check_permissions
 from homelab.vm_manager.resuming import refuse_beside_half_made
+from homelab.vm_manager.space import Room, check_storage, reclaimed_bytes
 
-THIN_KINDS = frozenset({"lvmthin", "zfspool", "dir", "nfs", "cifs", "btrfs", "rbd"})
-IMAGE_ROOM_BYTES = 4 * GIB
 KEPT_KEYS = ("description", "startup")
 
 
 def check_room(pve: Proxmox, config: Config, plan: Plan, journal: Journal) -> Plan:
     """The plan with the size of each VM to be made; a node without room, or with a half made one, is dropped."""
+
+    warnings: dict[str, str] = {}
 
     def check(node: NodePlan) -> NodePlan:
         if not node.makes_vm:
@@ -43,17 +42,20 @@ def check_room(pve: Proxmox, config: Config, plan: Plan, journal: Journal) -> Pl
             spec = specify(pve, config, node, journal.now)
         except HomelabError as error:
             return node.dropped(error.problem)
+        warnings[node.name] = spec.warning
         return replace(node, size=Size(spec.cores, spec.memory_mib, spec.disk_bytes))
 
     with ThreadPoolExecutor(max_workers=max(1, len(plan.nodes))) as pool:
-        return replace(plan, nodes=tuple(pool.map(check, plan.nodes)))
+        nodes = tuple(pool.map(check, plan.nodes))
+    told = tuple(warning for node in nodes if (warning := warnings.get(node.name, "")))
+    return replace(plan, nodes=nodes, warnings=(*plan.warnings, *told))
 
 
-def specify(pve: Proxmox, config: Config, node: NodePlan, now: float) -> VmSpec:
+def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_bytes: int = 0) -> VmSpec:
     """The VM to be made on this node, sized by what the host has now. `vmid` is 0 where one has yet to be found.
 
-    `now` is the Unix time that a replacement gets in its notes. Raises NodeFailed (SSH key, storage, cores, memory,
-    permissions) or what the reads raise.
+    `now` is the Unix time that a replacement gets in its notes, `image_bytes` the size of the disk in the image, once
+    that is known. Raises NodeFailed (SSH key, storage, cores, memory, permissions) or what the reads raise.
     """
     wanted = node.config
     if not config.guest.public_keys:
@@ -62,9 +64,10 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float) -> VmSpec:
             "none was found in ~/.ssh, and a VM without one could not be logged in to",
             "make one with ssh-keygen -t ed25519, or set SSH_PUBKEY_PATH",
         )
-    check_storage(wanted, pve.storages(node.name))
-    host = pve.host(node.name)
     old, carried = node.facts.vm, carried_over(node)
+    room = Room(reclaimed_bytes(pve, wanted, old), image_bytes)
+    warning = check_storage(wanted, pve.storages(node.name), room)
+    host = pve.host(node.name)
     spec = VmSpec(
         name=wanted.vm_name,
         node=node.name,
@@ -83,6 +86,7 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float) -> VmSpec:
         ip_config=wanted.ip_config,
         notes=_notes(carried, now) if carried and is_replacement(node) else "",
         carried=carried,
+        warning=warning,
     )
     check_permissions(pve, spec)
     return spec
@@ -125,28 +129,3 @@ def _free_vmid(pve: Proxmox, carried: CarriedOver | None) -> int:
 
 def _notes(carried: CarriedOver, now: float) -> str:
     return memory.with_line(carried.kept.get("description", cloud_init.DESCRIPTION), now)
-
-
-def check_storage(node: NodeConfig, storages: tuple[StorageState, ...]) -> None:
-    """Raise NodeFailed unless the disk storage exists here, is active, takes disks and has room."""
-    usable = ", ".join(s.name for s in storages if "images" in s.content and s.is_active) or "none"
-    key = f"{node.key('IMG_STORAGE')} (or {node.key('STORAGE')})"
-    storage = next((storage for storage in storages if storage.name == node.disk_storage), None)
-    cure = f"set {key} to one of: {usable}"
-    if storage is None or not storage.is_enabled:
-        raise NodeFailed(
-            f"{node.name}: storage {node.disk_storage} is not there", f"storages for disks: {usable}", cure
-        )
-    if "images" not in storage.content:
-        content = ", ".join(sorted(storage.content))
-        raise NodeFailed(f"{node.name}: storage {storage.name} takes no VM disks", f"its content is {content}", cure)
-    if not storage.is_active:
-        why = "Proxmox shows it as not active"
-        raise NodeFailed(f"{node.name}: storage {storage.name} is not active", why, f"pvesm status; or {cure}")
-    needed = IMAGE_ROOM_BYTES if storage.kind in THIN_KINDS else node.disk_bytes
-    if storage.free_bytes < needed:
-        raise NodeFailed(
-            f"{node.name}: storage {storage.name} is full",
-            f"{needed / GIB:.1f} GiB are needed, {storage.free_bytes / GIB:.1f} GiB are free",
-            f"free some space on it, or {cure}",
-        )
