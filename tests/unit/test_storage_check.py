@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from homelab.errors import NodeFailed
-from homelab.models import GIB
-from homelab.vm_manager.space import Room, check_storage
-from unit.builders import STORAGE, node_config
+from homelab.models import GIB, VolumeRow
+from homelab.proxmox.client import Proxmox
+from homelab.vm_manager.space import Room, check_space, check_storage, reclaimed_bytes
+from unit.builders import STORAGE, node_config, vm
 
 LOCAL = replace(STORAGE, name="local", kind="dir", content=frozenset({"iso", "backup"}))
 TANK = replace(STORAGE, name="tank", kind="dir")
@@ -21,34 +22,58 @@ TANK = replace(STORAGE, name="tank", kind="dir")
     [("zfspool", 5), ("lvmthin", 5), ("dir", 5), ("lvm", 50)],
 )
 def test_a_storage_with_room_is_fine_where_thin_for_the_image_else_for_the_whole_disk(kind: str, free_gib: int) -> None:
-    check_storage(node_config(), (LOCAL, replace(STORAGE, kind=kind, free_bytes=free_gib * GIB)))
+    storage = replace(STORAGE, kind=kind, free_bytes=free_gib * GIB)
+
+    assert check_storage(node_config(), (LOCAL, storage)) == storage
+    check_space(node_config(), storage, Room())
+
+
+@pytest.mark.parametrize(("kind", "free_gib", "needed"), [("zfspool", 2, "4.0"), ("lvm", 49, "50.0")])
+def test_a_full_storage_is_refused(kind: str, free_gib: int, needed: str) -> None:
+    with pytest.raises(NodeFailed) as refusal:
+        check_space(node_config(2), replace(STORAGE, kind=kind, free_bytes=free_gib * GIB), Room())
+
+    assert refusal.value.what == "pve2: storage local-zfs is full"
+    assert refusal.value.why == f"{needed} GiB are needed, {free_gib}.0 GiB are free"
+    assert "IMG_STORAGE_2" in refusal.value.cure
+
+
+@pytest.mark.parametrize(("kind", "held_bytes"), [("lvmthin", 5), ("lvm", 50)])
+def test_only_disks_that_go_with_the_vm_are_reclaimed(kind: str, held_bytes: int) -> None:
+    class Volumes:
+        def storage_content(self, node: str, storage: str, *, vmid: int) -> tuple[VolumeRow, ...]:
+            assert (node, storage, vmid) == ("pve1", "local-zfs", 107)
+            ours = VolumeRow("local-zfs:vm-107-disk-0", "images", 50, 107, used_bytes=5)
+            return ours, replace(ours, volume="local-zfs:vm-107-disk-9")
+
+    assert reclaimed_bytes(cast(Proxmox, Volumes()), replace(STORAGE, kind=kind), vm()) == held_bytes
 
 
 @pytest.mark.parametrize(("image_gib", "free_gib", "fits"), [(10, 11, True), (10, 10.9, False), (2, 2.2, True)])
 def test_a_thin_storage_needs_room_for_the_disk_in_the_image_and_a_tenth_more(
     image_gib: float, free_gib: float, fits: bool
 ) -> None:
-    storages = (replace(STORAGE, free_bytes=int(free_gib * GIB) + 1),)
+    storage = replace(STORAGE, free_bytes=int(free_gib * GIB) + 1)
     room = Room(image_bytes=int(image_gib * GIB))
     if fits:
-        check_storage(node_config(), storages, room)
+        check_space(node_config(), storage, room)
     else:
         with pytest.raises(NodeFailed, match=r"storage local-zfs is full: 11\.0 GiB are needed"):
-            check_storage(node_config(), storages, room)
+            check_space(node_config(), storage, room)
 
 
 @pytest.mark.parametrize(("kind", "held_gib"), [("zfspool", 4), ("lvm", 50)])
 def test_what_the_vm_before_holds_counts_as_free(kind: str, held_gib: int) -> None:
-    storages = (replace(STORAGE, kind=kind, free_bytes=0),)
+    storage = replace(STORAGE, kind=kind, free_bytes=0)
 
-    check_storage(node_config(), storages, Room(reclaimed_bytes=held_gib * GIB))
+    check_space(node_config(), storage, Room(reclaimed_bytes=held_gib * GIB))
     with pytest.raises(NodeFailed, match="is full"):
-        check_storage(node_config(), storages, Room(reclaimed_bytes=held_gib * GIB - 1))
+        check_space(node_config(), storage, Room(reclaimed_bytes=held_gib * GIB - 1))
 
 
 def test_a_disk_that_may_outgrow_a_thin_storage_is_told() -> None:
     def told(free_gib: int) -> str:
-        return check_storage(node_config(), (replace(STORAGE, free_bytes=free_gib * GIB),))
+        return check_space(node_config(), replace(STORAGE, free_bytes=free_gib * GIB), Room())
 
     assert told(50) == ""
     assert "pve1: the VM's disk may grow to 50 GiB, and storage local-zfs has 49.0 GiB free" in told(49)
@@ -61,10 +86,8 @@ def test_a_disk_that_may_outgrow_a_thin_storage_is_told() -> None:
         ({"is_enabled": False, "is_active": False}, "storage local-zfs is not there", "storages for disks: tank"),
         ({"content": frozenset({"iso", "backup"})}, "storage local-zfs takes no VM disks", "backup, iso"),
         ({"is_active": False}, "storage local-zfs is not active", "not active"),
-        ({"free_bytes": 2 * GIB}, "storage local-zfs is full", "4.0 GiB are needed, 2.0 GiB are free"),
-        ({"kind": "lvm", "free_bytes": 49 * GIB}, "storage local-zfs is full", "50.0 GiB are needed, 49.0 GiB"),
     ],
-    ids=["missing", "disabled", "wrong-content", "inactive", "full", "full-for-a-thick-disk"],
+    ids=["missing", "disabled", "wrong-content", "inactive"],
 )
 def test_a_storage_that_cannot_hold_the_disk_is_refused_with_those_that_can(
     changes: dict[str, Any], what: str, why: str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from homelab import assembly, config, guards, vm_manager
 from homelab.errors import ConfigError, ExitCode, HomelabError, NodeFailed, NotThere
-from homelab.models import Guard, K3sFacts, Members, VmFacts
+from homelab.models import Guard, K3sFacts, Leaving, VmFacts
 from homelab.report import Report
 from homelab.runtime import Clock, SystemClock, ended_like_ctrl_c
 from homelab.settings import NodeConfig, Via
@@ -67,7 +67,7 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
             report.say("nothing was deleted")
             return ExitCode.FAILED
         cluster = _refuse_if_guarded(homelab, node, vm, is_forced=options.is_forced)
-    members: Members = homelab.k3s
+    members: Leaving = homelab.k3s
     if options.is_forced and cluster.problem:
         report.warn(f"{cluster.problem}: its Node stays in the cluster; kubectl delete node {node.vm_name}")
         members = Nobody()
@@ -92,13 +92,6 @@ def _refuse_if_guarded(homelab: assembly.Homelab, node: NodeConfig, vm: VmFacts,
 
 class Nobody:
     """Stands in for the cluster when a person insists and it cannot be asked."""
-
-    def check_replaceable(self, name: str) -> None:
-        """Nothing is joined by this command."""
-
-    def role_tag(self, _uuid: str) -> str:
-        """Nothing is made again by this command."""
-        return ""
 
     def remove(self, name: str, uuid: str) -> None:
         """Nothing can be taken out."""

@@ -11,6 +11,7 @@ from homelab.models.facts import (
 from homelab.models.k3s import (
     K3sFacts,
     K3sNode,
+    Leaving,
     Members,
 )
 from homelab.models.news import Matter
@@ -85,6 +86,7 @@ __all__ = [
     "ImageOnNode",
     "K3sFacts",
     "K3sNode",
+    "Leaving",
     "Matter",
     "Member",
     "Members",

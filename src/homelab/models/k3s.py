@@ -58,8 +58,16 @@ class K3sFacts:
         return tuple(node for node in self.voters if node.is_ready)
 
 
-class Members(Protocol):
-    """What replacing a VM needs of the k3s cluster; K3sManager is the real one."""
+class Leaving(Protocol):
+    """What deleting a VM needs of the k3s cluster; K3sManager is the real one."""
+
+    def remove(self, name: str, uuid: str) -> None:
+        """End the membership of the machine with this uuid, which is off: etcd member, Node, node-password secret."""
+        ...
+
+
+class Members(Leaving, Protocol):
+    """What replacing one needs beside that."""
 
     def check_replaceable(self, name: str) -> None:
         """Raise unless the replacement could join: token, CA, version at hand, a server answering."""
@@ -67,8 +75,4 @@ class Members(Protocol):
 
     def role_tag(self, uuid: str) -> str:
         """homelab-server or homelab-agent, by the Node of the machine with this uuid; empty where it has none."""
-        ...
-
-    def remove(self, name: str, uuid: str) -> None:
-        """End the membership of the machine with this uuid, which is off: etcd member, Node, node-password secret."""
         ...

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from homelab.errors import NodeFailed
-from homelab.models import Guard, Members, VmFacts
+from homelab.models import Guard, Leaving, VmFacts
 from homelab.proxmox.client import Proxmox
 
 
-def delete_vm(pve: Proxmox, vm: VmFacts, members: Members) -> None:
+def delete_vm(pve: Proxmox, vm: VmFacts, members: Leaving) -> None:
     """Delete exactly the VM that was seen, disks included; returns when Proxmox says that it is gone.
 
     Raises NodeFailed if it is no longer as it was seen. The machine is off before its membership is ended,

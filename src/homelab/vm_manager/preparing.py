@@ -24,7 +24,7 @@ from homelab.proxmox.client import Proxmox
 from homelab.settings import Config
 from homelab.vm_manager.permitting import check_permissions
 from homelab.vm_manager.resuming import refuse_beside_half_made
-from homelab.vm_manager.space import Room, check_storage, reclaimed_bytes
+from homelab.vm_manager.space import Room, check_space, check_storage, reclaimed_bytes
 
 KEPT_KEYS = ("description", "startup")
 
@@ -65,8 +65,9 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_byte
             "make one with ssh-keygen -t ed25519, or set SSH_PUBKEY_PATH",
         )
     old, carried = node.facts.vm, carried_over(node)
-    room = Room(reclaimed_bytes(pve, wanted, old), image_bytes)
-    warning = check_storage(wanted, pve.storages(node.name), room)
+    storage = check_storage(wanted, pve.storages(node.name))
+    room = Room(reclaimed_bytes(pve, storage, old) if old else 0, image_bytes)
+    warning = check_space(wanted, storage, room)
     host = pve.host(node.name)
     spec = VmSpec(
         name=wanted.vm_name,

@@ -33,8 +33,7 @@ class Resumption:
         """What a node that cannot be asked may still hold stays open for the next run. Raises Locked, Interrupted."""
         for intent in self.journal.unfinished():
             try:
-                if intent.node:
-                    self._look_after(intent)
+                self._look_after(intent)
                 self.journal.end(intent, "looked after")
             except (Locked, Interrupted):
                 raise
@@ -107,19 +106,19 @@ def refuse_beside_half_made(pve: Proxmox, journal: Journal, node: str) -> None:
 
     A dry run clears nothing, so there it is only in the way where a run could not clear it either.
     """
-    for intent in journal.unfinished():
-        if intent.node != node or not CREATION.fullmatch(intent.what) or not is_half_made(pve, node, intent.vmid):
-            continue
-        try:
-            pve.root(node)
-            why = "it could not be removed"
-            if journal.is_read_only:
-                continue
-        except Unreachable as error:
-            why = f"only root over SSH can unlock it: {error}"
-        vmid = intent.vmid
-        raise NodeFailed(
-            f"{node}: VM {vmid} was cut off in the making",
-            f"an earlier run began it as the VM of this node, it is locked (create), and {why}",
-            f"on {node}: qm unlock {vmid} && qm destroy {vmid}; or make SSH to {node} work; then run again",
-        )
+    begun = (intent for intent in journal.unfinished() if intent.node == node and CREATION.fullmatch(intent.what))
+    vmid = next((intent.vmid for intent in begun if is_half_made(pve, node, intent.vmid)), None)
+    if vmid is None:
+        return
+    try:
+        pve.root(node)
+        why = "it could not be removed"
+        if journal.is_read_only:
+            return
+    except Unreachable as error:
+        why = f"only root over SSH can unlock it: {error}"
+    raise NodeFailed(
+        f"{node}: VM {vmid} was cut off in the making",
+        f"an earlier run began it as the VM of this node, it is locked (create), and {why}",
+        f"on {node}: qm unlock {vmid} && qm destroy {vmid}; or make SSH to {node} work; then run again",
+    )

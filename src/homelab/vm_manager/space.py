@@ -24,24 +24,16 @@ class Room:
     image_bytes: int = 0
 
 
-def reclaimed_bytes(pve: Proxmox, node: NodeConfig, old: VmFacts | None) -> int:
-    """What the disks of a VM that is to go take on the storage for disks; where Proxmox does not say, nothing."""
-    if old is None or old.node != node.name:
-        return 0
-    kinds = {storage.name: storage.kind for storage in pve.storages(node.name)}
-    if node.disk_storage not in kinds:
-        return 0
-    is_thin = kinds[node.disk_storage] in THIN_KINDS
+def reclaimed_bytes(pve: Proxmox, storage: StorageState, old: VmFacts) -> int:
+    """What the disks of a VM that is to go take on a storage; where Proxmox does not say, nothing."""
+    is_thin = storage.kind in THIN_KINDS
     volumes = {drive.volume for drive in old.config.drives}
-    rows = pve.storage_content(node.name, node.disk_storage, vmid=old.vmid)
+    rows = pve.storage_content(old.node, storage.name, vmid=old.vmid)
     return sum(row.used_bytes if is_thin else row.size_bytes for row in rows if row.volume in volumes)
 
 
-def check_storage(node: NodeConfig, storages: tuple[StorageState, ...], room: Room = Room()) -> str:
-    """Raise NodeFailed unless the disk storage exists here, is active, takes disks and has room.
-
-    What is to be said where the disk may outgrow its storage one day; empty: nothing.
-    """
+def check_storage(node: NodeConfig, storages: tuple[StorageState, ...]) -> StorageState:
+    """The storage for disks; raises NodeFailed unless it exists here, is active and takes disks."""
     usable = ", ".join(s.name for s in storages if "images" in s.content and s.is_active) or "none"
     cure = f"set {node.key('IMG_STORAGE')} (or {node.key('STORAGE')}) to one of: {usable}"
     storage = next((storage for storage in storages if storage.name == node.disk_storage), None)
@@ -55,6 +47,14 @@ def check_storage(node: NodeConfig, storages: tuple[StorageState, ...], room: Ro
     if not storage.is_active:
         why = "Proxmox shows it as not active"
         raise NodeFailed(f"{node.name}: storage {storage.name} is not active", why, f"pvesm status; or {cure}")
+    return storage
+
+
+def check_space(node: NodeConfig, storage: StorageState, room: Room) -> str:
+    """Raise NodeFailed unless the disk has room there.
+
+    What is to be said where it may outgrow the storage one day; empty: nothing.
+    """
     is_thin = storage.kind in THIN_KINDS
     needed = int(room.image_bytes * SPARE) or UNSEEN_IMAGE_BYTES if is_thin else node.disk_bytes
     free = storage.free_bytes + room.reclaimed_bytes
@@ -62,13 +62,9 @@ def check_storage(node: NodeConfig, storages: tuple[StorageState, ...], room: Ro
         raise NodeFailed(
             f"{node.name}: storage {storage.name} is full",
             f"{needed / GIB:.1f} GiB are needed, {free / GIB:.1f} GiB are free",
-            f"free some space on it, or {cure}",
+            f"free some space on it, or set {node.key('IMG_STORAGE')} (or {node.key('STORAGE')}) to another",
         )
-    return _overcommitted(node, storage, free) if is_thin else ""
-
-
-def _overcommitted(node: NodeConfig, storage: StorageState, free: int) -> str:
-    if node.disk_bytes <= free:
+    if not is_thin or node.disk_bytes <= free:
         return ""
     return (
         f"{node.name}: the VM's disk may grow to {node.disk_bytes / GIB:.0f} GiB, and storage {storage.name} has "
