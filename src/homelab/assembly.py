@@ -62,10 +62,10 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
     report.secrets = _secrets(config, report)
     report.dropped(config)
     ssh = config.ssh
-    names = [node.name for node in config.nodes]
-    folder = memory.find_folder(state_root(), names)
+    cluster = memory.Cluster(frozenset(node.name for node in config.nodes), _addresses(config))
+    folder = memory.find_folder(state_root(), cluster)
     if not is_dry_run:
-        memory.make_folder(folder, names)
+        memory.make_folder(folder, cluster)
     with (
         nullcontext() if is_dry_run else memory.held(folder, clock.now()),
         report.details(),
@@ -83,6 +83,10 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
         finally:
             if not is_dry_run:
                 marker.give_back()
+
+
+def _addresses(config: Config) -> frozenset[str]:
+    return frozenset(filter(None, (*config.fallback_addresses, *(node.host for node in config.nodes))))
 
 
 def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
@@ -150,8 +154,9 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, records: 
 
 
 def state_root() -> Path:
-    """Where memory lies: $XDG_STATE_HOME/homelab, a folder for each cluster in it."""
-    return Path(os.environ.get("XDG_STATE_HOME") or home() / ".local" / "state") / "homelab"
+    """Where memory lies: $XDG_STATE_HOME/homelab, a folder for each cluster in it. A relative path counts as none."""
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (given if given.is_absolute() else home() / ".local" / "state") / "homelab"
 
 
 def cache_folder() -> Path:

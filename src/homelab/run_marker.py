@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from homelab.errors import HomelabError, Locked, Refused, Undecided
+from homelab.errors import HomelabError, Locked, Misunderstood, Refused, TimedOut, Undecided, Unreachable
 from homelab.memory import Journal
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.recording import Record, WriteOnRecord
@@ -49,25 +49,18 @@ class RunMarker:
 
     def give_back(self) -> None:
         """At the end of a run, however it ended; also what a killed run has left. One that stays goes out of date."""
-        if self._is_there or self._was_left():
-            self._is_there = False
-            with suppress(HomelabError):
+        if not self._is_there and not self._was_left():
+            return
+        self._is_there = False
+        with suppress(HomelabError):
+            if self._is_ours(self.pve.pool_comment(POOL) or ""):
                 self.pve.delete_pool(POOL)
-                self.journal.note(REMOVED)
+            self.journal.note(REMOVED)
 
     def _was_left(self) -> bool:
-        """Is one there that an earlier run from here has made?"""
+        """Has an earlier run from here made one, and not removed it?"""
         latest = self.journal.latest((MADE, REMOVED))
-        if latest is None or latest["event"] == REMOVED:
-            return False
-        try:
-            found = COMMENT.search(self.pve.pool_comment(POOL) or "")
-        except HomelabError:
-            return False
-        if found and found["owner"] == self.owner:
-            return True
-        self.journal.note(REMOVED)
-        return False
+        return latest is not None and latest["event"] == MADE
 
     def _begin(self) -> None:
         self.journal.note(MADE)
@@ -107,20 +100,25 @@ class RunMarker:
         return True
 
     def _renew(self) -> None:
-        with suppress(HomelabError):
-            self.pve.set_pool_comment(POOL, self._comment())
+        """Raises Locked where another machine has taken it over: ours had gone out of date in a long wait."""
+        with suppress(Refused, Unreachable, Undecided, Misunderstood, TimedOut):
+            self._place()
         self._renewed_at = self.clock.now()
 
     def _comment(self) -> str:
         until = datetime.fromtimestamp(self.clock.now() + LASTS_S, UTC)
         return f"homelab: run of {self.owner} until {until.strftime(TIME_FORMAT)}"
 
+    def _is_ours(self, comment: str) -> bool:
+        found = COMMENT.search(comment)
+        return found is not None and found["owner"] == self.owner
+
     def _is_free(self, comment: str) -> bool:
         """Is it of an earlier run from here, which was killed, or out of date? What cannot be read is not."""
         found = COMMENT.search(comment)
         if found is None:
             return False
-        if found["owner"] == self.owner:
+        if self._is_ours(comment):
             return True
         try:
             until = datetime.strptime(found["until"], TIME_FORMAT).replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from homelab import main as tool
+from homelab import memory
 from homelab.commands import delete_vm
 from pvelab.lab import Lab
 from support.clock import SteppingClock
@@ -62,6 +63,14 @@ class Homelab:
         words = ["--env", str(self._env_file(settings)), *arguments]
         ask = ask if answer is None else lambda _: str(answer)
         return self._run(lambda: delete_vm.main(words, clock=self._clock, ask=ask), {})
+
+    def state_folder(self) -> Path:
+        """Where the tool's memory of the lab's cluster lies; made if need be."""
+        names = frozenset(node.name for node in self._lab.spec.nodes)
+        cluster = memory.Cluster(names, frozenset(self._lab.env["PVE_IPS"].split(",")))
+        folder = memory.find_folder(self.home / "state" / "homelab", cluster)
+        memory.make_folder(folder, cluster)
+        return folder
 
     def _env_file(self, settings: Mapping[str, str | None]) -> Path:
         return self._lab.write_env(self.home / "lab.env", **settings)

@@ -46,9 +46,7 @@ def marked(lab: Lab) -> list[str]:
 
 @pytest.mark.parametrize("command", ["run", "delete"])
 def test_second_run_ends_at_once_and_names_the_first(lab: Lab, homelab: Homelab, command: str) -> None:
-    folder = memory.find_folder(homelab.home / "state" / "homelab", ["pve1", "pve2", "pve3"])
-    memory.make_folder(folder, ["pve1", "pve2", "pve3"])
-    with memory.held(folder, 1_760_000_000):
+    with memory.held(homelab.state_folder(), 1_760_000_000):
         run = homelab() if command == "run" else homelab.delete("pve1", "100", "--yes")
         dry = homelab("--dry-run")
 
@@ -168,6 +166,23 @@ def test_mark_is_renewed_in_a_long_run(lab: Lab, homelab: Homelab, shared_clock:
     assert run.exit_code == 0, run.text
     assert "PUT" in marked(lab)
     assert pools(lab) == []
+
+
+def test_run_whose_mark_was_taken_over_in_a_long_wait_writes_no_more(
+    lab: Lab, homelab: Homelab, shared_clock: SteppingClock
+) -> None:
+    def take_over(_: World) -> None:
+        shared_clock.advance(700)
+        mark(lab, "homelab: run of laptop-1f2e3d4c until 2100-01-01T00:00:00Z")
+
+    before_call(lab, "POST", "/nodes/pve1/qemu", take_over)
+
+    run = homelab(**ONLY_PVE1)
+
+    assert run.exit_code == 1, run.text
+    assert "run of laptop-1f2e3d4c until 2100" in run.err
+    assert pools(lab) == [POOL]
+    assert nodes_with_running_vm(lab) == []
 
 
 @pytest.mark.parametrize("is_made", [False, True], ids=["not made", "made"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import NO_JOIN, NODES, ONLY_PVE3, Meanwhile, killed, left_over, open_writes, tags
+from e2e.interruptions import NO_JOIN, ONLY_PVE3, Meanwhile, killed, left_over, open_writes, tags
 from e2e.world import ALL_MEMBERS, k3s, ready_members, servers, uuid_of, uuids, vm_on
 from homelab import memory
 from homelab.memory import Journal
@@ -70,9 +70,8 @@ def test_replacement_that_was_killed_goes_on_where_it_was(
 
 def note_begun(homelab: Homelab, node: str, carried: CarriedOver) -> None:
     """As an earlier run does that begins to replace the VM of a node."""
-    folder = memory.find_folder(homelab.home / "state" / "homelab", NODES)
-    memory.make_folder(folder, NODES)
-    memory.note_replacing(Journal(folder / "journal.jsonl", SteppingClock()), f"k3s-vm-{node}", node, carried)
+    journal = Journal(homelab.state_folder() / "journal.jsonl", SteppingClock())
+    memory.note_replacing(journal, f"k3s-vm-{node}", node, carried)
 
 
 def test_vm_that_is_gone_is_made_as_noted_even_if_its_storage_is_gone_too(lab: Lab, homelab: Homelab) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked
-from homelab.memory import Journal
+from homelab.memory import Cluster, Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
 from homelab.models import CarriedOver, Creation, Past
 from homelab.runtime import Interruption
@@ -29,10 +28,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.jsonl"
 
 
-def made(root: Path, nodes: Iterable[str]) -> Path:
-    nodes = list(nodes)
-    folder = memory.find_folder(root, nodes)
-    memory.make_folder(folder, nodes)
+def cluster(*nodes: str, at: Sequence[str] = ()) -> Cluster:
+    return Cluster(frozenset(nodes), frozenset(at))
+
+
+def made(root: Path, named: Cluster) -> Path:
+    folder = memory.find_folder(root, named)
+    memory.make_folder(folder, named)
     return folder
 
 
@@ -40,57 +42,85 @@ def made(root: Path, nodes: Iterable[str]) -> Path:
 
 
 def test_folder_is_the_owners_and_stays_the_same(tmp_path: Path) -> None:
-    folder = made(tmp_path / "state", ["pve2", "pve1"])
+    folder = made(tmp_path / "state", cluster("pve2", "pve1"))
 
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert made(tmp_path / "state", ["pve1", "pve2"]) == folder
+    assert made(tmp_path / "state", cluster("pve1", "pve2")) == folder
 
 
 @pytest.mark.parametrize("now", [("pve1", "pve2", "pve3"), ("pve1",)], ids=["one more", "one less"])
 def test_folder_is_found_again_when_a_node_comes_or_goes(tmp_path: Path, now: tuple[str, ...]) -> None:
-    folder = made(tmp_path, ["pve1", "pve2"])
+    folder = made(tmp_path, cluster("pve1", "pve2"))
 
-    assert made(tmp_path, now) == folder
-    assert json.loads((folder / "nodes.json").read_text()) == sorted(now)
+    assert made(tmp_path, cluster(*now)) == folder
+    assert made(tmp_path, cluster("pve2")) == folder
+
+
+def test_folder_is_found_again_when_an_address_comes_or_goes(tmp_path: Path) -> None:
+    folder = made(tmp_path, cluster("pve1", at=["192.0.2.1", "192.0.2.2"]))
+
+    assert made(tmp_path, cluster("pve1", at=["192.0.2.2", "192.0.2.3"])) == folder
+    assert made(tmp_path, cluster("pve1", at=["192.0.2.3"])) == folder
+
+
+@pytest.mark.parametrize("at", [[], ["198.51.100.1"]], ids=["no address", "other addresses"])
+def test_nodes_of_the_same_names_elsewhere_are_another_cluster(tmp_path: Path, at: list[str]) -> None:
+    assert made(tmp_path, cluster("pve1", at=["192.0.2.1"])) != made(tmp_path, cluster("pve1", at=at))
 
 
 def test_folder_of_exactly_these_nodes_goes_before_one_that_contains_them(tmp_path: Path) -> None:
-    small = made(tmp_path, ["pve1"])
-    (tmp_path / "big").mkdir()
-    (tmp_path / "big" / "nodes.json").write_text('["pve1", "pve2", "pve3"]')
+    small, big = tmp_path / "small", tmp_path / "big"
+    memory.make_folder(small, cluster("pve1"))
+    memory.make_folder(big, cluster("pve1", "pve2", "pve3"))
 
-    assert made(tmp_path, ["pve1"]) == small
-    assert made(tmp_path, ["pve1", "pve2"]) == tmp_path / "big"
+    assert memory.find_folder(tmp_path, cluster("pve1")) == small
+    assert memory.find_folder(tmp_path, cluster("pve1", "pve2")) == big
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[", "\0"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[", '{"nodes": 1, "addresses": []}', "\0"])
 def test_folder_whose_nodes_cannot_be_read_is_nobodys(tmp_path: Path, content: str) -> None:
     (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "nodes.json").write_text(content)
+    (tmp_path / "odd" / "cluster.json").write_text(content)
 
-    assert made(tmp_path, ["pve1"]).name != "odd"
+    assert memory.find_folder(tmp_path, cluster("pve1")).name != "odd"
 
 
 def test_clusters_without_a_common_node_have_folders_of_their_own(tmp_path: Path) -> None:
-    assert made(tmp_path, ["pve1", "pve2"]) != made(tmp_path, ["pve2", "pve3"])
+    assert made(tmp_path, cluster("pve1", "pve2")) != made(tmp_path, cluster("pve2", "pve3"))
 
 
 def test_folder_that_cannot_be_made_is_an_error_with_the_key(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(HomelabError, match="the state directory cannot be used") as caught:
-        made(tmp_path / "file", ["pve1"])
+        made(tmp_path / "file", cluster("pve1"))
     assert "XDG_STATE_HOME" in caught.value.cure
 
 
+def test_directory_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(HomelabError, match=r"the state directory cannot be used: .*Permission denied"):
+        memory.find_folder(tmp_path, cluster("pve1"))
+
+
 def test_looking_for_the_folder_makes_none(tmp_path: Path) -> None:
-    assert not memory.find_folder(tmp_path / "state", ["pve1"]).parent.exists()
+    assert not memory.find_folder(tmp_path / "state", cluster("pve1")).parent.exists()
 
 
 def test_owner_stays_the_same_and_another_machines_is_another(tmp_path: Path) -> None:
-    here, elsewhere = made(tmp_path / "here", ["pve1"]), made(tmp_path / "elsewhere", ["pve1"])
+    here, elsewhere = made(tmp_path / "here", cluster("pve1")), made(tmp_path / "elsewhere", cluster("pve1"))
 
-    assert memory.owner(here) == memory.owner(here) != memory.owner(elsewhere)
+    assert memory.owner(here) == memory.owner(made(tmp_path / "here", cluster("pve1"))) != memory.owner(elsewhere)
+
+
+def test_owner_that_a_killed_run_left_empty_is_named_anew(tmp_path: Path) -> None:
+    folder = made(tmp_path, cluster("pve1"))
+    (folder / "owner").write_text("")
+
+    assert memory.owner(made(tmp_path, cluster("pve1"))) != ""
 
 
 # --- the lock ----------------------------------------------------------------------------------------------------
@@ -113,6 +143,13 @@ def test_holder_of_whom_nothing_is_known_still_holds(tmp_path: Path, known: str)
         (tmp_path / "holder.json").write_text(known)
         with pytest.raises(Locked, match=r"it holds .*lock"), memory.held(tmp_path, START):
             pytest.fail("held twice")
+
+
+def test_lock_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+
+    with pytest.raises(HomelabError, match="the state directory cannot be used"), memory.held(tmp_path, START):
+        pytest.fail("held")
 
 
 # --- the journal -------------------------------------------------------------------------------------------------
@@ -154,6 +191,7 @@ def test_line_cut_short_by_a_kill_is_lost_alone(path: Path, clock: SteppingClock
         '{"at": 1, "event": "intended", "number": 1}',
         '{"at": 1, "event": "sent", "number": 1}',
         '{"at": 1, "event": "ended"}',
+        '{"at": 1, "event": "of a later version", "number": "x"}',
         "\x00",
     ],
 )
@@ -194,6 +232,17 @@ def test_journal_that_cannot_be_written_stops_the_write(tmp_path: Path, clock: S
 
     with pytest.raises(HomelabError, match="the journal of the runs cannot be used"):
         journal.begin("x", "pve1") if journal else Journal(path, clock)
+
+
+def test_write_that_is_noted_in_part_only_is_not_sent(
+    path: Path, clock: SteppingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(path, clock)
+    written = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: written(descriptor, data[:10]))
+
+    with pytest.raises(HomelabError, match="No space left on device"):
+        journal.begin("x", "pve1")
 
 
 def test_journal_that_cannot_be_read_is_an_error(tmp_path: Path, clock: SteppingClock) -> None:

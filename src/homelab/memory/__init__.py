@@ -1,6 +1,6 @@
 """What runs remember: one at a time, what each meant to write, and what earlier ones did."""
 
-from homelab.memory.folder import find_folder, make_folder, owner
+from homelab.memory.folder import Cluster, find_folder, make_folder, owner
 from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.notes import with_line, without_line
@@ -26,6 +26,7 @@ __all__ = [
     "REBOOTED",
     "REPLACED",
     "STRUCK",
+    "Cluster",
     "Intent",
     "Joins",
     "Journal",

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Journal:
         self.interruption = Interruption()
         self._lock = threading.Lock()
         self._entries: list[Entry] = list(_read(path))
-        self._last = max((int(entry.get("number", 0)) for entry in self._entries), default=0)
+        self._last = max((one["number"] for one in self._entries if one["event"] == "intended"), default=0)
         if not is_read_only and self._is_long():
             self._rewrite()
 
@@ -97,7 +98,7 @@ class Journal:
             if self._is_read_only:
                 return
             try:
-                _append(self._path, entry)
+                _append(self._path, [entry])
             except OSError as error:
                 raise _unusable(self._path, error) from error
 
@@ -135,20 +136,20 @@ class Journal:
         new = self._path.with_suffix(".new")
         try:
             new.unlink(missing_ok=True)
-            for entry in self._entries:
-                _append(new, entry, is_flushed=False)
+            _append(new, self._entries)
             new.replace(self._path)
         except OSError as error:
             raise _unusable(self._path, error) from error
 
 
-def _append(path: Path, entry: Entry, *, is_flushed: bool = True) -> None:
-    """A line cut short by a kill stands before the newline of the next, so that only it is lost."""
+def _append(path: Path, entries: Sequence[Entry]) -> None:
+    """Have them on disk, whole. A line that was cut short stands before the newline of the next: only it is lost."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, f"\n{json.dumps(entry)}".encode())
-        if is_flushed:
-            os.fsync(descriptor)
+        data = "".join(f"\n{json.dumps(entry)}" for entry in entries).encode()
+        if os.write(descriptor, data) < len(data):
+            raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from homelab.errors import Locked
+from homelab.memory.folder import unusable
 
 HOLDER_FILE = "holder.json"
 
@@ -20,7 +21,8 @@ HOLDER_FILE = "holder.json"
 def held(folder: Path, now: float) -> Iterator[None]:
     """Hold the lock of this state folder; `now` is the Unix time that others are told.
 
-    Raises Locked at once when another process holds it, with what is known of that one.
+    Raises Locked at once when another process holds it, with what is known of that one; HomelabError where the file
+    cannot be opened.
     """
     from filelock import FileLock, Timeout
 
@@ -33,6 +35,8 @@ def held(folder: Path, now: float) -> Iterator[None]:
             _holder(folder),
             "wait until it has ended; if it hangs, end that process, and run again: the lock goes with it",
         ) from None
+    except OSError as error:
+        raise unusable(folder, error) from error
     try:
         _write_holder(folder, now)
         yield

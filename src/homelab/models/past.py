@@ -52,16 +52,12 @@ class Past:
 
     @property
     def was_replaced_lately(self) -> bool:
-        """Within 24 h."""
-        return _is_within(DAY_S, self.replaced_at, self.now)
+        """Within 24 h. A time that lies ahead (a clock was set back) counts: then nothing is deleted."""
+        return self.replaced_at is not None and self.now - self.replaced_at < DAY_S
 
     @property
     def was_struck_lately(self) -> bool:
-        """Within 24 h, and the VM has not been replaced since."""
-        is_over = self.replaced_at is not None and self.struck_at is not None and self.replaced_at > self.struck_at
-        return not is_over and _is_within(DAY_S, self.struck_at, self.now)
-
-
-def _is_within(seconds: float, when: float | None, now: float) -> bool:
-    """A time that lies ahead (a clock was set back) counts as just now."""
-    return when is not None and now - when < seconds
+        """Within 24 h, and the VM has not been replaced since. A time that lies ahead does not count: see above."""
+        if self.struck_at is None or (self.replaced_at is not None and self.replaced_at > self.struck_at):
+            return False
+        return 0 <= self.now - self.struck_at < DAY_S
