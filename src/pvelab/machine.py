@@ -100,6 +100,10 @@ class AgentSilent(Exception):
 class AgentError(Exception):
     """The guest agent answered with an error; the text is its own, without Proxmox's `Agent error: `."""
 
+    def __init__(self, text: str, kind: str = "GenericError") -> None:
+        super().__init__(text)
+        self.kind = kind
+
 
 class GuestSide(Protocol):
     """The machines inside the VMs, as seen by the node that powers them."""

@@ -193,7 +193,8 @@ class Stage:
             self._client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
             key = paramiko.Ed25519Key.from_private_key(io.StringIO(PERSON.private_openssh.decode()))
             self._client.connect(ADDRESS, self._ssh_port, "root", pkey=key, allow_agent=False, look_for_keys=False)
-        _, out, err = self._client.exec_command(shlex.join(argv), timeout=20)
+        given, out, err = self._client.exec_command(shlex.join(argv), timeout=20)
+        given.channel.shutdown_write()
         texts = out.read().decode(), err.read().decode()
         return Ran(out.channel.recv_exit_status(), *texts)
 

@@ -54,7 +54,7 @@ class StandIn:
         if not self.agent_answers or not vm.is_running:
             raise AgentSilent
         if command == "exec":
-            return {"pid": self._exec(params["command"])}
+            return {"pid": self._exec(params["command"], str(params.get("input-data", "")))}
         if command == "exec-status":
             if int(params["pid"]) not in self._results:
                 raise AgentError("PID ld does not exist")
@@ -79,13 +79,13 @@ class StandIn:
             raise AgentError(f"Command {command} has been disabled")
         return answers[command]
 
-    def _exec(self, argv: list[str]) -> int:
+    def _exec(self, argv: list[str], stdin: str) -> int:
         pid = next(self._pids)
         if argv[0] == "/bin/sleep":
             self._results[pid] = {"exited": 0}
             return pid
         try:
-            done = subprocess.run(argv, capture_output=True, check=False)
+            done = subprocess.run(argv, input=stdin.encode(), capture_output=True, check=False)
         except FileNotFoundError:
             text = f"Failed to execute child process “{argv[0]}” (No such file or directory)"
             raise AgentError(text) from None

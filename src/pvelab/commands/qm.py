@@ -77,7 +77,14 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
     (
         _calls("guest cmd <vmid> <command>", "POST", f"{VM}/agent", qm_guest.command),
         _calls("guest exec-status <vmid> <pid>", "GET", f"{VM}/agent/exec-status", qm_guest.exec_status),
-        _unknown("guest passwd <vmid> <username> [OPTIONS]"),
+        Entry(
+            "qm guest passwd <vmid> <username> [OPTIONS]",
+            "POST",
+            f"{VM}/agent/set-user-password",
+            ("vmid", "username"),
+            qm_guest.password,
+            asked_later=frozenset({"password"}),
+        ),
         _own("guest exec <vmid> [<extra-args>] [OPTIONS]", qm_guest.execute, qm_guest.EXEC_OPTIONS),
     ),
     (

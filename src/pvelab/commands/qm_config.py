@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pvelab.answers import refused
+from pvelab.commands.qm_guest import new_password
 from pvelab.commands.tool import Invocation, call_api
 
 _SAFE_IN_URL = "-._~!*'()"
@@ -35,6 +36,8 @@ async def cloudinit_pending(run: Invocation) -> int:
 
 def _print_pending(run: Invocation, items: list[dict[str, Any]]) -> int:
     for item in sorted(items, key=lambda one: str(one["key"])):
+        if item["key"] == "digest":
+            continue
         if item.get("delete"):
             run.process.print(f"del {item['key']}: {item['value']}")
             continue
@@ -84,10 +87,7 @@ async def write(run: Invocation) -> int:
     if run.params.get("sshkeys"):
         run.params["sshkeys"] = quote(_file_text(run, run.params["sshkeys"]), safe=_SAFE_IN_URL)
     if run.params.get("cipassword") == "":
-        first, second, *_ = [*(await run.process.read()).decode().splitlines(), "", ""]
-        if first != second:
-            raise refused("passwords do not match")
-        run.params["cipassword"] = first
+        run.params["cipassword"] = await new_password(run)
     return await call_api(run)
 
 

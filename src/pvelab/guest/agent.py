@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pvelab.guest import agent_facts
 from pvelab.guest.ubuntu import AGENT_UNIT
 from pvelab.machine import AgentError
 from pvelab.shell.contents import Memory
@@ -16,12 +17,13 @@ from pvelab.shell.run import Result, run_argv, shell_for
 from pvelab.shell.streams import Collected, Given
 
 if TYPE_CHECKING:
-    from pvelab.guest.machine import GuestMachine, Nic
+    from pvelab.guest.machine import GuestMachine
 
 _FIRST_PID = 1400
-_STATISTICS = ("rx-bytes", "rx-dropped", "rx-errs", "rx-packets", "tx-bytes", "tx-dropped", "tx-errs", "tx-packets")
 _TRUNCATED_BYTES = 16 << 20
-_NANOSECONDS = 1_000_000_000
+NOT_FOUND = "CommandNotFound"
+ALLOWED_WHILE_FROZEN = ("fsfreeze-status", "fsfreeze-thaw", "info", "ping")
+WITHOUT_RESPONSE = ("shutdown", "suspend-disk", "suspend-hybrid", "suspend-ram")
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +31,7 @@ class Agent:
     """The agent of one boot; commands that it started are asked after by their process id."""
 
     guest: GuestMachine
+    is_frozen: bool = False
     _running: dict[int, asyncio.Task[Result]] = field(default_factory=dict)
     _pids: itertools.count[int] = field(default_factory=lambda: itertools.count(_FIRST_PID))
 
@@ -42,18 +45,39 @@ class Agent:
         """Carry out one command. Raises AgentError."""
         answer = _ANSWERS.get(command)
         if answer is None:
-            raise AgentError(f"The command guest-{command} has not been found")
+            raise AgentError(f"The command guest-{command} has not been found", NOT_FOUND)
+        if self.is_frozen and command not in ALLOWED_WHILE_FROZEN:
+            raise AgentError(f"Command guest-{command} has been disabled: the agent is in frozen state", NOT_FOUND)
         return answer(self, params)
 
-    def interfaces(self, _params: Mapping[str, Any]) -> Any:
-        """guest-network-get-interfaces."""
-        loopback = {
-            "name": "lo",
-            "hardware-address": "00:00:00:00:00:00",
-            "ip-addresses": [_address("127.0.0.1", 8), _address("::1", 128)],
-            "statistics": dict.fromkeys(_STATISTICS, 0),
-        }
-        return [loopback, *(_interface(nic) for nic in self.guest.hardware.nics)]
+    def freeze(self, _params: Mapping[str, Any]) -> int:
+        """guest-fsfreeze-freeze: how many file systems stand still now."""
+        self.is_frozen = True
+        return len(self.guest.files.mounted)
+
+    def thaw(self, _params: Mapping[str, Any]) -> int:
+        """guest-fsfreeze-thaw: how many go on."""
+        thawed = len(self.guest.files.mounted) if self.is_frozen else 0
+        self.is_frozen = False
+        return thawed
+
+    def set_password(self, params: Mapping[str, Any]) -> Any:
+        """guest-set-user-password."""
+        if params["username"] not in self.guest.accounts:
+            raise AgentError("child process has failed to set user password")
+        return {}
+
+    def info(self, _params: Mapping[str, Any]) -> Any:
+        """guest-info: the version, and which commands may be used now."""
+        commands = [
+            {
+                "enabled": not self.is_frozen or name in ALLOWED_WHILE_FROZEN,
+                "name": f"guest-{name}",
+                "success-response": name not in WITHOUT_RESPONSE,
+            }
+            for name in sorted(_ANSWERS)
+        ]
+        return {"supported_commands": commands, "version": agent_facts.AGENT_VERSION}
 
     def execute(self, params: Mapping[str, Any]) -> Any:
         """guest-exec: start a program; its output is kept until it is asked for."""
@@ -85,14 +109,17 @@ class Agent:
         return found
 
     def read(self, params: Mapping[str, Any]) -> Any:
-        """guest-file-open, -read and -close at once, as Proxmox calls them."""
+        """guest-file-open, -seek, -read and -close at once, as Proxmox calls them."""
         path = str(params["file"])
         try:
             content = self.guest.files.read(path)
         except OSError as failed:
             raise AgentError(f"failed to open file '{path}' (mode: 'r'): {failed.strerror}") from failed
-        found: dict[str, Any] = {"content": content[:_TRUNCATED_BYTES].decode(errors="replace")}
-        return found | ({"truncated": 1} if len(content) > _TRUNCATED_BYTES else {})
+        rest = content[int(params.get("offset", 0)) :]
+        taken = rest[: int(params.get("count", _TRUNCATED_BYTES))]
+        text = taken.decode(errors="replace") if str(params.get("decode", "1")) == "1" else _base64(taken)
+        found: dict[str, Any] = {"bytes-read": len(taken), "content": text}
+        return found | ({"truncated": 1} if len(rest) > len(taken) else {})
 
     def write(self, params: Mapping[str, Any]) -> Any:
         """guest-file-open, -write and -close; content is text unless `encode` is 0."""
@@ -101,48 +128,45 @@ class Agent:
         try:
             self.guest.files.write(str(params["file"]), Memory(data))
         except OSError as failed:
-            raise AgentError(f"failed to open file '{params['file']}' (mode: 'w'): {failed.strerror}") from failed
+            raise AgentError(f"failed to open file '{params['file']}' (mode: 'wb'): {failed.strerror}") from failed
         return None
 
 
-def _interface(nic: Nic) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "name": nic.name,
-        "hardware-address": nic.mac,
-        "statistics": dict.fromkeys(_STATISTICS, 0),
-    }
-    if nic.address:
-        link_local = "fe80::" + nic.mac.replace(":", "")[:4] + ":ff:fe00:1"
-        shown["ip-addresses"] = [_address(nic.address, nic.prefix), _address(link_local, 64)]
-    return shown
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
-def _address(address: str, prefix: int) -> dict[str, Any]:
-    kind = "ipv6" if ":" in address else "ipv4"
-    return {"ip-address": address, "ip-address-type": kind, "prefix": prefix}
+def _cannot_suspend(_agent: Agent, _params: Mapping[str, Any]) -> Any:
+    raise AgentError("the requested suspend mode is not supported by the guest")
 
 
-def _os_info(_agent: Agent, _params: Mapping[str, Any]) -> Any:
-    return {
-        "id": "ubuntu",
-        "kernel-release": "6.8.0-86-generic",
-        "kernel-version": "#87-Ubuntu SMP PREEMPT_DYNAMIC",
-        "machine": "x86_64",
-        "name": "Ubuntu",
-        "pretty-name": "Ubuntu 24.04.3 LTS",
-        "version": "24.04.3 LTS (Noble Numbat)",
-        "version-id": "24.04",
-    }
+def _fact(tell: Callable[[GuestMachine], Any]) -> Answer:
+    return lambda agent, _params: tell(agent.guest)
 
 
-_ANSWERS: dict[str, Callable[[Agent, Mapping[str, Any]], Any]] = {
+Answer = Callable[[Agent, Mapping[str, Any]], Any]
+_ANSWERS: dict[str, Answer] = {
     "ping": lambda _agent, _params: {},
-    "network-get-interfaces": Agent.interfaces,
+    "network-get-interfaces": _fact(agent_facts.interfaces),
+    "get-fsinfo": _fact(agent_facts.file_systems),
     "get-host-name": lambda agent, _params: {"host-name": agent.guest.hostname},
-    "get-osinfo": _os_info,
-    "get-time": lambda agent, _params: int(agent.guest.clock.now() * _NANOSECONDS),
+    "get-memory-block-info": lambda _agent, _params: {"size": agent_facts.MEMORY_BLOCK_BYTES},
+    "get-memory-blocks": _fact(agent_facts.memory_blocks),
+    "get-osinfo": lambda _agent, _params: agent_facts.operating_system(),
+    "get-time": _fact(agent_facts.time_ns),
     "get-timezone": lambda _agent, _params: {"offset": 0, "zone": "UTC"},
     "get-users": lambda _agent, _params: [],
+    "get-vcpus": _fact(agent_facts.processors),
+    "info": Agent.info,
+    "fsfreeze-freeze": Agent.freeze,
+    "fsfreeze-status": lambda agent, _params: "frozen" if agent.is_frozen else "thawed",
+    "fsfreeze-thaw": Agent.thaw,
+    "fstrim": _fact(agent_facts.trimmed),
+    "set-user-password": Agent.set_password,
+    "shutdown": lambda _agent, _params: None,
+    "suspend-disk": _cannot_suspend,
+    "suspend-hybrid": _cannot_suspend,
+    "suspend-ram": _cannot_suspend,
     "exec": Agent.execute,
     "exec-status": Agent.status,
     "file-read": Agent.read,
