@@ -214,6 +214,7 @@ PATTERNS: dict[str, tuple[str, str]] = {
     ),
     "urlencoded": (r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: VALUE"),
     "disk-size": (r"\d+(\.\d+)?[KMGT]?", "value does not look like a valid disk size: VALUE"),
+    "pve-storage-path": (r"/[^;()]+.*", "value does not look like a valid absolute path"),
     "pve-qm-bootdisk": (r"(ide|sata|scsi|virtio)\d+", "invalid boot disk 'VALUE'"),
     "pve-hotplug-features": (
         r"[01]|(network|disk|cpu|memory|usb|cloudinit)([,;\s]+(network|disk|cpu|memory|usb|cloudinit))*",

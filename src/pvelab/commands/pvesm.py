@@ -14,6 +14,12 @@ from pvelab.rules import storages, volumes
 STORAGES = "/storage"
 CONTENT = "/nodes/{node}/storage/{storage}/content"
 _VOLUME: Mapping[str, Mapping[str, Any]] = {"volume": {"type": "string"}}
+_FREEING: Mapping[str, Mapping[str, Any]] = {
+    "delay": {"type": "integer", "minimum": 1, "maximum": 30, "optional": 1},
+    "storage": {"type": "string", "format": "pve-storage-id", "optional": 1},
+}
+API_VERSIONS = {"9": (15, 6), "8.4": (11, 2), "8.2": (10, 1)}
+"""Version and age of the storage plugins' interface, by release."""
 
 
 async def status(run: Invocation) -> int:
@@ -63,12 +69,22 @@ async def allocate(run: Invocation) -> int:
 
 
 async def free(run: Invocation) -> int:
-    """pvesm free: a volume that is not there is no error."""
-    storage, _, _ = run.params["volume"].partition(":")
-    path = f"/nodes/{run.node.hostname}/storage/{storage}/content/{run.params['volume']}"
-    answer = await run.call("DELETE", path, {})
-    task = await run.follow(answer.data)
-    return 0 if task.exitstatus == "OK" else 255
+    """pvesm free: it always waits for the task and does not tell of its failure, as it lacks the hook that tells."""
+    volid = run.params["volume"]
+    storage = run.params.get("storage", volid.partition(":")[0])
+    if ":" not in volid and "storage" not in run.params:
+        raise bad_parameter("volume", "no storage specified - incomplete volume ID")
+    path = f"/nodes/{run.node.hostname}/storage/{storage}/content/{volid}"
+    await run.follow((await run.call("DELETE", path)).data)
+    return 0
+
+
+async def api_version(run: Invocation) -> int:
+    """pvesm apiinfo: the version of the plugins' interface."""
+    version, age = next(known for name, known in API_VERSIONS.items() if run.api.world.profile.release.startswith(name))
+    run.process.print(f"APIVER {version}")
+    run.process.print(f"APIAGE {age}")
+    return 0
 
 
 async def path(run: Invocation) -> int:
@@ -108,12 +124,12 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
             "storage vmid filename size",
             allocate,
         ),
-        Entry("pvesm free <volume> [OPTIONS]", arguments=("volume",), run=free, own_options=_VOLUME),
+        Entry("pvesm free <volume> [OPTIONS]", arguments=("volume",), run=free, own_options={**_VOLUME, **_FREEING}),
         _entry("list <storage> [OPTIONS]", "GET", CONTENT, "storage", list_volumes),
     ),
     (_entry("status  [OPTIONS]", "GET", "/nodes/{node}/storage", "", status),),
     (
-        Entry("pvesm apiinfo"),
+        Entry("pvesm apiinfo", run=api_version),
         Entry("pvesm export <volume> <format> <filename> [OPTIONS]"),
         Entry("pvesm extractconfig <volume>"),
         Entry("pvesm import <volume> <format> <filename> [OPTIONS]"),

@@ -35,8 +35,10 @@ def allocate(call: Call) -> Answer:
     name = call.params["filename"]
     form = _format(call.params)
     vmid = call.vmid
-    if storages.in_folder(place.storage):
-        name = f"{vmid}/{name}" if name.endswith(f".{form}") else f"{vmid}/{name}.{form}"
+    if not name:
+        name = volumes.next_name(place, vmid, form)
+    elif storages.in_folder(place.storage):
+        name = f"{vmid}/{name}"
     elif form not in volumes.FORMATS.get(place.storage.type, ("raw",)):
         raise refused(volumes.unsupported_format(place, form))
     elif not name.startswith(f"vm-{vmid}-"):

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pvelab.answers import bad_parameter, refused
+from pvelab.answers import ApiError, bad_parameter, refused
 from pvelab.formats import split_list
 from pvelab.routes.call import Call, route
-from pvelab.rules import configs, storages
+from pvelab.rules import configs, storage_options, storages, volumes
 from pvelab.state import Storage
 
 STATUS_INDEX = ("content", "download-url", "file-restore", "prunebackups", "rrd", "rrddata", "status", "upload")
-REQUIRED = {
-    "dir": ("path",), "nfs": ("server", "export"), "cifs": ("server", "share"), "lvm": ("vgname",),
-    "lvmthin": ("thinpool", "vgname"), "zfspool": ("pool",),
-}  # fmt: skip
+_FOLDERS_AS_VOLUMES = {"dir": ("subvol",), "zfspool": ("subvol",)}
 CONTROL = ("delete", "digest", "storage", "type")
 
 
@@ -66,13 +63,11 @@ def read_configured(call: Call) -> dict[str, Any]:
 def create(call: Call) -> dict[str, str]:
     name, kind = call.params["storage"], call.params["type"]
     known = storages.all_storages(call.world)
+    options = {key: value for key, value in call.params.items() if key not in CONTROL}
+    storage_options.check_new(kind, options)
     configs.require_lock(call.world, "storage.cfg", "create storage failed: ")
-    for option in REQUIRED.get(kind, ()):
-        if option not in call.params:
-            raise refused(f"missing value for required option '{option}'")
     if name in known:
         raise refused(f"create storage failed: storage ID '{name}' already defined")
-    options = {key: value for key, value in call.params.items() if key not in CONTROL}
     if kind in ("nfs", "cifs"):
         options.setdefault("path", f"/mnt/pve/{name}")
     made = storages.from_options(name, kind, options, call.world.profile.release)
@@ -90,9 +85,13 @@ def update(call: Call) -> dict[str, str]:
     if call.params.get("digest", _digest(call)) != _digest(call):
         raise refused("update storage failed: detected modified configuration - file changed by other user? Try again.")
     configs.require_lock(call.world, "storage.cfg", "update storage failed: ")
-    options = {**storage.options, **{key: value for key, value in call.params.items() if key not in CONTROL}}
-    for option in split_list(call.params.get("delete", "")):
-        options.pop(option, None)
+    given = {key: value for key, value in call.params.items() if key not in CONTROL}
+    deleted = split_list(call.params.get("delete", ""))
+    try:
+        storage_options.check_change(storage.type, given, deleted)
+    except ApiError as error:
+        raise refused(f"update storage failed: {error.reason}") from error
+    options = {key: value for key, value in {**storage.options, **given}.items() if key not in deleted}
     release = call.world.profile.release
     known[storage.name] = storages.from_options(storage.name, storage.type, options, release)
     storages.write(call.world, known.values())
@@ -116,10 +115,18 @@ def _is_wanted(call: Call, storage: Storage) -> bool:
     types = split_list(call.params.get("content", ""))
     return (
         call.params.get("storage", storage.name) == storage.name
-        and all(name in storage.content for name in types)
+        and (not types or any(name in storage.content for name in types))
+        and _is_within_reach(call, storage)
         and not (storage.is_disabled and (types or call.flag("enabled")))
         and call.may(f"/storage/{storage.name}", "Datastore.Audit", "Datastore.AllocateSpace")
     )
+
+
+def _is_within_reach(call: Call, storage: Storage) -> bool:
+    """Is it of use to a VM that is to go to another node, which `target` names?"""
+    target = call.params.get("target", call.node.hostname)
+    is_here = target in (call.node.hostname, "localhost")
+    return is_here or (storage.is_shared and (not storage.nodes or target in storage.nodes))
 
 
 def _status(call: Call, storage: Storage) -> dict[str, Any]:
@@ -137,7 +144,19 @@ def _status(call: Call, storage: Storage) -> dict[str, Any]:
     if is_active:
         room = storages.room(call.world, storage, call.node)
         shown |= {"avail": room.available_bytes, "total": room.total_bytes, "used": room.used_bytes}
+    if call.flag("format") and not storage.is_disabled:
+        shown |= _formats(storage)
     return shown
+
+
+def _formats(storage: Storage) -> dict[str, Any]:
+    """Formats of new disks, told twice."""
+    supported = sorted({*volumes.FORMATS.get(storage.type, ("raw",)), *_FOLDERS_AS_VOLUMES.get(storage.type, ())})
+    default = storage.options.get("format", "raw")
+    return {
+        "format": [dict.fromkeys(supported, 1), default],
+        "formats": {"default": default, "supported": supported},
+    }
 
 
 def _configured(call: Call, storage: Storage) -> dict[str, Any]:

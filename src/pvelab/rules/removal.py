@@ -86,8 +86,8 @@ def _free(world: World, node: Node, volid: str, log: Log) -> None:
     try:
         volumes.remove(volumes.at(world, node, storage), name, log)
     except ApiError as error:
-        if "linked cloned" in error.reason:
-            raise
+        if "linked clones" in error.reason:
+            raise refused(f"base volume '{volid}' is still in use by linked cloned") from error
         log.append(f"Could not remove disk '{volid}', check manually: {error.reason}")
 
 

@@ -253,6 +253,8 @@ def rename(place: Place, volume: Volume, name: str) -> None:
 
 def creation_options(form: str, size_bytes: int) -> str:
     """What qemu-img says of the image it makes."""
+    if form == "vmdk":
+        return f"fmt=vmdk size={size_bytes} compat6=off hwversion=undefined"
     if form == "qcow2":
         return (
             "fmt=qcow2 cluster_size=65536 extended_l2=off preallocation=metadata compression_type=zlib"
@@ -370,7 +372,7 @@ def _remove_image(place: Place, name: str, where: str, log: Log) -> None:
     volume = find(place, name)
     clones = [one for one in place.volumes.values() if one.parent and one.name.startswith(f"{name}/")]
     if clones:
-        raise refused(f"base volume '{place.storage.name}:{name}' is still in use by linked cloned")
+        raise refused(f"base volume '{name}' is still in use by linked clones")
     if volume is None:
         if place.storage.type == "lvm":
             group = place.storage.options.get("vgname", "pve")
