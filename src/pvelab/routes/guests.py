@@ -47,7 +47,10 @@ async def destroy(call: Call) -> str:
 def read_config(call: Call) -> dict[str, Any]:
     vm = configs.find(call.world, call.vmid, call.node)
     if "snapshot" in call.params:
-        return snapshots.config(call.world, vm, call.params["snapshot"])
+        if call.flag("current"):
+            text = "cannot use 'snapshot' parameter with 'current'"
+            raise ApiError(400, "Parameter verification failed.", dict.fromkeys(("current", "snapshot"), text))
+        return {**snapshots.config(call.world, vm, call.params["snapshot"]), "digest": configs.digest(vm)}
     shown = configs.shown(call.world, vm, current=call.flag("current"))
     return {**shown, "cipassword": MASKED} if "cipassword" in shown else shown
 
@@ -132,6 +135,28 @@ async def take_snapshot(call: Call) -> str:
 @route("DELETE", f"{VM}/snapshot/{{snapname}}")
 async def remove_snapshot(call: Call) -> str:
     return await snapshots.remove(call.world, call.node, call.params, call.who)
+
+
+@route("GET", f"{VM}/snapshot/{{snapname}}")
+def snapshot_index(_call: Call) -> list[dict[str, str]]:
+    return [{"cmd": "rollback"}, {"cmd": "config"}]
+
+
+@route("GET", f"{VM}/snapshot/{{snapname}}/config")
+def read_snapshot(call: Call) -> dict[str, Any]:
+    return snapshots.config(call.world, configs.find(call.world, call.vmid, call.node), call.params["snapname"])
+
+
+@route("PUT", f"{VM}/snapshot/{{snapname}}/config")
+def describe_snapshot(call: Call) -> None:
+    if "description" in call.params:
+        vm = configs.find(call.world, call.vmid, call.node)
+        snapshots.describe(call.world, vm, call.params["snapname"], call.params["description"])
+
+
+@route("POST", f"{VM}/snapshot/{{snapname}}/rollback")
+async def roll_back(call: Call) -> str:
+    return await snapshots.roll_back(call.world, call.node, call.params, call.who)
 
 
 @route("GET", f"{VM}/firewall/rules")

@@ -99,7 +99,10 @@ class ConfigAccess:
                 drive = drives.parse(self.world, option, options[option])
                 _check_syntax(option, drive)
                 self._check_storage(option, drive)
+                self._check_medium(option, drive)
                 found[option] = drive
+            elif drives.UNUSED.fullmatch(option):
+                self._check_unused(options[option])
         return found
 
     def check_bridges(self, options: Mapping[str, str]) -> None:
@@ -169,9 +172,30 @@ class ConfigAccess:
             self._check_new_disk(new[1] or "")
         elif volid != "none" and not volid.endswith(":cloudinit"):
             self.check_volume(volid)
+            if drives.volume(drive) and self._content(volid) not in ("images", "iso"):
+                raise bad_parameter(option, "content type needs to be 'images' or 'iso'")
         source = drive.get("import-from")
         if source:
             self._check_source(option, source)
+
+    def _check_medium(self, option: str, drive: Drive) -> None:
+        """An ISO image is for a CD-ROM drive only."""
+        volid = drives.volume(drive)
+        is_new = NEW_DISK.fullmatch(drive["file"]) or volid.endswith(":cloudinit")
+        is_old = self.world.profile.release == storages.RELEASE_BEFORE_IMPORT
+        if not volid or is_new or is_old or drives.is_cdrom(drive):
+            return
+        if self._content(volid) == "iso":
+            raise bad_parameter(option, "explicit 'media=cdrom' is required for iso images")
+
+    def _check_unused(self, volid: str) -> None:
+        if self._content(volid) != "images":
+            raise refused(f"unable to use volume {volid} - content type needs to be 'images'")
+        self.check_volume(volid)
+
+    def _content(self, volid: str) -> str:
+        storage, name = volumes.split(volid)
+        return volumes.parse_name(storages.find(self.world, storage), name).content
 
     def _check_new_disk(self, name: str) -> None:
         if not name:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import progress
-from pvelab.answers import ApiError, Who, forbidden, refused
-from pvelab.rules import configs, disks, drives, power, volumes
+from pvelab.answers import ApiError, Who, bad_parameter, forbidden, refused
+from pvelab.formats import VOLUME_ID
+from pvelab.rules import configs, disks, drives, power, storages, volumes
 from pvelab.rules.access import ConfigAccess
 from pvelab.rules.drives import Drive
 from pvelab.state import Node, Task, Vm, World
@@ -82,7 +83,7 @@ def _order(world: World, node: Node, params: Mapping[str, str], who: Who) -> Ord
     access = ConfigAccess(world, who, vmid, params.get("pool", ""))
     access.check_creation(params)
     if "archive" in params:
-        volumes.require(world, node, params["archive"])
+        _check_archive(world, node, access, params)
         raise ApiError(501, f"Method 'POST /nodes/{node.hostname}/qemu' with 'archive' not implemented")
     options = {name: value for name, value in params.items() if name not in NOT_CONFIG}
     if "cdrom" in options:
@@ -93,6 +94,23 @@ def _order(world: World, node: Node, params: Mapping[str, str], who: Who) -> Ord
     access.check_bridges(options)
     plain = {name: value for name, value in options.items() if not drives.is_drive(name)}
     return Order(vmid, normalised(world, plain), wanted, params.get("pool", ""), params.get("start") == "1")
+
+
+def _check_archive(world: World, node: Node, access: ConfigAccess, params: Mapping[str, str]) -> None:
+    """Refuse what cannot be restored: drives beside it, something that is no backup, nothing there."""
+    for option in sorted(params):
+        if drives.is_drive(option):
+            raise bad_parameter(option, "option conflicts with option 'archive'")
+    archive = params["archive"]
+    if archive == "-":
+        raise refused("pipe requires cli environment")
+    if not VOLUME_ID.fullmatch(archive):
+        access.check_volume(f"/{archive}")
+        raise refused(f"can't find file '{archive}'")
+    storage, name = volumes.split(archive)
+    if volumes.parse_name(storages.find(world, storage), name).content != "backup":
+        raise refused(f"unable to use volume {archive} - content type needs to be 'backup'")
+    volumes.require(world, node, archive)
 
 
 def _reserve(world: World, node: Node, order: Order) -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from pvelab import progress
 from pvelab.answers import Who, bad_parameter, refused
-from pvelab.rules import configs, disks, drives, storages, volumes
+from pvelab.rules import configs, disks, drives, snapshots, storages, volumes
 from pvelab.rules.access import only_root
 from pvelab.rules.drives import Drive
 from pvelab.rules.images import format_size, parse_size
 from pvelab.rules.volumes import Log, Place
 from pvelab.state import Node, Task, Vm, Volume, World
 
-NOT_CLONED = ("lock", "meta", "name", "parent", "protection", "smbios1", "template", "vmgenid", "vmstate")
+NOT_CLONED = ("lock", "name", "parent", "template", "vmstate")
 
 
 async def resize(world: World, node: Node, params: Mapping[str, str], who: Who) -> str:
@@ -65,6 +65,8 @@ async def clone(world: World, node: Node, params: Mapping[str, str], who: Who) -
     _check_target(world, node, params)
     configs.require_quorum(world)
     configs.check_lock(vm)
+    if "snapname" in params:
+        snapshots.find(vm, params["snapname"])
     is_full = params.get("full", "0" if vm.config.get("template") == "1" else "1") == "1"
     _check_clonable(world, node, vm, params, is_full=is_full)
     if new_vmid in world.vms:
@@ -80,6 +82,10 @@ async def clone(world: World, node: Node, params: Mapping[str, str], who: Who) -
         configs.save(world, made)
 
     return await progress.begin(world, progress.Job(node, "qmclone", str(vm.vmid), who, vm.vmid), work)
+
+
+def _is_unused(option: str) -> bool:
+    return drives.UNUSED.fullmatch(option) is not None
 
 
 def _check_target(world: World, node: Node, params: Mapping[str, str]) -> None:
@@ -157,11 +163,16 @@ class _Cloner:
 
     def config(self, source: Vm) -> dict[str, str]:
         """The clone's configuration, its disks made."""
-        config = {name: value for name, value in source.config.items() if name not in NOT_CLONED}
-        config["name"] = self.params.get("name", f"Copy-of-VM-{source.name}")
-        config["meta"] = source.config.get("meta", "")
-        config["smbios1"] = f"uuid={configs.new_uuid(self.world)}"
-        config["vmgenid"] = configs.new_uuid(self.world)
+        named = self.params.get("snapname")
+        values = snapshots.find(source, named).config if named else source.config
+        config = {name: value for name, value in values.items() if name not in NOT_CLONED and not _is_unused(name)}
+        config["name"] = self.params.get("name", f"Copy-of-VM-{values.get('name', source.vmid)}")
+        if "description" in self.params:
+            config["description"] = self.params["description"]
+        kept = [part for part in values.get("smbios1", "").split(",") if part and not part.startswith("uuid=")]
+        config["smbios1"] = ",".join([f"uuid={configs.new_uuid(self.world)}", *kept])
+        if "vmgenid" in values:
+            config["vmgenid"] = configs.new_uuid(self.world)
         for option, drive in drives.of_config(self.world, config):
             if drives.volume(drive) and (not drives.is_cdrom(drive) or drives.is_cloudinit(drive)):
                 config[option] = self._drive(option, drive)
@@ -176,17 +187,27 @@ class _Cloner:
         volume = volumes.find(place, name)
         if volume is None:
             raise refused(f"volume '{drive['file']}' does not exist")
-        copied = self._full(place, option, volume) if self.is_full else self._linked(place, option, volume)
+        is_copied = self.is_full or drives.is_cloudinit(drive)
+        copied = self._full(place, option, volume) if is_copied else self._linked(place, option, volume)
         return drives.show(self.world, option, {**drive, "file": copied.volid})
 
     def _full(self, place: Place, option: str, volume: Volume) -> Volume:
         self.log.append(f"create full clone of drive {option} ({volume.volid})")
         place = volumes.at(self.world, self.node, self.params.get("storage", place.storage.name))
         wanted = self.params.get("format", volume.format)
+        if drives.is_cloudinit({"file": volume.volid}):
+            return self._cloudinit(place, volume)
         name = volumes.next_name(place, self.vm.vmid, wanted if storages.in_folder(place.storage) else "raw")
         made = volumes.allocate(place, self.vm.vmid, name, volume.size_bytes, self.log, volume.origin)
         self.log.append(f"allocated target volume '{made.volid}'")
         self.log.extend(disks.transfer_lines(made.size_bytes))
+        return made
+
+    def _cloudinit(self, place: Place, volume: Volume) -> Volume:
+        """A drive for cloud-init's data, which is written when the clone starts."""
+        name = volumes.full_name(place, self.vm.vmid, f"vm-{self.vm.vmid}-cloudinit", volume.format)
+        made = volumes.allocate(place, self.vm.vmid, name, volume.size_bytes, self.log)
+        self.log.append(f"allocated target volume '{made.volid}'")
         return made
 
     def _linked(self, place: Place, option: str, volume: Volume) -> Volume:

@@ -7,18 +7,8 @@ from collections.abc import Iterable, Mapping
 from pvelab.answers import refused
 
 _EVERY = frozenset({"bwlimit", "content", "disable", "nodes"})
-_FILES = _EVERY | frozenset(
-    [
-        "content-dirs",
-        "create-base-path",
-        "create-subdirs",
-        "format",
-        "max-protected-backups",
-        "mkdir",
-        "preallocation",
-        "prune-backups",
-    ]
-)
+_FILES = _EVERY | {"content-dirs", "format", "max-protected-backups", "preallocation", "prune-backups"}
+_FILES |= {"create-base-path", "create-subdirs", "mkdir"}
 CHAIN = "snapshot-as-volume-chain"
 REQUIRED = {
     "dir": ("path",), "nfs": ("server", "export"), "cifs": ("server", "share"), "lvm": ("vgname",),
