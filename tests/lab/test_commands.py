@@ -123,7 +123,7 @@ def test_wait_ends_when_the_vm_is_off(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("qm monitor 100", "qm monitor: not known here\n"),
+        ("qm terminal", "400 not enough arguments\nqm terminal <vmid> [OPTIONS]\n"),
         ("qm showcmd 100 --pretty", "qm showcmd: not known here\n"),
         ("pvesm scan nfs 192.0.2.9", "pvesm scan nfs: not known here\n"),
         ("pvesm lvmscan", "pvesm scan lvm: not known here\n"),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pvelab.commands import qm_config, qm_console, qm_disk, qm_guest, qm_power
+from pvelab.commands import qm_config, qm_console, qm_disk, qm_guest, qm_power, qm_service
 from pvelab.commands.dispatch import Tool
 from pvelab.commands.tool import Entry, Runner, call_api, tells_no_failure
 
@@ -111,13 +111,13 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
         _calls("template <vmid> [OPTIONS]", "POST", f"{VM}/template", tells_no_failure),
     ),
     (
-        _unknown("cleanup <vmid> <clean-shutdown> <guest-requested>"),
-        _unknown("enroll-efi-keys <vmid>"),
+        _own("cleanup <vmid> <clean-shutdown> <guest-requested>", qm_service.cleanup, qm_service.CLEANUP_OPTIONS),
+        _own("enroll-efi-keys <vmid>", qm_service.enroll_efi_keys, {}),
         _unknown("import <vmid> <source> --storage <string> [OPTIONS]"),
-        _unknown("importovf <vmid> <manifest> <storage> [OPTIONS]"),
-        _unknown("monitor <vmid>"),
-        _unknown("mtunnel "),
-        _unknown("nbdstop <vmid>"),
+        _own("importovf <vmid> <manifest> <storage> [OPTIONS]", qm_service.import_ovf, qm_service.OVF_OPTIONS),
+        _own("monitor <vmid>", qm_service.monitor, {}),
+        Entry("qm mtunnel ", run=qm_service.migration_tunnel),
+        _own("nbdstop <vmid>", qm_service.nbdstop, {}),
         _unknown(
             "remote-migrate <vmid> [<target-vmid>] <target-endpoint> --target-bridge <string>"
             " --target-storage <string> [OPTIONS]"
@@ -126,7 +126,7 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
         _own("status <vmid> [OPTIONS]", qm_config.status, _VERBOSE, "Show VM status."),
         _own("terminal <vmid> [OPTIONS]", qm_console.terminal, qm_console.TERMINAL_OPTIONS),
         _own("unlock <vmid>", qm_power.unlock, {}),
-        _unknown("vncproxy <vmid>"),
+        _own("vncproxy <vmid>", qm_service.vncproxy, {}),
         _own("wait <vmid> [OPTIONS]", qm_power.wait, _TIMEOUT),
     ),
 )

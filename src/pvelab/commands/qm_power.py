@@ -48,6 +48,9 @@ async def unlock(run: Invocation) -> int:
 
 async def wait(run: Invocation) -> int:
     """qm wait: until the VM is off."""
+    vm = run.api.world.vms.get(int(run.params["vmid"]))
+    if vm is None or vm.node != run.node.hostname:
+        raise refused(f"unable to find configuration file for VM {run.params['vmid']} on node '{run.node.hostname}'")
     waits_until = run.node.clock.now() + float(run.params.get("timeout", "inf"))
     is_first = True
     while (status := await run.get(run.vm_path("/status/current")))["status"] != "stopped":

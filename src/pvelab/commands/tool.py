@@ -24,6 +24,7 @@ WIDE_CHARACTER = "Wide character in die at /usr/share/perl5/PVE/RESTHandler.pm l
 """Perl's own warning before an error text with characters beyond Latin 1."""
 _EXIT_CODES = (
     (re.compile(r"Configuration file '.*' does not exist"), 2),
+    (re.compile(r"unable to find configuration file for VM \d+ on node"), 2),
     (re.compile(r"VM \d+ is running - destroy failed"), 25),
     (re.compile(r"VM \d+ (is )?not running"), 2),
     (re.compile(r"cowardly refusing to overwrite"), 39),

@@ -6,7 +6,18 @@ from typing import Any
 
 from pvelab.answers import Answer, ApiError, refused
 from pvelab.routes.call import Call, route
-from pvelab.rules import cloudinit, configs, creation, power, removal, reshaping, snapshots, status, updates
+from pvelab.rules import (
+    cloudinit,
+    configs,
+    creation,
+    moving,
+    power,
+    removal,
+    reshaping,
+    snapshots,
+    status,
+    updates,
+)
 from pvelab.rules.configs import CLOUDINIT_OPTIONS
 
 QEMU = "/nodes/{node}/qemu"
@@ -75,13 +86,32 @@ def read_pending(call: Call) -> list[dict[str, Any]]:
 
 
 @route("PUT", f"{VM}/unlink")
-async def unlink(call: Call) -> None:
-    await removal.unlink(call.world, call.node, call.params, call.who)
+async def unlink(call: Call) -> Answer:
+    return Answer(None, log=await removal.unlink(call.world, call.node, call.params, call.who))
 
 
 @route("PUT", f"{VM}/resize")
 async def resize(call: Call) -> str:
     return await reshaping.resize(call.world, call.node, call.params, call.who)
+
+
+@route("POST", f"{VM}/move_disk")
+async def move_disk(call: Call) -> str:
+    return await moving.move(call.world, call.node, call.params, call.who)
+
+
+@route("POST", f"{VM}/migrate")
+async def migrate(call: Call) -> str:
+    return await moving.migrate(call.world, call.node, call.params, call.who)
+
+
+@route("GET", f"{VM}/feature")
+def feature(call: Call) -> dict[str, Any]:
+    vm = configs.find_for_power(call.world, call.vmid, call.node)
+    name = call.params.get("snapname")
+    config = snapshots.find(vm, name).config if name else vm.config
+    has_it = snapshots.has_feature(call.world, call.node, config, call.params["feature"], of_snapshot=bool(name))
+    return {"hasFeature": int(has_it), "nodes": snapshots.nodes_with_disks(call.world, call.node, config)}
 
 
 @route("POST", f"{VM}/template")

@@ -147,7 +147,7 @@ async def resume(world: World, node: Node, params: Mapping[str, str], who: Who) 
             return
         if vm.config.get("lock") != "backup":
             _check_lock(vm, params)
-        _continue(world, vm)
+        go_on(world, vm)
 
     return await progress.begin(world, progress.Job(node, "qmresume", str(vm.vmid), who, vm.vmid), work)
 
@@ -167,6 +167,15 @@ def switch_on(world: World, node: Node, vm: Vm, log: list[str]) -> None:
     vm.started_at = world.clock.now()
     if vm.qmp == "running":
         world.guests.power_on(vm)
+
+
+def go_on(world: World, vm: Vm) -> None:
+    """Let a paused VM, or one that was never started on, run."""
+    was, vm.qmp = vm.qmp, "running"
+    if was == "prelaunch":
+        world.guests.power_on(vm)
+    elif was in PAUSED_STATES:
+        world.guests.resume(vm)
 
 
 def switch_off(world: World, vm: Vm) -> None:
@@ -270,14 +279,6 @@ async def _ask_guest(world: World, vm: Vm, timeout_s: float) -> progress.Steps:
         switch_off(world, vm)
     else:
         yield timeout_s
-
-
-def _continue(world: World, vm: Vm) -> None:
-    was, vm.qmp = vm.qmp, "running"
-    if was == "prelaunch":
-        world.guests.power_on(vm)
-    elif was in PAUSED_STATES:
-        world.guests.resume(vm)
 
 
 def _overrule_shutdowns(world: World, vmid: int) -> None:

@@ -31,14 +31,12 @@ async def destroy(world: World, node: Node, params: Mapping[str, str], who: Who)
     return await progress.begin(world, progress.Job(node, "qmdestroy", str(vm.vmid), who, vm.vmid), work)
 
 
-async def unlink(world: World, node: Node, params: Mapping[str, str], who: Who) -> None:
-    """PUT unlink: delete options that are disks."""
-    change = {
-        "vmid": params["vmid"],
-        "delete": ",".join(split_list(params["idlist"])),
-        "force": params.get("force", "0"),
-    }
-    await updates.update(world, node, change, who)
+async def unlink(world: World, node: Node, params: Mapping[str, str], who: Who) -> Log:
+    """PUT unlink: delete options that are disks. Returns the output."""
+    change = {"vmid": params["vmid"], "delete": ",".join(split_list(params["idlist"]))}
+    if "force" in params:
+        change["force"] = params["force"]
+    return await updates.update(world, node, change, who)
 
 
 def _check_removable(world: World, vm: Vm, params: Mapping[str, str]) -> None:

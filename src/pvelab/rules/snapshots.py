@@ -137,6 +137,33 @@ def is_possible(world: World, node: Node, config: Mapping[str, str]) -> bool:
     )
 
 
+def has_feature(world: World, node: Node, config: Mapping[str, str], feature: str, *, of_snapshot: bool) -> bool:
+    """Are all disks on storages that can take a snapshot, be cloned without a copy, or be copied?"""
+    if feature == "snapshot":
+        return is_possible(world, node, config)
+    if feature == "clone":
+        return not of_snapshot and all(volume.is_base for _, _, volume in _disks(world, node, config))
+    return not of_snapshot or all(
+        place.storage.type == "lvmthin" or volume.format == "qcow2" for _, place, volume in _disks(world, node, config)
+    )
+
+
+def nodes_with_disks(world: World, node: Node, config: Mapping[str, str]) -> list[str]:
+    """The members that reach every disk of a configuration which is on that node."""
+    used = [volumes.split(drive["file"])[0] for _, drive in drives.of_config(world, config) if drives.volume(drive)]
+    named = [storages.find(world, name) for name in used]
+
+    def is_reached(member: Node) -> bool:
+        return not any(
+            one.is_disabled
+            or not storages.is_on(one, member)
+            or (not one.nodes and not one.is_shared and member.hostname != node.hostname)
+            for one in named
+        )
+
+    return [member.hostname for member in world.nodes.values() if is_reached(member)]
+
+
 def _disks(world: World, node: Node, config: Mapping[str, str]) -> Iterator[tuple[str, Place, Volume]]:
     """The disks that a configuration names and that are there, CD-ROMs left out."""
     for option, drive in drives.of_config(world, config):
