@@ -58,7 +58,7 @@ def test_every_route_and_every_command_that_is_answered_is_listed(folder: Path) 
     names = coverage.known()
     assert {f"{method} {path}" for method, path in ROUTES} <= names
     assert {"qm create", "qm guest exec", "pvesm free", "pvesh set"} <= names
-    assert names.isdisjoint({"qm monitor", "qm migrate", "pvesm export"})
+    assert names.isdisjoint({"qm showcmd", "qm remote-migrate", "pvesm export"})
     assert "qm create" in "\n".join(coverage.report(coverage.read(folder)))
 
 
