@@ -11,6 +11,7 @@ from typing import Self
 
 from crash.processes import Ended, Tool
 from pvelab.lab import Lab
+from pvelab.spec import LabSpec
 from support.clock import SteppingClock
 
 STATE = "state"
@@ -19,10 +20,10 @@ STATE = "state"
 class Arena:
     """Begin it at a seed, run things in it, look at what is left. For `patience` see crash.warm."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: LabSpec | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="crash-"))
         self.clock = SteppingClock()
-        self.lab = Lab(folder=self.folder / "lab", clock=self.clock)
+        self.lab = Lab(spec, folder=self.folder / "lab", clock=self.clock)
         self.tool = Tool(self.clock, self.folder)
         self.home = self.folder / "home"
         self.patience = 1.0

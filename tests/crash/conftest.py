@@ -1,4 +1,4 @@
-"""One arena for all tests of a worker."""
+"""The arenas of a worker."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from crash.arena import Arena
+from pvelab.spec import LabSpec, nodes_called
 from support.tracing import threads_unwatched
 
 
 @pytest.fixture(scope="session")
 def arena() -> Iterator[Arena]:
     with threads_unwatched(), Arena() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def wide_arena() -> Iterator[Arena]:
+    """One with four nodes."""
+    with threads_unwatched(), Arena(LabSpec(nodes=nodes_called("4"))) as made:
         yield made

@@ -22,7 +22,7 @@ def unsound(lab: Lab, *, joins: bool = True) -> list[str]:
     return [
         *_vms(snapshot["vms"], [node.name for node in lab.spec.nodes]),
         *leftovers(lab, snapshot),
-        *(_members(snapshot) if joins else ()),
+        *(_members(snapshot, {OURS + node.name for node in lab.spec.nodes}) if joins else ()),
     ]
 
 
@@ -45,7 +45,7 @@ def _vms(vms: Mapping[int, Any], nodes: list[str]) -> Iterator[str]:
             yield f"there are {names[OURS + node]} VMs with the name {OURS + node}"
     for vmid, vm in vms.items():
         config = vm["config"]
-        if not str(config.get("name")).startswith(OURS):
+        if str(config.get("name")) not in [OURS + node for node in nodes]:
             continue
         if vm["status"] != "running":
             yield f"VM {vmid} is {vm['status']}"
@@ -56,7 +56,7 @@ def _vms(vms: Mapping[int, Any], nodes: list[str]) -> Iterator[str]:
             yield f"VM {vmid} is unfinished"
 
 
-def _members(snapshot: Mapping[str, Any]) -> Iterator[str]:
+def _members(snapshot: Mapping[str, Any], ours: set[str]) -> Iterator[str]:
     (cluster,) = snapshot["k3s"]
     vms = {str(vm["config"].get("name")): vm["config"] for vm in snapshot["vms"].values()}
     for name, node in cluster["nodes"].items():
@@ -66,7 +66,7 @@ def _members(snapshot: Mapping[str, Any]) -> Iterator[str]:
             yield f"Node {name} is that of no VM"
         elif not node["ready"]:
             yield f"Node {name} is not Ready"
-    yield from (f"{name} is no member" for name in vms if name.startswith(OURS) and name not in cluster["nodes"])
+    yield from (f"{name} is no member" for name in vms if name in ours and name not in cluster["nodes"])
     members = {name.rpartition("-")[0] for name in cluster["members"]}
     yield from (f"etcd member {name} has no Node" for name in sorted(members - set(cluster["nodes"])))
     for secret in cluster["secrets"]:
