@@ -58,7 +58,7 @@ def _state_guards(vm: VmFacts, expected_name: str) -> Iterator[Guard]:
             is_absolute=True,
         )
     if vm.status.is_ha_managed:
-        yield Guard("it is managed by Proxmox HA", f"ha-manager remove vm:{vm.vmid}")
+        yield Guard("it is managed by Proxmox HA", f"ha-manager remove vm:{vm.vmid}", is_absolute=True)
     if vm.config.name.lower() != expected_name:
         yield Guard(
             f"its name is {vm.config.name or '(none)'}, not {expected_name}",
@@ -103,7 +103,7 @@ def _attachment_guards(vm: VmFacts, attached: Attachments) -> Iterator[Guard]:
         yield _unread("replication jobs", "pvesr list")
     elif attached.replication_jobs:
         jobs = ", ".join(attached.replication_jobs)
-        yield Guard(f"it is replicated ({jobs})", f"pvesr delete {attached.replication_jobs[0]}")
+        yield Guard(f"it is replicated ({jobs})", f"pvesr delete {attached.replication_jobs[0]}", is_absolute=True)
     if attached.firewall_rules is None:
         yield _unread("firewall rules", f"pvesh get /nodes/{vm.node}/qemu/{vmid}/firewall/rules")
     elif attached.firewall_rules:

@@ -67,7 +67,7 @@ class Homelab:
     def state_folder(self) -> Path:
         """Where the tool's memory of the lab's cluster lies; made if need be."""
         names = frozenset(node.name for node in self._lab.spec.nodes)
-        cluster = memory.Cluster(names, frozenset(self._lab.env["PVE_IPS"].split(",")))
+        cluster = memory.Cluster(names, frozenset(self._lab.env["PVE_IPS"].split(", ")))
         folder = memory.find_folder(self.home / "state" / "homelab", cluster)
         memory.make_folder(folder, cluster)
         return folder

@@ -72,7 +72,7 @@ def test_create_with_password_and_keys_uses_a_file_that_is_gone_afterwards() -> 
     ssh, shell = wire(lambda line, _: done("/tmp/tmp.1\n" if line.startswith("mktemp") else ""))
     ssh.call("POST", "/nodes/pve1/qemu", {"vmid": 100, "sshkeys": "ssh-ed25519%20AAAA%0A", "cipassword": "pw"})
     assert shell.commands == [
-        "mktemp /tmp/homelab.XXXXXXXXXX",
+        "mktemp /tmp/.homelab-sshkeys.XXXXXXXXXX",
         "sh -c 'cat > /tmp/tmp.1'",
         "qm create 100 --sshkeys /tmp/tmp.1",
         "rm -f /tmp/tmp.1",

@@ -197,7 +197,7 @@ class VMHealthChecker:
             replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
             present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),
         )
-        begun = self._past(expected_name, "").replacing
+        begun = self._past(expected_name, "").leaving
         is_leaving = begun is not None and begun.uuid == vm.config.uuid
         found = (
             *guards.proxmox_guards(vm, expected_name, attached),

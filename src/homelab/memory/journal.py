@@ -125,6 +125,14 @@ class Journal:
                     return entry
         return None
 
+    def is_done(self, what: str, since: float) -> bool:
+        """Has a write of this kind, begun at that time or later, ended well?"""
+        with self._lock:
+            begun = {one["number"] for one in self._entries if one.get("what") == what and one["at"] >= since}
+            return any(
+                one["event"] == "ended" and one["number"] in begun and one.get("how") == "done" for one in self._entries
+            )
+
     def _is_long(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > REWRITTEN_AT_BYTES
 

@@ -17,13 +17,19 @@ def past_of(journal: Journal, vm: str, vm_notes: str = "") -> Past:
     """What earlier runs noted about the VM of this name, here and in the VM's own notes."""
     begun = journal.latest((REPLACING, REPLACED, GIVEN_UP), vm=vm)
     replaced = (_when(journal.latest((REPLACED,), vm=vm)), notes.replaced_at(vm_notes))
+    replacing = _carried(begun) if begun and begun["event"] == REPLACING else None
     return Past(
         replaced_at=max((when for when in replaced if when is not None), default=None),
         struck_at=_when(journal.latest((STRUCK,), vm=vm)),
         rebooted_at=_when(journal.latest((REBOOTED,), vm=vm)),
-        replacing=_carried(begun) if begun and begun["event"] == REPLACING else None,
+        replacing=replacing,
+        is_old_gone=begun is not None and replacing is not None and _is_deleted(journal, begun, replacing),
         now=journal.now,
     )
+
+
+def _is_deleted(journal: Journal, begun: Entry, old: CarriedOver) -> bool:
+    return journal.is_done(f"DELETE /nodes/{begun.get('node')}/qemu/{old.vmid}", begun["at"])
 
 
 def note_replacing(journal: Journal, vm: str, node: str, carried: CarriedOver) -> None:

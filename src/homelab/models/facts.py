@@ -109,7 +109,7 @@ class NodeFacts:
     @property
     def is_leaving(self) -> bool:
         """Is this the machine that an earlier run had begun to replace?"""
-        begun = self.past.replacing
+        begun = self.past.leaving
         return begun is not None and self.vm is not None and begun.uuid == self.vm.config.uuid
 
     @property

@@ -41,6 +41,7 @@ class Past:
     """Times are Unix seconds of this machine; None: it has not happened, as far as is known.
 
     `struck_at`: found down and started unattended. `replacing`: a replacement was begun and has not been finished.
+    `is_old_gone`: the VM that it was about is deleted, so that one of its name or uuid has come since, as by a restore.
     `now` is when this was looked up.
     """
 
@@ -48,7 +49,13 @@ class Past:
     struck_at: float | None = None
     rebooted_at: float | None = None
     replacing: CarriedOver | None = None
+    is_old_gone: bool = False
     now: float = field(default=0.0, compare=False)
+
+    @property
+    def leaving(self) -> CarriedOver | None:
+        """The VM whose replacement was begun, and which may still be there."""
+        return None if self.is_old_gone else self.replacing
 
     @property
     def was_replaced_lately(self) -> bool:

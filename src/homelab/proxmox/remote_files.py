@@ -19,7 +19,7 @@ from homelab.shell import Readable, Result
 logger = logging.getLogger(__name__)
 
 SLOWEST_BYTES_PER_S = 500_000
-TEMPORARY = "/tmp/homelab."
+TEMPORARY = "/tmp/.homelab-sshkeys."
 
 
 class _Counted:

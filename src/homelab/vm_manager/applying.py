@@ -27,7 +27,7 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
-from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of
+from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of, refuse_if_made
 from homelab.vm_manager.deleting import delete_vm, refuse_if_busy, refuse_if_guarded
 from homelab.vm_manager.first_boot import remove_unused, renew_vendor_data
 from homelab.vm_manager.preparing import carried_over, is_replacement, specify
@@ -77,7 +77,8 @@ class VmManager:
 
     def resume(self, say: Callable[[str], None]) -> None:
         """Look after what earlier runs left in the middle, before anything is observed."""
-        Resumption(self.pve, self.journal, say).run()
+        nodes = (node for node in self.config.nodes if node.is_enabled and self.config.wishes.is_worked_on(node.number))
+        Resumption(self.pve, self.journal, say, frozenset(node.name for node in nodes)).run()
 
     def tidy(self) -> None:
         """At the end, when no node is worked on: take away what only first boots needed. Ends at once on Ctrl-C."""
@@ -117,7 +118,7 @@ class VmManager:
         return self._make(node, spec, image, what)
 
     def _make(self, node: NodePlan, spec: VmSpec, image: ImageOnNode, what: str) -> Result:
-        left = left_of(self.pve, node.name, spec.carried.volumes) if spec.carried else ()
+        left = left_of(self.pve, node.name, spec.carried) if spec.carried else ()
         with self.slots:
             made = create_vm(self._making, spec, image, new_vmid=lambda: self.vmids.next_free(self.pve, node.name))
         vm = self._finished(node.name, made.vmid)
@@ -144,9 +145,14 @@ class VmManager:
             if vm.is_in_the_making:
                 vm = self._unlocked(node)
             refuse_if_guarded(vm, self.guards(vm, name))
+            refuse_if_made(self.pve, spec)
             self._note_replacing(node, spec)
             delete_vm(self.pve, vm, self.members)
-        return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
+        try:
+            return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
+        except HomelabError as error:
+            deleted = Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} deleted ({node.reason})")
+            return Result((deleted, Outcome.failed(node.name, error.problem)))
 
     def _note_replacing(self, node: NodePlan, spec: VmSpec) -> None:
         """Before the old VM is touched. One that was never finished is only made again."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from homelab import cloud_init, memory
-from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TaskFailed
+from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused, TaskFailed
 from homelab.memory import Journal
-from homelab.models import MAKING, TAG_UNFINISHED, Creation, ImageOnNode, VmFacts, VmSpec
+from homelab.models import MAKING, TAG_UNFINISHED, CarriedOver, Creation, ImageOnNode, VmFacts, VmRow, VmSpec
 from homelab.proxmox.client import Proxmox
 from homelab.settings import GuestConfig
 from homelab.vm_manager.first_boot import attach_vendor_data, is_ours
@@ -94,8 +94,12 @@ def _create_numbered(making: Making, spec: VmSpec, image: ImageOnNode) -> None:
 
 
 def refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
-    """Raise NodeFailed if the node has a VM of that name by now, or makes one: until it is made, it has no name."""
-    found = next((row for row in pve.vms(spec.node) if row.name.lower() == spec.name), None)
+    """Raise NodeFailed if there is a VM of that name beside the one to be replaced, or any is being made on the node.
+
+    Until it is made, a VM has no name.
+    """
+    rows = (row for row in (*pve.vms(spec.node), *pve.cluster_vms()) if row.vmid != spec.vmid and not row.is_container)
+    found = next((row for row in rows if _name_of(pve, row).lower() == spec.name), None)
     making = next((task for task in pve.tasks(spec.node, is_active=True) if task.kind in MAKING), None)
     if found or making:
         raise NodeFailed(
@@ -103,6 +107,14 @@ def refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
             f"VM {found.vmid} has that name by now" if found else "another VM is just being made there",
             "another run, or a person, was faster; run again when that has ended",
         )
+
+
+def _name_of(pve: Proxmox, row: VmRow) -> str:
+    """The cluster's list shows a new VM without its name at first; one that has gone by now has none."""
+    try:
+        return row.name or pve.vm_config(row.node, row.vmid).name
+    except NotThere:
+        return ""
 
 
 def _discard(making: Making, spec: VmSpec) -> None:
@@ -131,8 +143,11 @@ def free_volumes(pve: Proxmox, creation: Creation) -> None:
         )  # fmt: skip
 
 
-def left_of(pve: Proxmox, node: str, volumes: tuple[str, ...]) -> tuple[str, ...]:
-    """Which of a deleted VM's volumes are still there; a storage that cannot be read counts as empty."""
+def left_of(pve: Proxmox, node: str, old: CarriedOver) -> tuple[str, ...]:
+    """Which of a deleted VM's volumes are still there, and nobody's; a storage that cannot be read counts as empty."""
+    volumes = old.volumes
+    if any(row.vmid == old.vmid for row in pve.cluster_vms()):
+        return ()
     found: set[str] = set()
     for storage in {volume.partition(":")[0] for volume in volumes}:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked, NodeFailed, NotThere, Unreachable
 from homelab.memory import Intent, Journal
-from homelab.models import VmConfig
+from homelab.models import MAKING, TaskRow, VmConfig
 from homelab.proxmox.client import Proxmox
 from homelab.vm_manager.creating import free_volumes
 
@@ -19,22 +19,33 @@ CREATION = re.compile(r"POST /nodes/[^/]+/qemu")
 FILE = re.compile(r"(?:upload of|snippet) (?P<volume>\S+)")
 BRINGING = frozenset({"imgcopy", "download"})
 """Tasks that bring a file to a storage."""
+CREATING_TASK = "qmcreate"
+CLOCKS_DIFFER_BY_S = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """The journal's open writes are waited for, looked at and closed; `say` tells what takes time or stays open."""
+    """The journal's open writes are waited for, looked at and closed; `say` tells what takes time or stays open.
+
+    `nodes` are those that this run is about.
+    """
 
     pve: Proxmox
     journal: Journal
     say: Callable[[str], None]
+    nodes: frozenset[str]
 
     def run(self) -> None:
-        """What a node that cannot be asked may still hold stays open for the next run. Raises Locked, Interrupted."""
+        """What a node that cannot be asked may still hold stays open for the next run, as does what lies on others.
+
+        Raises Locked, Interrupted.
+        """
         for intent in self.journal.unfinished():
+            if intent.node not in self.nodes:
+                continue
             try:
                 self._look_after(intent)
-                self.journal.end(intent, "looked after")
+                self.journal.end(intent, "done" if self._is_gone(intent) else "looked after")
             except (Locked, Interrupted):
                 raise
             except HomelabError as error:
@@ -49,6 +60,16 @@ class Resumption:
         elif file := FILE.fullmatch(intent.what):
             self._clean(intent.node, lambda node: self.pve.remove_parts(node, file["volume"]))
 
+    def _is_gone(self, intent: Intent) -> bool:
+        """Was the write a deletion, and has it been carried out?"""
+        if intent.what != f"DELETE /nodes/{intent.node}/qemu/{intent.vmid}":
+            return False
+        try:
+            self.pve.vm_config(intent.node, intent.vmid)
+        except NotThere:
+            return True
+        return False
+
     def _wait(self, intent: Intent) -> None:
         """Until nothing is at work on it any more; raises TimedOut."""
         if not self._is_busy(intent):
@@ -61,7 +82,8 @@ class Resumption:
             return True
         if intent.vmid:
             return bool(self.pve.tasks(intent.node, vmid=intent.vmid, is_active=True))
-        return any(task.kind in BRINGING for task in self.pve.tasks(intent.node, is_active=True))
+        active = self.pve.tasks(intent.node, is_active=True)
+        return any(task.kind in BRINGING and is_of_its_time(task, intent) for task in active)
 
     def _clean(self, node: str, remove: Callable[[str], None]) -> None:
         """Only a run over SSH leaves temporary files, so where SSH does not answer there are none to be removed."""
@@ -72,8 +94,14 @@ class Resumption:
         remove(node)
 
     def _clear_creation(self, intent: Intent) -> None:
-        """Take away a VM that was cut off in the making, and the volumes that its making left."""
+        """Take away a VM that was cut off in the making, and the volumes that its making left.
+
+        Only where the node's tasks prove that the creation was this one: what a person has made, restored or left
+        under that VMID since is theirs.
+        """
         node, vmid = intent.node, intent.vmid
+        if not is_ours_by_tasks(self.pve, intent):
+            return
         if is_half_made(self.pve, node, vmid):
             self.say(f"{node}: VM {vmid} was cut off in the making; it is removed")
             self.pve.unlock_vm(node, vmid)
@@ -81,6 +109,20 @@ class Resumption:
         creation = memory.creation_of(self.journal, node, vmid)
         if creation:
             free_volumes(self.pve, creation)
+
+
+def is_ours_by_tasks(pve: Proxmox, intent: Intent) -> bool:
+    """Is the last task that made a VM of this VMID the one that the open write began, and none that has come since?"""
+    tasks = [task for task in pve.tasks(intent.node, vmid=intent.vmid) if task.kind in MAKING]
+    newest = max(tasks, key=lambda task: task.start_time, default=None)
+    if newest is None or newest.kind != CREATING_TASK:
+        return False
+    return newest.upid == intent.upid if intent.upid else is_of_its_time(newest, intent)
+
+
+def is_of_its_time(task: TaskRow, intent: Intent) -> bool:
+    """Did the task begin when the write was about to be sent? The clocks of host and machine may differ a little."""
+    return abs(task.start_time - intent.at) <= CLOCKS_DIFFER_BY_S
 
 
 def title(intent: Intent) -> str:
@@ -107,7 +149,8 @@ def refuse_beside_half_made(pve: Proxmox, journal: Journal, node: str) -> None:
     A dry run clears nothing, so there it is only in the way where a run could not clear it either.
     """
     begun = (intent for intent in journal.unfinished() if intent.node == node and CREATION.fullmatch(intent.what))
-    vmid = next((intent.vmid for intent in begun if is_half_made(pve, node, intent.vmid)), None)
+    cut_off = (intent.vmid for intent in begun if is_ours_by_tasks(pve, intent))
+    vmid = next((vmid for vmid in cut_off if is_half_made(pve, node, vmid)), None)
     if vmid is None:
         return
     try:

@@ -53,7 +53,7 @@ def _switched_off_by_another(node: NodeFacts, token: ApiToken | None) -> TaskRow
     Ours belong to a replacement that was begun; with the API they also carry our token.
     """
     task = node.power.last_switching
-    if task is None or task.kind not in SWITCHING_OFF or node.past.replacing:
+    if task is None or task.kind not in SWITCHING_OFF or node.past.leaving:
         return None
     is_ours = token is not None and (task.user, task.token_id) == (token.user, token.token_id)
     return None if is_ours else task

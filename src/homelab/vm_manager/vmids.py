@@ -57,5 +57,6 @@ def disk_storages(pve: Proxmox, node: str) -> tuple[str, ...]:
 
 
 def volumes_of(pve: Proxmox, node: str, storage: str, vmid: int) -> tuple[VolumeRow, ...]:
-    """The disks of a VMID; Proxmox' own filter also lets files through that belong to no VM."""
-    return tuple(row for row in pve.storage_content(node, storage, vmid=vmid) if row.vmid == vmid)
+    """The disks of a VMID, without its backups; Proxmox' own filter also lets files through that belong to no VM."""
+    rows = pve.storage_content(node, storage, vmid=vmid)
+    return tuple(row for row in rows if row.vmid == vmid and row.content == "images")
