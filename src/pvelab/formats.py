@@ -30,6 +30,11 @@ Client-IBRS Skylake-Client-noTSX-IBRS Skylake-Client-v4 Skylake-Server Skylake-S
 Skylake-Server-v4 Skylake-Server-v5 Westmere Westmere-IBRS x86-64-v1 x86-64-v2 x86-64-v2-AES x86-64-v3 x86-64-v4
 """
 CPU_MODELS = frozenset(_CPU_NAMES.split())
+CPU_FLAGS = (
+    *("aes", "amd-no-ssb", "amd-ssbd", "hv-evmcs", "hv-tlbflush", "ibpb", "md-clear", "nested-virt", "pcid", "pdpe1gb"),
+    *("spec-ctrl", "ssbd", "virt-ssbd"),
+)
+"""What a VM may ask for beside its model."""
 TRUE_WORDS = ("1", "on", "yes", "true")
 FALSE_WORDS = ("0", "off", "no", "false")
 
@@ -182,6 +187,11 @@ def _processor(value: str) -> None:
     model = fields.get("cputype", "kvm64")
     if model not in CPU_MODELS and not model.startswith("custom-"):
         raise FormatError(f"Built-in cputype '{model}' is not defined (missing 'custom-' prefix?)\n")
+    flags = [flag for flag in fields.get("flags", "").split(";") if flag]
+    if any(flag[1:] not in CPU_FLAGS for flag in flags):
+        raise FormatError(f"VM-specific CPU flags must be a subset of: {', '.join(CPU_FLAGS)}\n")
+    if "reported-model" in fields:
+        raise FormatError("Property 'reported-model' not allowed in VM-specific CPU config.\n")
 
 
 def _boot(value: str) -> None:
@@ -214,6 +224,8 @@ PATTERNS: dict[str, tuple[str, str]] = {
     ),
     "urlencoded": (r"[-%a-zA-Z0-9_.!~*'()]*", "invalid urlencoded string: VALUE"),
     "disk-size": (r"\d+(\.\d+)?[KMGT]?", "value does not look like a valid disk size: VALUE"),
+    "pve-bridge-id": (r"[-_.\w]+", "invalid bridge ID 'VALUE'"),
+    "pve-task-status-type": (r"(?i:ok|error|warning|unknown)", "invalid status 'VALUE'"),
     "pve-storage-path": (r"/[^;()]+.*", "value does not look like a valid absolute path"),
     "pve-qm-bootdisk": (r"(ide|sata|scsi|virtio)\d+", "invalid boot disk 'VALUE'"),
     "pve-hotplug-features": (

@@ -18,6 +18,7 @@ _ACL_CHANGE: dict[str, Any] = {
     "roles": _TEXT,
     "users": _OPTIONAL_TEXT,
     "tokens": _OPTIONAL_TEXT,
+    "groups": _OPTIONAL_TEXT,
     "propagate": _OPTIONAL_FLAG,
     "delete": _OPTIONAL_FLAG,
 }

@@ -170,6 +170,7 @@ class Vm:
     was_running: bool = False
     cloudinit_seed: dict[str, str] = field(default_factory=dict)
     firewall_rules: list[dict[str, str]] = field(default_factory=list)
+    firewall_options: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:

@@ -131,3 +131,28 @@ def test_path_and_parameters_may_not_contradict_each_other(stage: Stage) -> None
 def test_index_of_a_node_that_is_not_there_is_answered_here(stage: Stage) -> None:
     assert stage.ask("GET", "/nodes/nonode").status == 200
     assert stage.ask("GET", "/nodes/nonode/version").status == 500
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"roles": "NoSuch", "users": "svc@pve"}, "role 'NoSuch' does not exist"),
+        ({"roles": "PVEAuditor", "users": "nobody@pve"}, "user 'nobody@pve' does not exist"),
+        ({"roles": "PVEAuditor", "groups": "staff"}, "group 'staff' does not exist"),
+        ({"roles": "PVEAuditor", "tokens": "svc@pve!none"}, "no such token 'none' for user 'svc@pve'"),
+        ({"roles": "PVEAuditor", "tokens": "nobody@pve!none"}, "no such user ('nobody@pve')"),
+    ],
+)
+def test_role_is_given_to_somebody_who_exists(stage: Stage, params: dict[str, str], reason: str) -> None:
+    reply = stage.ask("PUT", "/access/acl", params={"path": "/vms", **params})
+    assert (reply.status, reply.reason) == (500, f"ACL update failed: {reason}")
+
+
+def test_role_is_given_on_a_known_path_to_one_at_least(stage: Stage) -> None:
+    unknown = stage.ask("PUT", "/access/acl", params={"path": "/nowhere", "roles": "PVEAuditor", "users": "svc@pve"})
+    assert unknown.json["errors"] == {"path": "invalid ACL path '/nowhere'"}
+    nobody = stage.ask("PUT", "/access/acl", params={"path": "/vms", "roles": "PVEAuditor"})
+    assert set(nobody.json["errors"]) == {"users", "groups", "tokens"}
+    spelled = {"path": "vms//100/", "roles": "PVEAuditor", "users": "svc@pve"}
+    assert stage.ask("PUT", "/access/acl", params=spelled).status == 200
+    assert "/vms/100" in {one["path"] for one in stage.ask("GET", "/access/acl").json["data"]}

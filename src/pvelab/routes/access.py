@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container, Mapping
 from typing import Any
 
-from pvelab.answers import ApiError, Who, refused
+from pvelab.answers import ApiError, Who, bad_parameter, refused
 from pvelab.formats import split_list
 from pvelab.routes.call import Call, route
 from pvelab.rules import permissions, roles
 
+_NAME = r"[A-Za-z0-9._-]+"
+ACL_PATH = re.compile(
+    rf"/|/access(/groups(/{_NAME})?|/realm(/{_NAME})?)?|/(nodes|storage)(/{_NAME})?|/pool(/{_NAME}){{0,3}}"
+    rf"|/sdn(/(controllers|dns|fabrics|ipams|prefix-lists|route-maps)(/{_NAME})?|/zones(/{_NAME}){{0,3}})?"
+    rf"|/vms(/[1-9][0-9]{{2,}})?|/mapping(/{_NAME}){{0,2}}"
+)
+"""The paths that can have roles."""
 CAPABILITIES = {
     "access": ("/access", ("User.", "Group.", "Permissions.Modify", "Realm.")),
     "dc": ("/", ("Sys.", "SDN.")),
@@ -124,14 +133,36 @@ def list_acls(call: Call) -> list[dict[str, Any]]:
 
 @route("PUT", "/access/acl")
 def update_acl(call: Call) -> None:
-    path = call.params["path"]
+    given = call.params["path"]
+    named = {key: split_list(call.params.get(key, "")) for key in ("users", "groups", "tokens")}
+    if not any(named.values()):
+        text = "either 'users', 'groups' or 'tokens' is required."
+        raise ApiError(400, "Parameter verification failed.", dict.fromkeys(named, text))
+    path = "/" + re.sub("/+", "/", given).strip("/")
     permissions.require(call.world, call.who, path, "Permissions.Modify")
+    if not re.fullmatch(r"[A-Za-z0-9.\-_/]+", path) or not (call.flag("delete") or ACL_PATH.fullmatch(path)):
+        raise bad_parameter("path", f"invalid ACL path '{given}'")
     change = permissions.revoke if call.flag("delete") else permissions.grant
-    identities = [name for key in ("users", "tokens") for name in split_list(call.params.get(key, ""))]
     for role in split_list(call.params["roles"]):
         if role not in permissions.known_roles(call.world):
-            raise ApiError(500, f"role '{role}' does not exist")
-        change(call.world, path, identities, role)
+            raise refused(f"ACL update failed: role '{role}' does not exist")
+        _check_named(call, named)
+        change(call.world, path, [*named["users"], *named["tokens"]], role)
+
+
+def _check_named(call: Call, named: Mapping[str, list[str]]) -> None:
+    """Refuse identities that do not exist; the lab has no groups."""
+    known: Mapping[str, Container[str]] = {"users": call.world.users, "groups": (), "tokens": call.world.tokens}
+    for kind in ("groups", "users", "tokens"):
+        for name in named[kind]:
+            if name in known[kind]:
+                continue
+            user, _, token = name.partition("!")
+            if kind != "tokens":
+                raise refused(f"ACL update failed: {kind[:-1]} '{name}' does not exist")
+            if user not in call.world.users:
+                raise refused(f"ACL update failed: no such user ('{user}')")
+            raise refused(f"ACL update failed: no such token '{token}' for user '{user}'")
 
 
 @route("PUT", "/access/password")

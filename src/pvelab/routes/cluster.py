@@ -1,4 +1,4 @@
-"""/cluster: members, free VMIDs, HA and backup jobs."""
+"""/cluster: members, free VMIDs and backup jobs."""
 
 from __future__ import annotations
 
@@ -57,27 +57,6 @@ def cluster_status(call: Call) -> list[dict[str, Any]]:
         "version": count,
     }
     return [head, *members]
-
-
-@route("GET", "/cluster/ha/resources")
-def list_ha(call: Call) -> list[dict[str, Any]]:
-    return [{"sid": sid, "type": sid.partition(":")[0], **fields} for sid, fields in call.world.ha.items()]
-
-
-@route("POST", "/cluster/ha/resources")
-def add_ha(call: Call) -> None:
-    sid = call.params["sid"]
-    name = sid if ":" in sid else f"vm:{sid}"
-    if name in call.world.ha:
-        raise refused(f"resource ID '{name}' already defined")
-    call.world.ha[name] = {"state": call.params.get("state", "started")}
-
-
-@route("DELETE", "/cluster/ha/resources/{sid}")
-def remove_ha(call: Call) -> None:
-    sid = call.params["sid"]
-    if call.world.ha.pop(sid if ":" in sid else f"vm:{sid}", None) is None:
-        raise refused(f"cannot delete service '{sid}', not HA managed!")
 
 
 @route("GET", "/cluster/replication")

@@ -189,19 +189,6 @@ async def roll_back(call: Call) -> str:
     return await snapshots.roll_back(call.world, call.node, call.params, call.who)
 
 
-@route("GET", f"{VM}/firewall/rules")
-def list_firewall_rules(call: Call) -> list[dict[str, Any]]:
-    vm = configs.find(call.world, call.vmid, call.node)
-    return [{"pos": position, **rule} for position, rule in enumerate(vm.firewall_rules)]
-
-
-@route("POST", f"{VM}/firewall/rules")
-def add_firewall_rule(call: Call) -> None:
-    vm = configs.find(call.world, call.vmid, call.node)
-    rule = {name: value for name, value in call.params.items() if name not in ("digest", "node", "pos", "vmid")}
-    vm.firewall_rules.insert(0, rule)
-
-
 @route("GET", f"{VM}/status")
 def status_index(_call: Call) -> list[dict[str, str]]:
     return [{"subdir": name} for name in STATUS_INDEX.split()]
