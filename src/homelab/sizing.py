@@ -35,12 +35,14 @@ def memory_mib(node: NodeConfig, host: HostStatus, *, reserve_mib: int, reclaime
     granted_mib = wanted_mib if node.memory_mib else min(wanted_mib, spare_mib)
     if granted_mib > spare_mib or (granted_mib < LEAST_MEMORY_MIB and not node.memory_mib):
         least_mib = node.memory_mib or LEAST_MEMORY_MIB
+        key = node.key("VM_MEMORY" if node.memory_mib else "MEMORY_RATIO")
+        asked = f"{node.memory_mib} MiB" if node.memory_mib else f"{node.memory_ratio:g}"
         raise NodeFailed(
             f"{node.name}: not enough memory for the VM",
             f"{least_mib} MiB are needed, {max(spare_mib, 0)} MiB can be given "
             f"({(host.memory_free_bytes + reclaimed_bytes) // MIB} MiB free less {reserve_mib} MiB for the host; "
-            f"{node.memory_ratio:g} of {host.memory_total_bytes // MIB} MiB was asked for)",
-            f"stop or shrink other guests on {node.name}, set {node.key('VM_MEMORY')} (MiB) to what may be used, "
+            f"{key} asks for {asked} of {host.memory_total_bytes // MIB} MiB)",
+            f"set {node.key('VM_MEMORY')} (MiB) to what may be used, stop or shrink other guests on {node.name}, "
             f"or set {node.key('NODE_ENABLED')}=0",
         )
     return granted_mib

@@ -193,8 +193,11 @@ def test_what_proxmox_shows_is_gone_over_when_a_person_insists(lab: Lab, homelab
     lab.shell("pve3", "qm set 102 --scsi1 local:8 --hostpci0 0000:01:00.0 --tags homelab-keep")
     before = uuids(lab)
 
+    look = homelab("--via", via, "--force-replace", "pve3", "--dry-run", **NO_JOIN)
     run = homelab("--via", via, "--force-replace", "pve3", **NO_JOIN)
 
+    assert "a person named it, although it has the data disk scsi1 (local:102/vm-102-disk-1.raw)" in look.out
+    assert "[--force-replace]" in look.out
     assert run.exit_code == 0, run.text
     assert uuids(lab)[102] != before[102]
 

@@ -75,7 +75,7 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
         report.warn(f"VM {vm.config.name} leaves etcd while it still runs: with it down the others have no quorum")
         members.remove(vm.config.name.lower(), vm.config.uuid)
     vm_manager.delete_vm(homelab.pve, vm, members)
-    report.say(f"VM {vm.config.name} (vmid={vm.vmid}) on {vm.node} is deleted; a run of homelab makes it anew")
+    report.say(f"VM {vm.config.name} (vmid={vm.vmid}) on {vm.node} is deleted{_afterwards(vm, node)}")
     return ExitCode.OK
 
 
@@ -88,6 +88,10 @@ def _refuse_if_guarded(homelab: assembly.Homelab, node: NodeConfig, vm: VmFacts,
         found = (*guards.lifted_by_force(found), *guards.loss_guards(vm, cluster))
     vm_manager.refuse_if_guarded(vm, found)
     return cluster
+
+
+def _afterwards(vm: VmFacts, node: NodeConfig) -> str:
+    return "; a run of homelab makes it anew" if vm.config.name.lower() == node.vm_name else ""
 
 
 class Nobody:

@@ -179,8 +179,10 @@ class VMHealthChecker:
         if node.verdict is Verdict.HEALTHY and (reason := why_not_member(node.found, k3s)):
             node = replace(node, verdict=Verdict.JOINING, reason=reason)
         if node.vm and self._may_be_deleted(node):
-            found = self.reasons_against_deleting(node.vm, node.config.vm_name, k3s)
-            return replace(node, guards=(*found, *self._not_lifted(_unseen_twin(inventory), node.config.vm_name)))
+            name = node.config.vm_name
+            found = (*self._reasons(node.vm, name, k3s), *_unseen_twin(inventory))
+            left = self._not_lifted(found, name)
+            return replace(node, guards=left, lifted=tuple(guard for guard in found if guard not in left))
         return node
 
     def _may_be_deleted(self, node: NodeFacts) -> bool:
@@ -190,6 +192,9 @@ class VMHealthChecker:
 
     def reasons_against_deleting(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
         """Every guard that Proxmox and k3s show for this VM, and that --force-replace has not lifted."""
+        return self._not_lifted(self._reasons(vm, expected_name, k3s), expected_name)
+
+    def _reasons(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
         attached = guards.Attachments(
             has_snapshots=_or_none(lambda: self._pve.has_snapshots(vm.node, vm.vmid)),
             firewall_rules=_or_none(lambda: self._pve.firewall_rule_count(vm.node, vm.vmid)),
@@ -199,11 +204,10 @@ class VMHealthChecker:
         )
         begun = self._past(expected_name, "").leaving
         is_leaving = begun is not None and begun.uuid == vm.config.uuid
-        found = (
+        return (
             *guards.proxmox_guards(vm, expected_name, attached),
             *guards.k3s_guards(vm, k3s, is_leaving=is_leaving),
         )
-        return self._not_lifted(found, expected_name)
 
     def _not_lifted(self, found: tuple[Guard, ...], vm_name: str) -> tuple[Guard, ...]:
         forced = {node.vm_name for node in self._config.nodes if node.number in self._config.wishes.forced}

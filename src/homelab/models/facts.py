@@ -99,6 +99,7 @@ class NodeFacts:
     vm: VmFacts | None = None
     power: PowerHistory = field(default_factory=PowerHistory)
     guards: tuple[Guard, ...] = ()
+    lifted: tuple[Guard, ...] = ()
     past: Past = field(default_factory=Past)
     is_settled: bool = False
 

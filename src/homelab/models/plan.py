@@ -36,6 +36,7 @@ class Rule(Enum):
     BY_HAND = "rule 5: by hand"
     HELD = "rule 6: once in 24 h"
     ASKED = "--replace"
+    FORCED = "--force-replace"
 
 
 @dataclass(frozen=True, slots=True)

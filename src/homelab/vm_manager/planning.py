@@ -29,7 +29,7 @@ def plan(config: Config, facts: Facts) -> Plan:
 
 def _not_replaced(node: NodePlan) -> NodePlan:
     """Without replacements; making an unfinished VM again is none, and what a person names is not counted."""
-    if node.action is not Action.REPLACE or node.rule is None or node.rule is Rule.ASKED:
+    if node.action is not Action.REPLACE or node.rule in (None, Rule.ASKED, Rule.FORCED):
         return node
     return start(node.facts, f"{node.reason}; MAX_REPLACEMENTS=0 is used up", node.rule, may_replace=False)
 

@@ -81,7 +81,9 @@ def plan_named(node: NodeFacts, *, is_forced: bool) -> NodePlan:
         return _not_replaced(node, Problem("", node.reason, node.cure))
     if obstacles:
         return _not_replaced(node, _summed_up(obstacles))
-    return NodePlan(node, Action.REPLACE, f"{node.reason}; a person named it", rule=Rule.ASKED)
+    over = "; ".join(guard.sentence for guard in node.lifted)
+    reason = f"{node.reason}; a person named it" + (f", although {over}" if over else "")
+    return NodePlan(node, Action.REPLACE, reason, rule=Rule.FORCED if is_forced else Rule.ASKED)
 
 
 def _not_replaced(node: NodeFacts, why: Problem) -> NodePlan:
