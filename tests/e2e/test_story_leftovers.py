@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,6 +61,17 @@ def test_snippet_that_cannot_be_removed_now_is_removed_by_the_next_run(lab: Lab,
     assert len(files(lab, "pve3", SNIPPETS)) == 1
     lab.clear_faults()
     assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
+    assert files(lab, "pve3", SNIPPETS) == []
+
+
+def test_snippet_that_another_machine_brought_is_removed_after_the_first_boot(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("join-fails", how="token-unreadable")
+    homelab(**ONLY_PVE3)
+    shutil.rmtree(homelab.home / "state")
+    lab.clear_faults()
+
+    assert homelab(**ONLY_PVE3).exit_code == 0
+
     assert files(lab, "pve3", SNIPPETS) == []
 
 

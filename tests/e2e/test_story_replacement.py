@@ -68,6 +68,50 @@ def test_replacement_that_was_killed_goes_on_where_it_was(
     assert open_writes(homelab) == 0
 
 
+@pytest.mark.parametrize(("method", "path"), [CUTS[1][:2], CUTS[3][:2]], ids=["destroy", "create"])
+def test_vm_that_never_ran_is_made_again_as_it_was_however_often_that_is_cut_off(
+    lab: Lab, homelab: Homelab, via: str, method: str, path: str
+) -> None:
+    lab.reset("half-built")
+    vmid, before = vm_on(lab, "pve3")
+    with killed(method, path, after=True):
+        homelab("--via", via, **NO_JOIN)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    found, vm = vm_on(lab, "pve3")
+    assert (found, vm["config"]["net0"]) == (vmid, before["config"]["net0"])
+    assert "homelab: replaced" not in vm["config"]["description"]
+    (journal,) = homelab.home.glob("state/homelab/*/journal.jsonl")
+    assert '"replaced"' not in journal.read_text()
+
+
+def test_unfinished_vm_that_runs_ends_what_was_begun(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("half-built")
+    with killed("POST", "/nodes/pve3/qemu/[0-9]+/status/start", after=True):
+        homelab("--via", "api", **NO_JOIN)
+
+    assert homelab("--via", "api", **NO_JOIN).exit_code == 0
+
+    (journal,) = homelab.home.glob("state/homelab/*/journal.jsonl")
+    assert journal.read_text().count('"given-up"') == 1
+
+
+def test_vm_whose_replacement_turns_out_not_to_be_possible_is_started(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    lab.fault("image-broken", how="missing")
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab) == before
+    assert ready_members(lab) == ALL_MEMBERS
+    assert "VM k3s-vm-pve3 (vmid=102) started (" in run.out
+    assert "404" in run.out
+
+
 def note_begun(homelab: Homelab, node: str, carried: CarriedOver) -> None:
     """As an earlier run does that begins to replace the VM of a node."""
     journal = Journal(homelab.state_folder() / "journal.jsonl", SteppingClock())

@@ -38,7 +38,7 @@ def note_replacing(journal: Journal, vm: str, node: str, carried: CarriedOver) -
 
 
 def note(journal: Journal, event: str, vm: str) -> None:
-    """One of REPLACED, GIVEN_UP (the old VM is there to stay), STRUCK, REBOOTED."""
+    """One of REPLACED, GIVEN_UP (what was begun is over, and was no replacement), STRUCK, REBOOTED."""
     journal.note(event, vm=vm)
 
 
@@ -89,6 +89,7 @@ def _carried(entry: Entry) -> CarriedOver | None:
             pool=str(fields["pool"]),
             role=str(fields["role"]),
             volumes=tuple(map(str, fields["volumes"])),
+            is_unfinished=bool(fields["is_unfinished"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

@@ -13,7 +13,8 @@ class CarriedOver:
     """What a replacement takes over from the VM that it replaces.
 
     `uuid` is the old machine's system UUID, `kept` are settings as Proxmox stores them, `role` is its homelab-server or
-    homelab-agent tag, or empty. `volumes` are the old machine's disks, which go with it.
+    homelab-agent tag, or empty. `volumes` are the old machine's disks, which go with it. `is_unfinished`: it never ran,
+    so that making it again counts as no replacement.
     """
 
     vmid: int
@@ -24,6 +25,7 @@ class CarriedOver:
     pool: str = ""
     role: str = ""
     volumes: tuple[str, ...] = ()
+    is_unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from homelab import memory
-from homelab.errors import HomelabError, NodeFailed, Problem, TaskFailed, TimedOut
+from homelab.errors import HomelabError, Interrupted, NodeFailed, Problem, TaskFailed, TimedOut
 from homelab.memory import Journal
 from homelab.models import (
     Action,
@@ -29,7 +29,7 @@ from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of, refuse_if_made
 from homelab.vm_manager.deleting import delete_vm, refuse_if_busy, refuse_if_guarded
-from homelab.vm_manager.first_boot import remove_unused, renew_vendor_data
+from homelab.vm_manager.first_boot import adopt_snippet, remove_unused, renew_vendor_data
 from homelab.vm_manager.preparing import carried_over, is_replacement, specify
 from homelab.vm_manager.resuming import Resumption
 from homelab.vm_manager.vmids import VmidPool
@@ -96,6 +96,8 @@ class VmManager:
     def apply(self, node: NodePlan) -> Result:
         """Bring the node's VM to what the plan says. Errors become outcomes; the other nodes are not concerned."""
         try:
+            if node.facts.vm:
+                adopt_snippet(self.journal, node.facts.vm)
             return self._apply(node)
         except HomelabError as error:
             return Result((Outcome.failed(node.name, error.problem),))
@@ -122,8 +124,8 @@ class VmManager:
         with self.slots:
             made = create_vm(self._making, spec, image, new_vmid=lambda: self.vmids.next_free(self.pve, node.name))
         vm = self._finished(node.name, made.vmid)
-        if is_replacement(node):
-            memory.note(self.journal, memory.REPLACED, spec.name)
+        if spec.carried:
+            memory.note(self.journal, memory.REPLACED if is_replacement(node) else memory.GIVEN_UP, spec.name)
         what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
         return _made(node, vm, made.losses, what, _left_behind(spec, left))
 
@@ -136,18 +138,26 @@ class VmManager:
         return finish_vm(self.pve, node, vmid, keeps_vendor_data=self.config.k3s.existing_server is not None)
 
     def _replace(self, node: NodePlan) -> Result:
-        """Delete and create anew, once everything that the new VM needs is known to be there."""
+        """Delete and create anew, once everything that the new VM needs is known to be there; else start it."""
         name, vm = node.config.vm_name, node.facts.found
-        self.members.check_replaceable(name)
-        image = self.image(node.config)
-        spec = specify(self.pve, self.config, node, self.journal.now, image.disk_bytes)
-        with self.deletions:
-            if vm.is_in_the_making:
-                vm = self._unlocked(node)
-            refuse_if_guarded(vm, self.guards(vm, name))
-            refuse_if_made(self.pve, spec)
-            self._note_replacing(node, spec)
-            delete_vm(self.pve, vm, self.members)
+        is_begun = False
+        try:
+            self.members.check_replaceable(name)
+            image = self.image(node.config)
+            spec = specify(self.pve, self.config, node, self.journal.now, image.disk_bytes)
+            with self.deletions:
+                if vm.is_in_the_making:
+                    vm = self._unlocked(node)
+                refuse_if_guarded(vm, self.guards(vm, name))
+                refuse_if_made(self.pve, spec)
+                self._note_replacing(node, spec)
+                is_begun = True
+                delete_vm(self.pve, vm, self.members)
+        except HomelabError as error:
+            instead = node.dropped(error.problem)
+            if is_begun or instead.action is not Action.START or isinstance(error, Interrupted):
+                raise
+            return self._start(instead)
         try:
             return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
         except HomelabError as error:
@@ -155,10 +165,13 @@ class VmManager:
             return Result((deleted, Outcome.failed(node.name, error.problem)))
 
     def _note_replacing(self, node: NodePlan, spec: VmSpec) -> None:
-        """Before the old VM is touched. One that was never finished is only made again."""
-        if spec.carried and node.facts.verdict is not Verdict.UNFINISHED:
-            role = self.members.role_tag(spec.carried.uuid) or spec.carried.role
-            memory.note_replacing(self.journal, spec.name, node.name, replace(spec.carried, role=role))
+        """Before the old VM is touched, unless what an earlier run noted of it still holds."""
+        if spec.carried is None or spec.carried == node.facts.past.replacing:
+            return
+        role = self.members.role_tag(spec.carried.uuid) or spec.carried.role
+        is_unfinished = node.facts.verdict is Verdict.UNFINISHED
+        carried = replace(spec.carried, role=role, is_unfinished=is_unfinished)
+        memory.note_replacing(self.journal, spec.name, node.name, carried)
 
     def _start(self, node: NodePlan) -> Result:
         vm = node.facts.found
@@ -228,7 +241,7 @@ class VmManager:
         """A replacement that an earlier run had begun is over: its VM runs, or the old one does again."""
         begun = node.facts.past.replacing
         if begun:
-            is_old = node.facts.found.config.uuid == begun.uuid
+            is_old = begun.is_unfinished or node.facts.found.config.uuid == begun.uuid
             memory.note(self.journal, memory.GIVEN_UP if is_old else memory.REPLACED, node.config.vm_name)
 
     def _running(self, node: NodePlan, what: str) -> Result:

@@ -52,6 +52,14 @@ def renew_vendor_data(pve: Proxmox, journal: Journal, vm: VmFacts) -> None:
         pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",), digest=digest)
 
 
+def adopt_snippet(journal: Journal, vm: VmFacts) -> None:
+    """One that a VM names and a run from another machine has brought is removed like our own."""
+    custom = vm.config.values.get("cicustom", "")
+    volume = custom.removeprefix("vendor=")
+    if is_ours(custom) and memory.snippet_on(journal, vm.node) != volume:
+        memory.note_snippet(journal, vm.node, volume)
+
+
 def remove_unused(pve: Proxmox, journal: Journal, node: str) -> None:
     """Take away the snippet that was brought to a node, once no VM of the cluster names it; else it is looked at again.
 

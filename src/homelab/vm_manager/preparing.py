@@ -95,8 +95,10 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_byte
 
 def is_replacement(node: NodePlan) -> bool:
     """Does the VM to be made take the place of one that ran? One that was never finished is only made again."""
-    is_begun = node.facts.past.replacing is not None
-    return is_begun or (node.facts.vm is not None and node.facts.verdict is not Verdict.UNFINISHED)
+    begun = node.facts.past.replacing
+    if begun:
+        return not begun.is_unfinished
+    return node.facts.vm is not None and node.facts.verdict is not Verdict.UNFINISHED
 
 
 def carried_over(node: NodePlan) -> CarriedOver | None:
