@@ -149,20 +149,28 @@ class VmManager:
                 if vm.is_in_the_making:
                     vm = self._unlocked(node)
                 refuse_if_guarded(vm, self.guards(vm, name))
+                is_begun = True
                 refuse_if_made(self.pve, spec)
                 self._note_replacing(node, spec)
-                is_begun = True
                 delete_vm(self.pve, vm, self.members)
         except HomelabError as error:
             instead = node.dropped(error.problem)
             if is_begun or instead.action is not Action.START or isinstance(error, Interrupted):
                 raise
-            return self._start(instead)
+            return self._start_instead(instead, error)
         try:
             return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
         except HomelabError as error:
             deleted = Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} deleted ({node.reason})")
             return Result((deleted, Outcome.failed(node.name, error.problem)))
+
+    def _start_instead(self, node: NodePlan, reason: HomelabError) -> Result:
+        """A VM that is down and cannot be replaced now."""
+        try:
+            return self._start(node)
+        except HomelabError as error:
+            why = f"{reason.why}; nor does it start: {error}"
+            raise NodeFailed(reason.what, why, f"{reason.cure}; {error.cure}") from error
 
     def _note_replacing(self, node: NodePlan, spec: VmSpec) -> None:
         """Before the old VM is touched, unless what an earlier run noted of it still holds."""
