@@ -105,20 +105,23 @@ def killed_while_writing(path: str) -> Iterator[None]:
     [
         (r"/var/lib/vz/template/iso/\..*\.part", "/var/lib/vz/template/iso"),
         (rf"{SNIPPETS}/\..*\.part", SNIPPETS),
-        (r"/tmp/homelab\..*", "/tmp"),
+        (r"/tmp/\.homelab-sshkeys\..*", "/tmp"),
     ],
     ids=["image", "snippet", "keys"],
 )
 def test_file_that_a_killed_run_was_writing_is_removed(lab: Lab, homelab: Homelab, path: str, folder: str) -> None:
     with killed_while_writing(path):
         homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN)
-    assert [name for name in files(lab, "pve3", folder) if name.endswith(".part") or name.startswith("homelab.")]
-    lab.shell("pve3", f"touch {folder}/.mine.part {folder}/homelab.conf")
+    assert [name for name in files(lab, "pve3", folder) if name.endswith(".part") or "homelab-sshkeys" in name]
+    lab.shell("pve3", f"touch {folder}/.mine.part {folder}/homelab-sshkeys")
 
     assert homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN).exit_code == 0
 
     left = set(files(lab, "pve3", folder))
-    assert {name for name in left if name.endswith(".part") or "homelab." in name} == {".mine.part", "homelab.conf"}
+    assert {name for name in left if name.endswith(".part") or "homelab-sshkeys" in name} == {
+        ".mine.part",
+        "homelab-sshkeys",
+    }
     assert tags(lab) == {100: "homelab"}
 
 
