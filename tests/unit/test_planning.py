@@ -138,6 +138,14 @@ def test_an_unfinished_vm_that_has_booted_once_is_finished() -> None:
     assert plan_of(unfinished()).action is Action.FINISH
 
 
+def test_an_unfinished_vm_is_not_deleted_on_a_host_that_has_just_come_up() -> None:
+    just_up = replace(NEVER_BOOTED, host_uptime_s=60)
+
+    assert plan_of(unfinished(power=just_up)).action is Action.FINISH
+    in_the_making = vm({"tags": "homelab-unfinished"}, status="stopped", qmpstatus="stopped", lock="create")
+    assert plan_of(node_facts(Verdict.UNFINISHED, in_the_making, power=just_up)).action is Action.REPLACE
+
+
 def test_an_unfinished_vm_that_never_booted_is_made_again() -> None:
     assert plan_of(unfinished(power=NEVER_BOOTED)).action is Action.REPLACE
 

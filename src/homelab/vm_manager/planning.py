@@ -7,7 +7,7 @@ from dataclasses import replace
 from homelab.errors import Problem
 from homelab.models import Action, Facts, K3sFacts, NodeFacts, NodePlan, Plan, Rule, Verdict
 from homelab.settings import Config
-from homelab.vm_manager.rules import Situation, guarded, kept_by_mark, plan_down, plan_named, start
+from homelab.vm_manager.rules import Situation, guarded, has_just_booted, kept_by_mark, plan_down, plan_named, start
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -97,4 +97,6 @@ def _plan_unfinished(node: NodeFacts) -> NodePlan:
         return NodePlan(node, Action.FINISH, node.reason)
     if node.guards:
         return guarded(node)
+    if has_just_booted(node) and not node.found.status.lock:
+        return NodePlan(node, Action.FINISH, f"{node.reason}; nothing is deleted on a host that has just come up")
     return NodePlan(node, Action.REPLACE, f"{node.reason}; it never booted and is made again")
