@@ -15,7 +15,7 @@ from pvelab.state import World
 
 _MAC = re.compile(r"(?:[0-9A-F]{2}:){5}[0-9A-F]{2}")
 _VMID = re.compile(r"(?<=vm-)\d+(?=-)|(?<=:)\d+(?=/vm-)")
-_TIME = re.compile(r"\b(\d{10}(\.\d+)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?)\b")
+_TIME = re.compile(r"\b(\d{10}(\.\d+)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?Z?)\b")
 TOP_PARTS = 3
 _CHANCE = ("smbios1", "vmgenid", "meta", "digest")
 _NODE_FOLDERS = ("/root", "/tmp", "/var/tmp", "/var/lib/vz", "/etc/cron.d", "/home", "/usr/local")

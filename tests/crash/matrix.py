@@ -64,9 +64,8 @@ def crash(arena: Arena, told: Reference, point: CrashPoint, *, is_other_machine:
     problems = [problem for run in runs for problem in never_said(run)]
     if runs[-1].exit_code not in told.story.ends_in:
         problems.append(f"run again, it ended with {runs[-1].exit_code}: {last_lines(runs[-1])}")
-    return problems + differences(
-        _expected(told.end, is_other_machine), _expected(left(arena.lab, told.macs), is_other_machine)
-    )
+    wanted = _compared(told.end, told, is_other_machine)
+    return problems + differences(wanted, _compared(left(arena.lab, told.macs), told, is_other_machine))
 
 
 def _run_again(arena: Arena, told: Reference) -> list[Ended]:
@@ -78,11 +77,12 @@ def _run_again(arena: Arena, told: Reference) -> list[Ended]:
     return runs
 
 
-def _expected(facts: Mapping[str, str], is_other_machine: bool) -> Mapping[str, str]:
-    """Another machine does not know what a deleted VM had, so there its MAC is not compared."""
-    if not is_other_machine:
-        return facts
-    return {path: value for path, value in facts.items() if "/config/net" not in path}
+def _compared(facts: Mapping[str, str], told: Reference, is_other_machine: bool) -> Mapping[str, str]:
+    """Another machine does not know what a deleted VM had; a VM that never ran has nothing that has to be kept."""
+    left_out = ("/config/net", "/config/description") if is_other_machine else ()
+    if not told.story.keeps_macs:
+        left_out = (*left_out, "/config/net")
+    return {path: value for path, value in facts.items() if not any(part in path for part in left_out)}
 
 
 def never_said(run: Ended) -> list[str]:

@@ -15,7 +15,7 @@ SHOWN = 100
 _BEFORE_COMMAND = re.compile(r"(?:sudo(?: -\S+)* |env |\w+=\S* )*")
 _OWN_NAMES: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"\.[0-9a-f]{6,}\.part"), ".*.part"),
-    (re.compile(r"/tmp/tmp\.\w+"), "/tmp/tmp.*"),
+    (re.compile(r"(/tmp/\.?[a-z-]+)\.\w{6,}"), r"\1.*"),
     (re.compile(r" --digest \w+"), ""),
     (re.compile(r" --comment '[^']*'"), " --comment ..."),
     (re.compile(r"127\.\d+\.\d+\.\d+"), "ADDRESS"),

@@ -15,7 +15,10 @@ AGENT_NODE, AGENT_VMID = "pve3", "102"
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A seed, what is broken while the first run goes on, what is done, and the exit code of doing it again."""
+    """A seed, what is broken while the first run goes on, what is done, and the exit code of doing it again.
+
+    `keeps_macs`: the VM that is replaced has been running, so its MAC addresses are to be kept.
+    """
 
     name: str
     seed: str
@@ -24,6 +27,7 @@ class Story:
     faults: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     is_deletion: bool = False
     ends_in: tuple[int, ...] = (0,)
+    keeps_macs: bool = True
 
     def begin(self, arena: Arena) -> None:
         """The world before the first run."""
@@ -48,7 +52,7 @@ _ALL = (
     Story("paused", "paused"),
     Story("power-cut", "power-cut"),
     Story("new-node", "healthy", {"without": "pve3"}),
-    Story("half-built", "half-built"),
+    Story("half-built", "half-built", keeps_macs=False),
     Story("delete", "healthy", is_deletion=True, ends_in=(0, 3)),
     Story("join-fails", "fresh", faults=_fault("join-fails", how="token-unreadable")),
     Story("no-join", "fresh", settings={"K3S_EXISTING_NODE_IP": None}),

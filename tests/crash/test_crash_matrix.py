@@ -20,7 +20,7 @@ def _unhealed(arena: Arena, points: Iterable[tuple[Reference, CrashPoint]], *, i
     """The points after which the end is another one, each with what is wrong, as one text."""
     wrong = []
     for told, point in points:
-        name = f"{told.story.name} {told.via} {point}"
+        name = f"{'elsewhere ' if is_other_machine else ''}{told.story.name} {told.via} {point}"
         if not reason_for(name, KNOWN):
             problems = crash(arena, told, point, is_other_machine=is_other_machine)
             wrong += ["\n    ".join((name, *problems))] if problems else []
