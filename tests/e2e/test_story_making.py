@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import Homelab
+from e2e.interruptions import Meanwhile
 from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on, work_on
 from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
@@ -315,6 +316,22 @@ def test_while_another_run_makes_a_vm_on_the_node_none_is_made_there(lab: Lab, h
     assert run.exit_code == 1, run.text
     assert lab.snapshot()["vms"] == {}
     assert "is not made a second time: another VM is just being made there" in run.err
+
+
+def test_vm_that_comes_and_goes_while_one_is_made_is_not_in_the_way(lab: Lab, homelab: Homelab) -> None:
+    read = "/nodes/pve2/qemu/300/config"
+
+    def comes(world: World) -> None:
+        configs.add(world, Vm(300, "pve2", {"memory": "512"}, world.clock.now()))
+
+    Meanwhile(lab, lambda arrival: arrival.path.endswith("/download-url"), comes)
+    Meanwhile(lab, lambda arrival: arrival.path == read, lambda world: configs.remove(world, world.vms[300]))
+
+    run = homelab("--via", "api", NODE_ENABLED_2="0", NODE_ENABLED_3="0", **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert [request.path for request in lab.requests].count(read) == 1
+    assert list(lab.snapshot()["vms"]) == [100]
 
 
 # --- VMIDs -------------------------------------------------------------------------------------------------------

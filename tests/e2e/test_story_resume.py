@@ -55,6 +55,30 @@ def test_task_of_a_killed_run_that_goes_on_is_waited_for(lab: Lab, homelab: Home
     assert open_writes(homelab) == 0
 
 
+def test_creation_that_failed_after_its_run_was_killed_is_begun_anew(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("task-fails", kind="qmcreate", node="pve3")
+    with killed("GET", "/nodes/pve3/tasks/[^/]*:qmcreate:[^/]*/status"):
+        homelab("--via", "api", **ONLY_PVE3, **NO_JOIN)
+    lab.wait_until(lambda world: not world.vms)
+    lab.clear_faults()
+
+    assert homelab("--via", "api", **ONLY_PVE3, **NO_JOIN).exit_code == 0
+
+    assert tags(lab) == {100: "homelab"}
+    assert open_writes(homelab) == 0
+
+
+def test_what_was_begun_on_a_node_that_is_disabled_is_left_as_it_is(lab: Lab, homelab: Homelab) -> None:
+    with killed("POST", "/nodes/pve3/qemu/[0-9]+/status/start"):
+        homelab("--via", "api", **ONLY_PVE3, **NO_JOIN)
+    before = lab.snapshot()
+
+    homelab("--via", "api", **{**ONLY_PVE3, "NODE_ENABLED_3": "0"}, **NO_JOIN)
+
+    assert lab.snapshot() == before
+    assert open_writes(homelab) == 1
+
+
 def cut_off_creation(lab: Lab, homelab: Homelab, via: str, **settings: str | None) -> Run:
     """The third node loses power while it copies the image into the disk of its VM, and comes back."""
     lab.look(lambda world: setattr(world.timings, "import_bytes_per_s", 100.0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from homelab import memory
-from homelab.errors import HomelabError, Interrupted, Locked, NodeFailed, NotThere, Unreachable
+from homelab.errors import HomelabError, NodeFailed, NotThere, Unreachable
 from homelab.memory import Intent, Journal
 from homelab.models import MAKING, TaskRow, VmConfig
 from homelab.proxmox.client import Proxmox
@@ -36,18 +36,13 @@ class Resumption:
     nodes: frozenset[str]
 
     def run(self) -> None:
-        """What a node that cannot be asked may still hold stays open for the next run, as does what lies on others.
-
-        Raises Locked, Interrupted.
-        """
+        """What a node that cannot be asked may still hold stays open for the next run, as does what lies on others."""
         for intent in self.journal.unfinished():
             if intent.node not in self.nodes:
                 continue
             try:
                 self._look_after(intent)
                 self.journal.end(intent, "done" if self._is_gone(intent) else "looked after")
-            except (Locked, Interrupted):
-                raise
             except HomelabError as error:
                 self.say(f"{intent.node}: {title(intent)}, begun by an earlier run, is not looked after yet: {error}")
 
