@@ -247,8 +247,8 @@ async def _before(world: World, request: web.BaseRequest, action: Action) -> Non
 def _after(action: Action, response: web.Response) -> web.Response:
     if action.kind in ("reset-after", "drop"):
         raise _cut(action)
-    if action.kind == "half" and isinstance(response.body, bytes):
-        response.body = response.body[: len(response.body) // 2]
+    if action.kind in ("half", "altered") and isinstance(response.body, bytes):
+        response.body = action.altered(response.body)
     return response
 
 

@@ -191,7 +191,7 @@ class _Command:
         action = self._action = self._hooks.intercept(self._machine, self._user, self._text) or UNTOUCHED
         streams = cut_short(streams, self.cut) if action.kind == "drop" else streams
         held = Collected()
-        out = held if action.kind == "half" else streams.out
+        out = held if action.kind in ("half", "altered") else streams.out
         is_conversation = self.has_terminal and not self._text
         stdin = Input() if is_conversation else streams.stdin
         shell = shell_for(self._machine, self._user, (stdin, out, streams.err))
@@ -210,7 +210,8 @@ class _Command:
                         self.exit_code = await Conversation(shell, streams.stdin, out).hold()
                     else:
                         self.exit_code = await shell.run_text(self._text or await _script(streams.stdin))
-                await streams.out.write(bytes(held.data[: len(held.data) // 2]))
+                if out is held:
+                    await streams.out.write(action.altered(bytes(held.data)))
             learned = None if self.is_cut else self.exit_code
         except BrokenPipeError:
             learned = None

@@ -266,18 +266,24 @@ class Action:
 
     go-on: it is carried out. hang: no answer. answer: status and reason at once, nothing carried out. reset: the
     connection is cut before anything is carried out. reset-after: it is carried out, then the connection is cut.
-    half: it is carried out, and half of the answer is all there is. drop: the connection is cut while it is carried
+    half: it is carried out, and half of the answer is all there is. altered: it is carried out, and the answer, a body
+    of 200 or what a command prints, is what `alter` makes of it. drop: the connection is cut while it is carried
     out, with half of the first input or output on its way; it goes on without the client.
     `delay_s` passes first, in lab time; `fate` is that of the tasks it starts; `when_cut` is called just before the
     connection is cut.
     """
 
-    kind: Literal["go-on", "hang", "answer", "reset", "reset-after", "half", "drop"] = "go-on"
+    kind: Literal["go-on", "hang", "answer", "reset", "reset-after", "half", "altered", "drop"] = "go-on"
     status: int = 0
     reason: str = ""
     delay_s: float = 0.0
     fate: Fate | None = None
     when_cut: Callable[[], None] = lambda: None
+    alter: Callable[[bytes], bytes] = lambda answer: answer
+
+    def altered(self, answer: bytes) -> bytes:
+        """What there is of an answer."""
+        return answer[: len(answer) // 2] if self.kind == "half" else self.alter(answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -98,8 +99,9 @@ Use = Callable[[Callable[[Server], T]], T]
 
 def _run(client: paramiko.SSHClient, command: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
     sent, out, err = client.exec_command(command, timeout=10)
-    sent.channel.sendall(stdin)
-    sent.channel.shutdown_write()
+    with suppress(EOFError, OSError):  # a server that cuts the connection may do so before this
+        sent.channel.sendall(stdin)
+        sent.channel.shutdown_write()
     return out.channel.recv_exit_status(), out.read(), err.read()
 
 
