@@ -45,7 +45,7 @@ def outcome(values: dict[str, str]) -> Config | ConfigError:
         return error
 
 
-@settings(derandomize=True, max_examples=400, deadline=None)
+@settings(derandomize=True, max_examples=250, deadline=None)
 @given(values)
 def test_any_values_end_in_a_configuration_or_in_problems_with_cures(changes: dict[str, str]) -> None:
     result = outcome(GOOD | changes)
