@@ -31,6 +31,10 @@ class Endless(AssertionError):
     """A run did not end."""
 
 
+class OutOfStep(Exception):
+    """What the warm process says is not what is due."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A run that ended: its exit code (KILLED if it was killed), what it said, the lab seconds that it took."""
@@ -91,8 +95,10 @@ class Tool:
         other.close()
         self._channel = own
         self._lines: TextIO = own.makefile("rw")
-        self._pid = 0
-        self._hear()
+        self._run: int | None = None
+        """The run that goes on, as a file descriptor: a process id may be another's by the time it is used."""
+        self._lock = threading.Lock()
+        self._hear("ready")
 
     def close(self) -> None:
         """End the warm process."""
@@ -117,20 +123,23 @@ class Tool:
             patience,
         )
         self._say(order.as_line())
-        self._pid = int(self._hear())
+        self._run = os.pidfd_open(int(self._hear("pid")))
         self._say("go\n")
         is_over = bool(select.select([self._channel], [], [], LONGEST_S)[0])
         if not is_over:
             self.kill()
-        exit_code = int(self._hear())
-        self._pid = 0
+        exit_code = int(self._hear("ended"))
+        with self._lock:
+            os.close(self._run)
+            self._run = None
         self._check(is_over, f"{command} {' '.join(arguments)}")
         return Ended(exit_code, _text(out), _text(err), self._clock.now() - began_at)
 
     def kill(self) -> None:
-        """End the run at once, as the kernel does; from any thread."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+        """End the run at once, as the kernel does, if one goes on; from any thread."""
+        with self._lock, suppress(ProcessLookupError):
+            if self._run is not None:
+                signal.pidfd_send_signal(self._run, signal.SIGKILL)
 
     def _check(self, is_over: bool, what: str) -> None:
         if not is_over:
@@ -143,11 +152,12 @@ class Tool:
         self._lines.write(line)
         self._lines.flush()
 
-    def _hear(self) -> str:
-        line = self._lines.readline()
-        if not line:
-            raise Endless("the warm process has ended")
-        return line.strip()
+    def _hear(self, what: str) -> str:
+        """What is said of a matter; anything else is a mistake of ours."""
+        matter, _, said = self._lines.readline().strip().partition(" ")
+        if matter != what:
+            raise OutOfStep(f"the warm process says {matter or 'nothing'} where {what} is due")
+        return said
 
 
 def _start_warm(channel: socket.socket) -> subprocess.Popen[bytes]:

@@ -92,12 +92,12 @@ def main(descriptor: int) -> None:
         print("ready", file=lines, flush=True)
         while line := lines.readline():
             pid, let_go = _fork(json.loads(line))
-            print(pid, file=lines, flush=True)
+            print("pid", pid, file=lines, flush=True)
             lines.readline()
             os.write(let_go, b"go")
             os.close(let_go)
             _, status = os.waitpid(pid, 0)
-            print(os.waitstatus_to_exitcode(status), file=lines, flush=True)
+            print("ended", os.waitstatus_to_exitcode(status), file=lines, flush=True)
 
 
 def _load() -> None:
