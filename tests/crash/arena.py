@@ -29,12 +29,18 @@ class Arena:
         self.patience = 1.0
 
     def __enter__(self) -> Self:
-        self.lab.start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        self.lab.start()
+
+    def close(self) -> None:
         self.tool.close()
         self.lab.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

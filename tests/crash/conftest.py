@@ -13,12 +13,19 @@ from support.tracing import threads_unwatched
 
 @pytest.fixture(scope="session")
 def arena() -> Iterator[Arena]:
-    with threads_unwatched(), Arena() as made:
-        yield made
+    yield from _arena(Arena())
 
 
 @pytest.fixture(scope="session")
 def wide_arena() -> Iterator[Arena]:
     """One with four nodes."""
-    with threads_unwatched(), Arena(LabSpec(nodes=nodes_called("4"))) as made:
-        yield made
+    yield from _arena(Arena(LabSpec(nodes=nodes_called("4"))))
+
+
+def _arena(arena: Arena) -> Iterator[Arena]:
+    with threads_unwatched():
+        arena.start()
+    try:
+        yield arena
+    finally:
+        arena.close()

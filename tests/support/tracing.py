@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def threads_unwatched() -> Iterator[None]:
-    """Threads that are started within, and later by them on their event loop, run without coverage's trace function."""
+    """Threads that are started within run without coverage's trace function.
+
+    Around the start of a thread only: around a fixture's yield it would hide the threads of every later test.
+    """
     watch = threading.gettrace()
     threading.settrace(None)
     try:
