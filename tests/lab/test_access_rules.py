@@ -213,6 +213,64 @@ def test_a_pool_gives_its_privileges_on_its_members(lab: Lab) -> None:
     assert [one["id"] for one in pve.cluster.resources.get() if one["type"] == "pool"] == ["/pool/home"]
 
 
+def test_pools_are_listed_by_pool_audit_alone(lab: Lab) -> None:
+    pve = service(lab)
+    lab.look(lambda world: world.roles.update(Maker=frozenset({"Pool.Allocate"})))
+    grant(lab, "/pool", "Maker")
+    pve.pools.post(poolid="mark")
+    assert pve.pools.get() == []
+    assert [one["poolid"] for one in pve.pools.get(poolid="mark")] == ["mark"]
+    assert refusal(pve.pools("mark").get) == "403 Permission check failed (/pool/mark, Pool.Audit)"
+    grant(lab, "/pool", "PVEPoolAdmin")
+    assert [one["poolid"] for one in pve.pools.get()] == ["mark"]
+
+
+def test_what_is_deleted_takes_the_permissions_on_it_along(lab: Lab) -> None:
+    pve = api(lab)
+    pve.pools.post(poolid="home")
+    pve.pools.post(poolid="home/below")
+    pve.storage.post(storage="far", type="dir", path="/srv/far", content="images")
+    ended(lab, pve.nodes("pve1").qemu.post(vmid=100))
+    for path in (
+        "/pool/home",
+        "/pool/home/below",
+        "/storage/far",
+        "/vms/100",
+        "/pool",
+        "/storage",
+        "/vms",
+        "/vms/1000",
+    ):
+        grant(lab, path, "PVEAuditor")
+
+    ended(lab, pve.nodes("pve1").qemu(100).delete())
+    pve.storage("far").delete()
+    pve.pools.delete(poolid="home/below")
+    assert {"/pool/home", "/pool/home/below"} <= {one["path"] for one in pve.access.acl.get()}
+    pve.pools("home").delete()
+
+    assert {one["path"] for one in pve.access.acl.get()} == {"/pool", "/storage", "/vms", "/vms/1000"}
+
+
+def test_pool_that_holds_something_is_not_deleted(lab: Lab) -> None:
+    pve = api(lab)
+    pve.storage.post(storage="far", type="dir", path="/srv/far", content="images")
+    ended(lab, pve.nodes("pve1").qemu.post(vmid=100))
+    pve.pools.post(poolid="home")
+    pve.pools("home").put(vms="100", storage="far")
+    pve.pools.post(poolid="home/below")
+    refused = "500 delete pool failed: pool 'home' is not empty (contains {})"
+
+    assert refusal(pve.pools("home").delete) == refused.format("pool 'home/below'")
+    pve.pools.delete(poolid="home/below")
+    assert refusal(pve.pools("home").delete) == refused.format("VM 100")
+    ended(lab, pve.nodes("pve1").qemu(100).delete())
+    assert refusal(pve.pools("home").delete) == refused.format("storage 'far'")
+    pve.storage("far").delete()
+    pve.pools("home").delete()
+    assert pve.pools.get() == []
+
+
 def test_the_agents_privilege_is_vm_monitor_before_9_and_the_guest_agents_own_since(of_release: Lab) -> None:
     of_release.reset()
     release = of_release.spec.pve_version

@@ -8,7 +8,7 @@ from typing import Any
 from pvelab.answers import ApiError, bad_parameter, refused
 from pvelab.formats import split_list
 from pvelab.routes.call import Call, route
-from pvelab.rules import configs, storage_options, storages, volumes
+from pvelab.rules import configs, permissions, storage_options, storages, volumes
 from pvelab.state import Storage
 
 STATUS_INDEX = ("content", "download-url", "file-restore", "prunebackups", "rrd", "rrddata", "status", "upload")
@@ -105,6 +105,9 @@ def delete(call: Call) -> None:
     if known.pop(call.params["storage"], None) is None:
         raise refused(f"delete storage failed: storage '{call.params['storage']}' does not exist")
     storages.write(call.world, known.values())
+    permissions.forget(call.world, f"/storage/{call.params['storage']}")
+    for pool in call.world.pools.values():
+        pool.storages.discard(call.params["storage"])
 
 
 def _is_visible(call: Call, storage: Storage) -> bool:

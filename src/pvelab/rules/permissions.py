@@ -91,6 +91,11 @@ def revoke(world: World, path: str, identities: Iterable[str], role: str) -> Non
     world.acls -= {Acl(path, identity, role) for identity in identities}
 
 
+def forget(world: World, path: str) -> None:
+    """Remove every ACL of what is there no more, and of what would lie below it."""
+    world.acls = {acl for acl in world.acls if acl.path != path and not acl.path.startswith(f"{path}/")}
+
+
 def _check_path(world: World, who: Who, rest: list[Any], values: Mapping[str, str]) -> None:
     template, names, *options = rest
     if options[:1] == ["require_param"] and options[1] not in values:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pvelab import progress
 from pvelab.answers import ApiError, Who, refused
 from pvelab.formats import split_list
-from pvelab.rules import configs, drives, storages, updates, volumes
+from pvelab.rules import configs, drives, permissions, storages, updates, volumes
 from pvelab.rules.access import only_root
 from pvelab.rules.volumes import Log, Place
 from pvelab.state import Node, Task, Vm, World
@@ -54,6 +54,7 @@ def _destroy(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: L
     if params.get("destroy-unreferenced-disks") == "1":
         _free_unreferenced(world, node, vm, log)
     configs.require_writable(world, vm)
+    permissions.forget(world, f"/vms/{vm.vmid}")
     if params.get("purge") == "1":
         log.append(f"purging VM {vm.vmid} from related configurations..")
         _purge(world, vm)
