@@ -75,6 +75,7 @@ class RunMarker:
 
     def _place(self) -> None:
         if self.pve.pool_comment(POOL) is None and self._is_made():
+            self._require_to_see_it()
             return
         comment = self.pve.pool_comment(POOL) or ""
         if not self._is_free(comment):
@@ -98,6 +99,14 @@ class RunMarker:
                 raise
             return False
         return True
+
+    def _require_to_see_it(self) -> None:
+        """Raises Refused, and takes it away again: whoever sees no pools would take his own mark for another's."""
+        if self.pve.pool_comment(POOL) is None:
+            self.pve.delete_pool(POOL)
+            raise Refused(
+                f"pool {POOL}", "the token may make it, but not see it", "give it Pool.Audit on /pool", status=403
+            )
 
     def _renew(self) -> None:
         """Raises Locked where another machine has taken it over: ours had gone out of date in a long wait."""

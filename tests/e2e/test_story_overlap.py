@@ -13,7 +13,7 @@ from e2e.world import before_call, nodes_with_running_vm, uuids
 from homelab import memory
 from homelab.run_marker import POOL
 from pvelab.lab import Lab
-from pvelab.state import Pool, World
+from pvelab.state import Acl, Pool, World
 from support.clock import SteppingClock
 
 ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", **NO_JOIN}
@@ -202,6 +202,37 @@ def test_where_the_token_may_not_make_the_mark_that_is_said(lab: Lab, homelab: H
     assert run.exit_code == 0, run.text
     assert "runs from other machines at the same time are not noticed: " in run.err
     assert nodes_with_running_vm(lab) == ["pve3"]
+
+
+def test_token_with_a_role_on_all_pools_makes_and_removes_the_mark_in_every_run(lab: Lab, homelab: Homelab) -> None:
+    token = limited_token(lab, "")
+    lab.look(lambda world: world.acls.add(Acl("/pool", "root@pam!lim", "PVEPoolAdmin")))
+
+    for arguments in ((), ("--replace", "pve3")):
+        before = len(lab.writes)
+        run = homelab("--via", "api", *arguments, API_TOKEN=token, **ONLY_PVE3)
+
+        assert run.exit_code == 0, run.text
+        assert "are not noticed" not in run.err
+        assert (lab.writes[before].what, lab.writes[-1].what) == ("POST /pools", f"DELETE /pools/{POOL}")
+        assert pools(lab) == []
+
+
+def test_mark_that_the_token_may_make_but_not_see_is_not_made(lab: Lab, homelab: Homelab) -> None:
+    token = limited_token(lab, "")
+
+    def give(world: World) -> None:
+        world.roles["Maker"] = frozenset({"Pool.Allocate"})
+        world.acls.add(Acl("/pool", "root@pam!lim", "Maker"))
+
+    lab.look(give)
+
+    run = homelab("--via", "api", API_TOKEN=token, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert "are not noticed: pool homelab-run: the token may make it, but not see it" in run.err
+    assert nodes_with_running_vm(lab) == ["pve3"]
+    assert pools(lab) == []
 
 
 def test_mark_that_the_token_may_not_see_counts(lab: Lab, homelab: Homelab) -> None:

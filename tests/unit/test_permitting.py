@@ -59,7 +59,7 @@ def test_token_with_every_privilege_may_make_the_vm() -> None:
 @pytest.mark.parametrize(
     ("privilege", "vmid", "said", "cure"),
     [
-        ("VM.Config.Disk", 107, "it lacks VM.Config.Disk on /vms/107", "/vms/107 --tokens 'USER@REALM!ID'"),
+        ("VM.Config.Disk", 107, "it lacks VM.Config.Disk on /vms/107", "modify /vms --tokens 'USER@REALM!ID'"),
         ("VM.Allocate", 0, "it lacks VM.Allocate on /vms", "--roles PVEVMAdmin"),
         ("Datastore.AllocateSpace", 107, "on /storage/local-zfs", "--roles PVEDatastoreUser"),
         ("SDN.Use", 107, "vmbr0; SDN.Use on /sdn/zones/localnetwork/vmbr1", "--roles PVESDNUser"),

@@ -232,7 +232,8 @@ def test_401_mentions_a_clock_that_is_off(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        ("(/vms/100, VM.Audit)", "pveum acl modify /vms/100 --tokens 'svc@pve!home' --roles PVEVMAdmin"),
+        ("(/pool/homelab-run, Pool.Allocate)", "pveum acl modify /pool --tokens 'svc@pve!home' --roles PVEPoolAdmin"),
+        ("(/vms/100, VM.Audit)", "pveum acl modify /vms --tokens 'svc@pve!home' --roles PVEVMAdmin"),
         ("(/storage/local, Datastore.AllocateTemplate)", "modify /storage/local --tokens 'svc@pve!home' --roles PVED"),
         ("(/nodes/pve1, Sys.Modify)", "--roles Administrator"),
         ("", "pveum acl modify /vms --tokens"),

@@ -79,11 +79,17 @@ def refusal(what: str, text: str, status: int, *, errors: Mapping[str, str] | No
     return Refused(what, why, cure or LOOK_THERE, status=status, errors=by_name)
 
 
+def path_to_grant_on(path: str) -> str:
+    """Where a role lasts: Proxmox deletes those of one VM or one pool together with it."""
+    return re.sub(r"^/(vms|pool)/.*", r"/\1", path)
+
+
 def _grant(denied: re.Match[str], token: str) -> str:
     path, privileges = denied["path"] or "/vms", denied["privileges"] or "VM.Allocate"
     role = next((role for start, role in ROLES if privileges.startswith(start)), "Administrator")
     user = token.partition("!")[0]
+    where = path_to_grant_on(path)
     return (
-        f"the token lacks {privileges} on {path}: pveum acl modify {path} --tokens '{token}' --roles {role}; "
+        f"the token lacks {privileges} on {path}: pveum acl modify {where} --tokens '{token}' --roles {role}; "
         f"a separated token also needs its user to have it: --users '{user}' --roles {role}"
     )

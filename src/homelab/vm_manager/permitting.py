@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from homelab.errors import HomelabError, NodeFailed
 from homelab.models import VmSpec, Wire
 from homelab.proxmox.client import Proxmox
+from homelab.proxmox.refusals import path_to_grant_on
 
 CONFIG_AREAS = ("CPU", "Cloudinit", "Disk", "HWType", "Memory", "Network", "Options")
 VM_PRIVILEGES = frozenset({"VM.Allocate", "VM.PowerMgmt", *(f"VM.Config.{area}" for area in CONFIG_AREAS)})
@@ -34,7 +35,7 @@ def check_permissions(pve: Proxmox, spec: VmSpec) -> None:
             "it lacks " + "; ".join(f"{names} on {path}" for path, names in lacking.items()),
             "; ".join(
                 f"pveum acl modify {path} --tokens 'USER@REALM!ID' --roles {ROLES[path.split('/')[1]]}"
-                for path in lacking
+                for path in map(path_to_grant_on, lacking)
             ),
         )
 
