@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import NO_JOIN, NODES, ONLY_PVE3, tags
+from e2e.interruptions import NO_JOIN, NODES, ONLY_PVE3, Meanwhile, tags
 from e2e.world import uuids
 from homelab.proxmox import remote_files
 from homelab.proxmox.transport import Root
 from homelab.shell import Readable
+from pvelab.interception import Arrival
 from pvelab.lab import Lab
 from pvelab.rules import removal
 from pvelab.state import Node, World
@@ -29,6 +30,7 @@ def files(lab: Lab, node: str, folder: str) -> list[str]:
 
 
 SNIPPETS = "/var/lib/vz/snippets"
+MINE = "user=local:snippets/mine.yaml"
 
 
 def test_snippet_of_the_first_boot_is_gone_when_every_vm_has_booted(lab: Lab, homelab: Homelab, via: str) -> None:
@@ -62,6 +64,18 @@ def test_snippet_that_cannot_be_removed_now_is_removed_by_the_next_run(lab: Lab,
     lab.clear_faults()
     assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
     assert files(lab, "pve3", SNIPPETS) == []
+
+
+def test_what_a_person_put_in_the_place_of_the_snippet_during_the_first_boot_stays(lab: Lab, homelab: Homelab) -> None:
+    def is_about_cloud_init(arrival: Arrival) -> bool:
+        return arrival.command_line.startswith("cloud-init status")
+
+    Meanwhile(lab, is_about_cloud_init, lambda world: world.vms[100].config.update(cicustom=MINE))
+
+    run = homelab(**ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert lab.snapshot()["vms"][100]["config"]["cicustom"] == MINE
 
 
 def test_snippet_that_another_machine_brought_is_removed_after_the_first_boot(lab: Lab, homelab: Homelab) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from e2e.conftest import Homelab
@@ -250,6 +252,30 @@ def test_vm_that_changes_while_it_leaves_the_cluster_is_not_deleted(lab: Lab, ho
     assert homelab("--via", via).exit_code == 0
     assert lab.snapshot()["vms"][102]["config"]["description"].startswith("do not delete, Bob")
     assert ready_members(lab) == ALL_MEMBERS
+
+
+def is_password(arrival: Arrival) -> bool:
+    is_by_api = (arrival.method, arrival.path) == ("PUT", "/nodes/pve3/qemu/100/config")
+    return is_by_api or "--cipassword" in arrival.command_line
+
+
+@pytest.mark.parametrize("moment", [is_resize, is_password], ids=["resize", "password"])
+def test_new_vm_that_a_person_changes_before_its_first_start_is_left_as_it_is_until_the_next_run(
+    lab: Lab, homelab: Homelab, via: str, moment: Callable[[Arrival], bool]
+) -> None:
+    Meanwhile(lab, moment, change_notes)
+    password = {"CLOUD_PASSWORD": "canary pass#1"}
+
+    run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN, **password)
+
+    assert run.exit_code == 1, run.text
+    assert "checksum mismatch" in run.err
+    assert tags(lab) == {100: "homelab;homelab-unfinished"}
+    assert lab.snapshot()["vms"][100]["status"] == "stopped"
+    again = homelab("--via", via, **ONLY_PVE3, **NO_JOIN, **password)
+    assert again.exit_code == 0, again.text
+    assert tags(lab) == {100: "homelab"}
+    assert lab.snapshot()["vms"][100]["config"]["cipassword"].startswith("$5$")
 
 
 def test_setting_is_not_written_over_a_change_that_came_in_between(lab: Lab, homelab: Homelab, via: str) -> None:

@@ -132,9 +132,9 @@ def test_refused_setting_stays_refused() -> None:
 
 
 def test_password_is_set_and_shows_nowhere() -> None:
-    pve, wire = proxmox({f"PUT {VM}/config": None, CONFIG: {"cipassword": "**********"}})
+    pve, wire = proxmox({f"PUT {VM}/config": None, CONFIG: {"cipassword": "**********", "digest": "d1"}})
     pve.set_password("pve1", 100, Secret("canary"))
-    assert wire.calls[0][1] == {"cipassword": "canary"}
+    assert wire.calls[1][1] == {"cipassword": "canary", "digest": "d1"}
     pve, _ = proxmox({f"PUT {VM}/config": None, CONFIG: {}})
     with pytest.raises(TaskFailed) as failed:
         pve.set_password("pve1", 100, Secret("canary"))

@@ -66,6 +66,8 @@ def test_password_is_typed_and_stands_in_no_command() -> None:
     ssh, shell = wire(always())
     ssh.call("PUT", "/nodes/pve1/qemu/100/config", {"cipassword": "canary"})
     assert (shell.commands, shell.inputs) == (["qm set 100 --cipassword"], [b"canary\ncanary\n"])
+    ssh.call("PUT", "/nodes/pve1/qemu/100/config", {"cipassword": "canary", "digest": "d1"})
+    assert shell.commands[1:] == ["qm set 100 --digest d1 --cipassword"]
 
 
 def test_create_with_password_and_keys_uses_a_file_that_is_gone_afterwards() -> None:

@@ -260,8 +260,9 @@ class K3sManager:
             return ()
 
         def drop() -> None:
-            digest = self.pve.vm_config(vm.node, vm.vmid).digest
-            self.pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",), digest=digest)
+            now = self.pve.vm_config(vm.node, vm.vmid)
+            if cloud_init.is_vendor_data(now.values.get("cicustom", "")):
+                self.pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",), digest=now.digest)
 
         return _noting(node, f"VM {vm.config.name} still has the snippet of its first boot", drop)
 

@@ -76,27 +76,34 @@ class Proxmox(Volumes, Pools, Agent):
         )
 
     def set_password(self, node: str, vmid: int, password: Secret) -> None:
-        """Set the cloud-init user's password; it stands in no argument list and no message."""
+        """Set the cloud-init user's password; it stands in no argument list and no message.
+
+        Refused when somebody changes the VM between our look and this.
+        """
+        params = {"cipassword": password.reveal(), **_only_if(self.vm_config(node, vmid))}
         self._ensure(
             Change(
                 "setting the password",
                 node,
                 vmid,
-                lambda: self._configure(node, vmid, {"cipassword": password.reveal()}),
+                lambda: self._configure(node, vmid, params),
                 self.vm_config,
                 lambda config: "cipassword" in config.values,
             )
         )
 
     def resize_disk(self, node: str, vmid: int, disk: str, size_bytes: int) -> VmConfig:
-        """Grow a disk such as scsi0 to at least size_bytes; nothing is sent when it is that large."""
+        """Grow a disk such as scsi0 to at least size_bytes; nothing is sent when it is that large.
+
+        Fails when somebody changes the VM between our look and this.
+        """
 
         def is_large(config: VmConfig) -> bool:
             shown = next((drive.options.get("size", "") for drive in config.drives if drive.key == disk), "")
             return bool(shown) and sizes.parse(shown) >= size_bytes
 
         def send() -> None:
-            params = {"disk": disk, "size": sizes.show(size_bytes)}
+            params = {"disk": disk, "size": sizes.show(size_bytes), **_only_if(config)}
             self._do(node, "PUT", f"/nodes/{node}/qemu/{vmid}/resize", params, RESIZE_TIMEOUT_S)
 
         config = self.vm_config(node, vmid)
@@ -179,3 +186,8 @@ class Proxmox(Volumes, Pools, Agent):
         except NotThere:
             return True
         return False
+
+
+def _only_if(seen: VmConfig) -> dict[str, str]:
+    """What makes Proxmox refuse a write unless the VM's config is still this one."""
+    return {"digest": seen.digest} if seen.digest else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from homelab.errors import NotThere, Refused
+from homelab.errors import HomelabError, NotThere, Refused
 
 NOT_THERE = re.compile(
     r"Configuration file '[^']*' does not exist"
@@ -25,6 +25,7 @@ ROLES = (
 )
 """The smallest built-in role that holds a privilege; whatever is not listed only Administrator has."""
 
+STALE = r"checksum mismatch \(file change by other user\?\)"
 CURES: tuple[tuple[str, str], ...] = (
     (r"VM is locked \((\w+)\)", "wait until that {0} is over; if nothing runs any more: qm unlock VMID on the node"),
     (r"bridge '([^']+)' does not exist", "make {0} on the node, or set NETWORK_IFACES_n to a bridge that it has"),
@@ -42,7 +43,7 @@ CURES: tuple[tuple[str, str], ...] = (
     (r"is running - destroy failed", "qm stop VMID on the node first"),
     (r"VM (\d+) already exists", "VMID {0} is taken: set VMID_n to a free one, or leave it out"),
     (r"hostname lookup '([^']+)' failed", "use the node's own name from `pvecm nodes` in NODE_n"),
-    (r"checksum mismatch \(file change by other user\?\)", "somebody else changed the VM meanwhile: run again"),
+    (STALE, "somebody else changed the VM meanwhile: run again"),
     (
         r"No space left on device|not enough (?:free )?space|out of space|space in thin pool \S+ reached threshold",
         "free space on that storage, or choose another",
@@ -65,6 +66,11 @@ def cure_for(text: str) -> str:
         if found:
             return cure.format(*found.groups())
     return ""
+
+
+def is_stale(error: HomelabError) -> bool:
+    """Was a write not made since the VM was changed after the look that it was decided on?"""
+    return re.search(STALE, error.why) is not None
 
 
 def refusal(what: str, text: str, status: int, *, errors: Mapping[str, str] | None = None, token: str = "") -> Refused:

@@ -80,12 +80,13 @@ class Ssh:
         if method == "GET":
             return self._read(what, command_for(method, path, values), timeout_s)
         password = values.pop("cipassword", None)
-        is_password_only = password is not None and not values
+        is_password_only = password is not None and not values.keys() - {"digest"}
         answer = None if is_password_only else self._write_with_keys(what, method, path, values, timeout_s)
         if password is not None:
             vmid = str(values.get("vmid") or path.split("/")[4])
+            seen = ("--digest", str(values["digest"])) if is_password_only and values else ()
             typed = f"{password}\n{password}\n".encode()
-            self._write(what, Command(("qm", "set", vmid, "--cipassword"), self._node), typed, timeout_s)
+            self._write(what, Command(("qm", "set", vmid, *seen, "--cipassword"), self._node), typed, timeout_s)
         return answer
 
     def put_file(self, upload: Upload) -> str:

@@ -11,6 +11,7 @@ from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused,
 from homelab.memory import Journal
 from homelab.models import MAKING, TAG_UNFINISHED, CarriedOver, Creation, ImageOnNode, VmFacts, VmRow, VmSpec
 from homelab.proxmox.client import Proxmox
+from homelab.proxmox.refusals import is_stale
 from homelab.settings import GuestConfig
 from homelab.vm_manager.first_boot import attach_vendor_data, is_ours
 from homelab.vm_manager.vmids import VMID_TRIES, volumes_of
@@ -42,14 +43,15 @@ def create_vm(making: Making, spec: VmSpec, image: ImageOnNode, *, new_vmid: Cal
     """Create, grow and start; finish_vm is still to come. Returns once Proxmox reports the VM running.
 
     Raises what the client raises. Where it has failed for good, the VM that was begun is gone with its disks; where
-    that is not certain it stays, with the tag homelab-unfinished, and the next run goes on.
+    that is not certain, or somebody is changing it, it stays, with the tag homelab-unfinished: the next run goes on.
     """
     spec = _create(making, spec, image, new_vmid)
     try:
         losses = equip(making, spec.node, spec.vmid, spec.name, spec.disk_bytes)
         making.pve.start_vm(spec.node, spec.vmid, timeout_s=making.guest.start_timeout_s)
-    except FOR_GOOD:
-        _discard(making, spec)
+    except FOR_GOOD as error:
+        if not is_stale(error):
+            _discard(making, spec)
         raise
     return Made(spec.vmid, losses)
 
