@@ -140,7 +140,8 @@ class Life:
     def _judge_parked(self, run: Run, before: Mapping[int, Any]) -> None:
         """What a person has switched off stays off in unattended runs, unless others are down too (a power cut)."""
         now = {_name(vm): vm for vm in self._own_vms().values()}
-        down = [vm for vm in before.values() if vm["status"] != "running"]
+        kept = {OURS + node for node, condition in self.setting.condition.items() if condition is Condition.KEPT}
+        down = [vm for vm in before.values() if vm["status"] != "running" and _name(vm) not in kept]
         for vm in down if len(down) == 1 and run.is_cron and run.fault != "node-down" else ():
             if _name(vm) in self._parked and now.get(_name(vm)) != vm:
                 self._say(run, f"{_name(vm)} was switched off by a person, and was not left so")

@@ -125,6 +125,19 @@ def test_vm_that_somebody_switched_off_is_left_off_and_that_is_said_once(
     assert lab.snapshot()["vms"] == before
 
 
+def test_vm_that_somebody_switched_off_is_left_off_beside_one_that_is_kept_down(lab: Lab, cron: Cron) -> None:
+    lab.reset("healthy")
+    lab.shell("pve3", "qm stop 102")
+    lab.shell("pve2", "qm set 101 --tags 'homelab;homelab-keep'")
+    crash(lab, 101)
+    before = lab.snapshot()["vms"]
+
+    run = cron()
+
+    assert run.exit_code == 0, run.text
+    assert lab.snapshot()["vms"] == before
+
+
 def test_what_somebody_switched_off_is_replaced_by_hand_and_by_name(
     lab: Lab, homelab: Homelab, shared_clock: SteppingClock
 ) -> None:

@@ -109,6 +109,21 @@ def test_what_comes_before_rule_four_comes_before_a_parked_vm() -> None:
     assert plan_of(stopped(power=parked), stopped_vm=StoppedVm.KEEP).rule is Rule.CHOICE
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        stopped(2, {"tags": "homelab;homelab-keep"}),
+        stopped(2, config=replace(node_config(2), is_enabled=False)),
+    ],
+    ids=["tag", "disabled"],
+)
+def test_unattended_a_vm_that_is_down_by_choice_is_no_sign_of_a_power_cut(beside: NodeFacts) -> None:
+    assert planned(stopped(power=switched("qmstop")), beside)[0].rule is Rule.PARKED
+    assert planned(stopped(), beside)[0].rule is Rule.FIRST_STRIKE
+    assert planned(stopped(), beside, wishes=Wishes())[0].rule is Rule.POWER_CUT
+    assert planned(stopped(power=switched("qmstop")), beside, stopped(3))[0].rule is Rule.POWER_CUT
+
+
 def test_by_hand_a_vm_that_somebody_switched_off_is_replaced() -> None:
     decided = plan_of(stopped(power=switched("qmstop")), Wishes())
 

@@ -7,7 +7,16 @@ from dataclasses import replace
 from homelab.errors import Problem
 from homelab.models import Action, Facts, K3sFacts, NodeFacts, NodePlan, Plan, Rule, Verdict
 from homelab.settings import Config
-from homelab.vm_manager.rules import Situation, guarded, has_just_booted, kept_by_mark, plan_down, plan_named, start
+from homelab.vm_manager.rules import (
+    Situation,
+    guarded,
+    has_just_booted,
+    is_off_by_choice,
+    kept_by_mark,
+    plan_down,
+    plan_named,
+    start,
+)
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -16,8 +25,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     How many VMs are down counts over all nodes. Where no replacement is allowed, it becomes a start.
     """
     wishes = config.wishes
-    is_power_cut = sum(node.is_off for node in facts.nodes) >= 2
-    situation = Situation(config.policy.stopped_vm, wishes, config.api.token, is_power_cut)
+    situation = Situation(config.policy.stopped_vm, wishes, config.api.token, _is_power_cut(config, facts))
     mine = [node for node in facts.nodes if wishes.is_worked_on(node.config.number)]
     others = tuple(node for node in facts.nodes if not wishes.is_worked_on(node.config.number))
     nodes = [_plan_node(node, situation, facts.k3s) for node in mine]
@@ -25,6 +33,14 @@ def plan(config: Config, facts: Facts) -> Plan:
     return Plan(
         tuple(node if may_replace else _not_replaced(node) for node in nodes), facts.k3s, facts.warnings, others
     )
+
+
+def _is_power_cut(config: Config, facts: Facts) -> bool:
+    """Are two or more down? Unattended, those that are down by choice are no sign of it: it would start a parked VM."""
+    down = [node for node in facts.nodes if node.is_off]
+    if config.wishes.is_unattended:
+        down = [node for node in down if not is_off_by_choice(node, config.policy.stopped_vm)]
+    return len(down) >= 2
 
 
 def _not_replaced(node: NodePlan) -> NodePlan:

@@ -110,6 +110,11 @@ def _kept_by_choice(node: NodeFacts, stopped_vm: StoppedVm) -> str:
     return kept_by_mark(node)
 
 
+def is_off_by_choice(node: NodeFacts, stopped_vm: StoppedVm) -> bool:
+    """Does a run leave this VM down, whatever took it down?"""
+    return not node.config.is_enabled or _kept_by_choice(node, stopped_vm) != ""
+
+
 def kept_by_mark(node: NodeFacts) -> str:
     """The reason to leave a VM alone that its own tag gives; empty: none."""
     if TAG_KEEP in node.found.config.tags:
