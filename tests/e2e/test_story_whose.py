@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab, Run
-from e2e.world import NO_JOIN, assert_untouched, change, twin, uuids, vm_on
+from e2e.world import NO_JOIN, assert_untouched, before_call, change, twin, uuids, vm_on
 from pvelab.lab import Lab
+from pvelab.state import World
 
 
 def test_of_two_vms_of_one_name_neither_is_touched(lab: Lab, homelab: Homelab, via: str) -> None:
@@ -119,6 +120,27 @@ def test_replacement_is_made_in_the_pool_of_the_vm_that_it_replaces(lab: Lab, ho
     assert run.exit_code == 0, run.text
     assert uuids(lab)[vmid] != before[vmid]
     assert lab.look(lambda world: world.pools["prod"].vmids) == {vmid}
+
+
+def test_replacement_is_made_without_the_pool_when_that_is_gone_and_that_is_said(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("stopped")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"pvesh create /pools --poolid prod; pvesh set /pools/prod --vms {vmid}")
+    before = uuids(lab)
+
+    def remove_pool(world: World) -> None:
+        world.pools.pop("prod", None)
+
+    before_call(lab, "POST", "/nodes/pve3/qemu", remove_pool)
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert uuids(lab)[vmid] != before[vmid]
+    assert f"VM k3s-vm-pve3 (vmid={vmid}) is in no pool: the VM before it was in prod" in run.err
+    assert "pvesh create /pools --poolid prod" in run.err
 
 
 def test_locked_vm_that_runs_is_healthy_and_its_lock_is_named(lab: Lab, homelab: Homelab, via: str) -> None:

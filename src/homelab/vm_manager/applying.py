@@ -127,7 +127,7 @@ class VmManager:
         if spec.carried:
             memory.note(self.journal, memory.REPLACED if is_replacement(node) else memory.GIVEN_UP, spec.name)
         what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
-        return _made(node, vm, made.losses, what, _left_behind(spec, left))
+        return _made(node, vm, made.losses, what, (*_left_behind(spec, left), *_out_of_pool(vm, made.lost_pool)))
 
     @property
     def _making(self) -> Making:
@@ -295,3 +295,15 @@ def _left_behind(spec: VmSpec, volumes: tuple[str, ...]) -> tuple[Problem, ...]:
         return ()
     cure = f"look at them, then on {spec.node}: " + "; ".join(f"pvesm free {volume}" for volume in volumes)
     return (Problem(f"VM {spec.name}: disks of the VM before it are left", ", ".join(volumes), cure),)
+
+
+def _out_of_pool(vm: VmFacts, pool: str) -> tuple[Problem, ...]:
+    if not pool:
+        return ()
+    return (
+        Problem(
+            f"VM {vm.config.name} (vmid={vm.vmid}) is in no pool",
+            f"the VM before it was in {pool}, which is not there any more",
+            f"if it is wanted: pvesh create /pools --poolid {pool}; pvesh set /pools/{pool} --vms {vm.vmid}",
+        ),
+    )

@@ -24,10 +24,11 @@ FOR_GOOD = (Refused, TaskFailed, NodeFailed)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A VM that was made and started. `losses` says what it had to do without."""
+    """A VM that was made and started. `losses` says what it had to do without, `lost_pool` which pool is gone."""
 
     vmid: int
     losses: tuple[Problem, ...] = ()
+    lost_pool: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def create_vm(making: Making, spec: VmSpec, image: ImageOnNode, *, new_vmid: Cal
     Raises what the client raises. Where it has failed for good, the VM that was begun is gone with its disks; where
     that is not certain, or somebody is changing it, it stays, with the tag homelab-unfinished: the next run goes on.
     """
-    spec = _create(making, spec, image, new_vmid)
+    spec, lost_pool = _create_in_pool(making, spec, image, new_vmid)
     try:
         losses = equip(making, spec.node, spec.vmid, spec.name, spec.disk_bytes)
         making.pve.start_vm(spec.node, spec.vmid, timeout_s=making.guest.start_timeout_s)
@@ -53,7 +54,7 @@ def create_vm(making: Making, spec: VmSpec, image: ImageOnNode, *, new_vmid: Cal
         if not is_stale(error):
             _discard(making, spec)
         raise
-    return Made(spec.vmid, losses)
+    return Made(spec.vmid, losses, lost_pool)
 
 
 def equip(making: Making, node: str, vmid: int, name: str, disk_bytes: int) -> tuple[Problem, ...]:
@@ -62,6 +63,20 @@ def equip(making: Making, node: str, vmid: int, name: str, disk_bytes: int) -> t
     if making.guest.password:
         making.pve.set_password(node, vmid, making.guest.password)
     return attach_vendor_data(making.pve, making.journal, node, vmid, name)
+
+
+def _create_in_pool(
+    making: Making, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]
+) -> tuple[VmSpec, str]:
+    """The VM as _create makes it, in the pool of the VM before it; without one, which is named, where that is gone."""
+    carried = spec.carried
+    try:
+        return _create(making, spec, image, new_vmid), ""
+    except (Refused, TaskFailed) as error:
+        if carried is None or f"pool '{carried.pool}' does not exist" not in error.why:
+            raise
+    without = replace(spec, carried=replace(carried, pool=""))
+    return _create(making, without, image, new_vmid), carried.pool
 
 
 def _create(making: Making, spec: VmSpec, image: ImageOnNode, new_vmid: Callable[[], int]) -> VmSpec:
