@@ -149,7 +149,7 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, records: 
         connect=log_in,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
         progress=report.progress,
-        joins=Joins(records.journal),
+        joins=Joins(records.journal, records.marker.take),
     )
 
 

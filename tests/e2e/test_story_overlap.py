@@ -9,7 +9,7 @@ import pytest
 
 from e2e.conftest import Homelab
 from e2e.test_story_making import NO_JOIN, limited_token
-from e2e.world import before_call, nodes_with_running_vm, uuids
+from e2e.world import before_call, nodes_with_running_vm, ready_members, take_out, uuids
 from homelab import memory
 from homelab.run_marker import POOL
 from pvelab.lab import Lab
@@ -96,6 +96,37 @@ def test_mark_that_cannot_be_read_counts(lab: Lab, homelab: Homelab, comment: st
     assert run.exit_code == 4, run.text
     assert f"pvesh delete /pools/{POOL}" in run.err
     assert lab.writes == []
+
+
+def test_vm_that_cannot_join_since_the_cluster_does_not_answer_makes_no_mark(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("healthy")
+    take_out(lab, "k3s-vm-pve3")
+    lab.fault("join-fails", how="server-down")
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert "VM is not joined: " in run.err
+    assert lab.writes == []
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["cluster-answers", "cluster-answers-later"])
+def test_vm_is_not_joined_while_a_run_of_another_machine_may_be_joining_it(
+    lab: Lab, homelab: Homelab, is_known: bool
+) -> None:
+    lab.reset("healthy")
+    take_out(lab, "k3s-vm-pve3")
+    mark(lab, "homelab: run of laptop-1f2e3d4c until 2100-01-01T00:00:00Z")
+    if not is_known:
+        lab.fault("on", do="error", times=1, command="k3s kubectl get")
+
+    run = homelab("--via", "api")
+
+    assert run.exit_code == (4 if is_known else 3), run.text
+    assert "run of laptop-1f2e3d4c until 2100" in run.err
+    assert "k3s-vm-pve3" not in ready_members(lab)
 
 
 def test_mark_that_is_out_of_date_is_taken_over(lab: Lab, homelab: Homelab, via: str) -> None:

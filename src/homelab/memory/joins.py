@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from homelab.memory.journal import Journal
@@ -11,12 +12,14 @@ BEGUN, ENDED = "joining", "joined"
 
 @dataclass(frozen=True, slots=True)
 class Joins:
-    """`uuid` is the VM's system UUID: a VM made anew is another machine."""
+    """`uuid` is the VM's system UUID: a VM made anew is another machine. `mark` tells other machines of this run."""
 
     journal: Journal
+    mark: Callable[[], None]
 
     def begin(self, uuid: str, tag: str) -> None:
-        """Before anything is installed; `tag` is what the VM is to bear as a member."""
+        """Before anything is installed; `tag` is what the VM is to bear as a member. Raises Locked as `mark` does."""
+        self.mark()
         self.journal.note(BEGUN, uuid=uuid, tag=tag)
 
     def end(self, uuid: str) -> None:

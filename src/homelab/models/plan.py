@@ -108,8 +108,15 @@ class Plan:
 
     @property
     def writes(self) -> bool:
-        """Is anything to be done, to a VM or to the cluster?"""
-        return any(node.is_write or node.facts.verdict is Verdict.JOINING for node in self.nodes)
+        """Is anything to be done, to a VM or to the cluster?
+
+        A join counts even where it writes nothing to Proxmox: two machines are not to install k3s in one VM at once.
+        """
+        return any(node.is_write or self._joins(node) for node in self.nodes)
+
+    def _joins(self, node: NodePlan) -> bool:
+        """Probably not to a cluster that cannot be asked, and not where the VM is left alone."""
+        return node.facts.verdict is Verdict.JOINING and node.ends_running and self.k3s.is_known
 
 
 @dataclass(frozen=True, slots=True)
