@@ -27,7 +27,8 @@ async def shut(site: Site, node: Node, service: Service, mode: Literal["refused"
 
 
 async def power_off(site: Site, node: Node, mode: Literal["refused", "hang"] = "refused") -> None:
-    """A node loses power, and with it its VMs and whatever it was doing."""
+    """A node loses power, and with it its VMs and whatever it was doing; nobody is told how that ended."""
+    site.doors.cut(node.hostname)
     power.node_went_down(site.world, node)
     site.repairs.append(lambda: power.node_came_up(site.world, node))
     await shut(site, node, "api", mode)

@@ -50,6 +50,12 @@ class NodeDoors:
         for door in self._all():
             await door.close()
 
+    def cut(self, node: str) -> None:
+        """Cut every connection to a node in one moment, as a power cut does; what runs over SSH is killed."""
+        for server in (self._listeners.get(node), self._ssh_servers.get(node)):
+            if server:
+                server.drop()
+
     def kill_commands(self) -> None:
         """End every command that runs on a node, also where its client has gone."""
         for server in self._ssh_servers.values():

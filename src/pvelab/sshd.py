@@ -125,14 +125,17 @@ class SshServer:
             streams = ClientStreams(streams.stdin, screen, screen)
         command = _Command(self, user, channel.get_command() or "", connection.abort)
         command.has_terminal = has_terminal
-        await self._finish(command, streams, channel.wait_closed())
+        is_killed = await self._finish(command, streams, channel.wait_closed())
         if command.is_cut:
             command.cut()
         elif isinstance(channel, asyncssh.SSHServerChannel) and not channel.is_closing():
-            channel.exit(command.exit_code)
+            if is_killed:
+                channel.exit_with_signal("KILL")
+            else:
+                channel.exit(command.exit_code)
 
-    async def _finish(self, command: _Command, streams: ClientStreams, closed: Coroutine[Any, Any, None]) -> None:
-        """Run a command to its end. When its client goes, it goes on: its input ends, nobody reads what it writes.
+    async def _finish(self, command: _Command, streams: ClientStreams, closed: Coroutine[Any, Any, None]) -> bool:
+        """Run a command to its end; was it killed? When its client goes, it goes on: its input ends, nobody reads on.
 
         A real sshd does no more either for a command without a terminal.
         """
@@ -153,6 +156,7 @@ class SshServer:
             work.cancel()
         if not work.cancelled():
             work.result()
+        return work.cancelled()
 
 
 class _Command:

@@ -373,6 +373,18 @@ def test_creation_that_power_cut_off_leaves_its_lock_and_the_disks_it_had_begun(
     assert vmids(lab) == []
 
 
+def test_creation_that_power_cut_off_over_ssh_says_nothing_more(lab: Lab) -> None:
+    on_node(lab, "mkdir -p /var/lib/vz/import && echo an image > /var/lib/vz/import/disk.raw")
+    lab.look(lambda world: setattr(world.timings, "import_bytes_per_s", 1e-3))
+    lab.fault("on", do="power-loss", command="qm create", seconds=10)
+
+    with by_paramiko(lab) as client:
+        disk = "local-lvm:0,import-from=local:import/disk.raw"
+        channel = client.exec_command(f"qm create 100 --name one --scsi0 {disk}")[1].channel
+
+        assert (channel.recv_exit_status(), channel.recv_stderr(1000)) == (-1, b"")
+
+
 def test_only_nodes_lose_power(lab: Lab) -> None:
     lab.fault("on", do="power-loss", command="hostname")
     existing = f"ubuntu@{lab.env['K3S_EXISTING_NODE_IP']}"

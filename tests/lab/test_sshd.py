@@ -196,6 +196,17 @@ def test_power_cut_kills_commands_also_those_without_a_client(served: Use[list[S
     assert [one.argv for one in killed.executed] == [("sleep", "3600")]
 
 
+def test_killed_command_ends_by_a_signal_and_without_an_exit_code(served: Use[int]) -> None:
+    def kill(server: Server) -> int:
+        client = server.client()
+        channel = client.exec_command("touch /tmp/begun; sleep 3600")[1].channel
+        _run(client, "while [ ! -f /tmp/begun ]; do sleep 1; done")
+        server.on_its_thread(server.ssh.kill_commands)
+        return channel.recv_exit_status()
+
+    assert served(kill) == -1
+
+
 def test_requests_are_recorded_with_the_programs_that_ran(served: Use[list[SshRequest]]) -> None:
     def ask(server: Server) -> list[SshRequest]:
         _run(server.client("ubuntu"), "sudo -n cat /etc/none > /tmp/out")
