@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from homelab.errors import HomelabError, NotThere, Refused
+from homelab.errors import HomelabError, NotThere, Refused, Undecided
+from homelab.shell import Result
 
 NOT_THERE = re.compile(
     r"Configuration file '[^']*' does not exist"
@@ -71,6 +72,12 @@ def cure_for(text: str) -> str:
 def is_stale(error: HomelabError) -> bool:
     """Was a write not made since the VM was changed after the look that it was decided on?"""
     return re.search(STALE, error.why) is not None
+
+
+def undecided(what: str, result: Result) -> Undecided:
+    """The error for a command that ended by a signal, or failed without a word."""
+    why = f"it ended with exit code {result.exit_code}: {result.stderr.strip() or 'nothing said'}"
+    return Undecided(what, why, "look whether it was done before doing it again")
 
 
 def refusal(what: str, text: str, status: int, *, errors: Mapping[str, str] | None = None, token: str = "") -> Refused:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BytesIO
 
 from homelab.errors import HomelabError, Refused, TimedOut, Undecided
-from homelab.proxmox.refusals import LOOK_THERE, cure_for
+from homelab.proxmox.refusals import LOOK_THERE, cure_for, undecided
 from homelab.proxmox.transport import Root, Upload
 from homelab.shell import Readable, Result
 
@@ -75,7 +75,7 @@ def remove_parts(root: Root, target: str) -> None:
 
 
 def output(root: Root, argv: Sequence[str], *, timeout_s: float = 30, good: tuple[int, ...] = (0,)) -> str:
-    """What a command prints; raises Refused when its exit code is not among the good ones."""
+    """What a command prints; raises Refused when its exit code is not a good one, Undecided when it was cut off."""
     return _checked(root.run(argv, timeout_s=timeout_s), " ".join(argv[:3]), good).stdout
 
 
@@ -108,7 +108,9 @@ def _stream(root: Root, path: str, source: Readable, timeout_s: float) -> None:
 
 def _checked(result: Result, what: str, good: tuple[int, ...] = (0,)) -> Result:
     if result.exit_code not in good:
-        why = result.stderr.strip() or f"exit code {result.exit_code}"
+        if result.is_inconclusive:
+            raise undecided(what, result)
+        why = result.stderr.strip()
         raise Refused(what, why, cure_for(why) or LOOK_THERE, status=result.exit_code)
     return result
 

@@ -13,7 +13,7 @@ from homelab.models import Wire
 from homelab.proxmox import remote_files
 from homelab.proxmox.answers import misunderstood
 from homelab.proxmox.commands import Command, command_for
-from homelab.proxmox.refusals import refusal
+from homelab.proxmox.refusals import refusal, undecided
 from homelab.proxmox.transport import Params, Upload
 from homelab.shell import Readable, Result, Shell
 
@@ -133,6 +133,8 @@ class Ssh:
             result = self.run(command.argv, stdin=typed, timeout_s=timeout_s)
         except TimedOut as error:
             raise Undecided(what, error.why, error.cure) from error
+        if result.exit_code != 0 and (result.is_inconclusive or not _said(result)):
+            raise undecided(what, result)
         if result.exit_code != 0 or (command.fails_silently and not result.stdout.strip() and _said(result)):
             raise _refused(what, result)
         return _json(what, result.stdout) if command.prints_json else None

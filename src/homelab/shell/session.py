@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 SESSIONS_AT_ONCE = 8
 """Below the MaxSessions 10 of an OpenSSH server."""
 CHUNK_BYTES = 1 << 18
+KILLED = range(129, 193)
+"""Exit codes of commands that a signal (1 to 64) ended."""
 
 
 class Readable(Protocol):
@@ -42,6 +44,14 @@ class Result:
     stdout: str
     stderr: str
     raw_stdout: bytes = b""
+
+    @property
+    def is_inconclusive(self) -> bool:
+        """Did it fail by a signal, or without a word? Then nobody can say how far it came.
+
+        A shell, and sudo, give the number of a signal on top of 128; what a program itself refuses it explains.
+        """
+        return self.exit_code in KILLED or (self.exit_code != 0 and not self.stderr.strip())
 
 
 class Shell:
