@@ -52,9 +52,10 @@ class NodeDoors:
 
     def cut(self, node: str) -> None:
         """Cut every connection to a node in one moment, as a power cut does; what runs over SSH is killed."""
-        for server in (self._listeners.get(node), self._ssh_servers.get(node)):
-            if server:
-                server.drop()
+        if node in self._listeners:
+            self._listeners[node].drop()
+        if node in self._ssh_servers:
+            self._ssh_servers[node].cut()
 
     def kill_commands(self) -> None:
         """End every command that runs on a node, also where its client has gone."""

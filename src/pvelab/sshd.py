@@ -65,11 +65,14 @@ class SshServer:
         self.machine = machine
         self.hooks = hooks
         self.connections: set[asyncssh.SSHServerConnection] = set()
+        self.is_shut = False
+        """Nobody is let in any more, also not who was being accepted at that moment."""
         self._running: set[asyncio.Task[None]] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def listen(self, private_key: bytes, address: str, port: int) -> None:
         """Accept connections under a host key. Raises OSError."""
+        self.is_shut = False
         self._acceptor = await asyncssh.listen(
             address,
             port,
@@ -89,8 +92,11 @@ class SshServer:
             reuse_address=True,
         )
 
-    def drop(self) -> None:
-        """Cut every connection, as a power cut does; commands that run are killed."""
+    def cut(self) -> None:
+        """In one moment stop listening and cut every connection, as a power cut does; commands that run are killed."""
+        self.is_shut = True
+        if self._acceptor:
+            self._acceptor.close()
         for connection in list(self.connections):
             connection.abort()
         self.kill_commands()
@@ -101,11 +107,9 @@ class SshServer:
             command.cancel()
 
     async def close(self) -> None:
-        """Stop listening and drop every connection."""
+        """Stop listening and cut every connection."""
+        self.cut()
         acceptor, self._acceptor = self._acceptor, None
-        if acceptor:
-            acceptor.close()
-        self.drop()
         if acceptor:
             await acceptor.wait_closed()
 
@@ -234,6 +238,8 @@ class _Login(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         self._server.connections.add(conn)
+        if self._server.is_shut:
+            conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
