@@ -196,7 +196,7 @@ def test_unfinished_vm_cannot_be_unlocked_by_the_api_alone(lab: Lab, homelab: Ho
     run = homelab("--via", "api", **NO_JOIN)
 
     assert run.exit_code == 3, run.text
-    assert f"VM k3s-vm-pve3 (vmid={vmid}) is not finished: it is locked (create), and stays so: SSH to node" in run.err
+    assert f"VM k3s-vm-pve3 (vmid={vmid}) is not finished: it is locked (create), and stays so: SSH to " in run.err
     assert f"on pve3: qm unlock {vmid}" in run.err
 
 
