@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -106,6 +107,22 @@ def test_template_and_ha_managed_vm_are_not_even_started(
     assert f"VM k3s-vm-pve1 (vmid={vmid}) is kept: " in run.err
     assert sentence in run.err
     assert cure in run.err
+
+
+@pytest.mark.parametrize(("joins_again", "exit_code"), [(True, 0), (False, 3)], ids=["ready-again", "not-ready"])
+def test_guarded_vm_that_was_started_is_as_wanted_once_it_is_a_member_again(
+    lab: Lab, homelab: Homelab, joins_again: bool, exit_code: int
+) -> None:
+    lab.reset("stopped")
+    lab.shell("pve3", "qm snapshot 102 before")
+    if not joins_again:
+        lab.fault("stuck-boot", vm="k3s-vm-pve3")
+
+    run = homelab("--json")
+
+    assert run.exit_code == exit_code, run.text
+    assert json.loads(run.out)["exit_code"] == exit_code
+    assert "started (VM is stopped, but it has snapshots)" in run.out
 
 
 def test_vm_that_was_joined_is_not_deleted_where_no_cluster_is_named(lab: Lab, homelab: Homelab, via: str) -> None:
