@@ -114,7 +114,7 @@ def test_guarded_vm_that_was_started_is_as_wanted_once_it_is_a_member_again(
     lab: Lab, homelab: Homelab, joins_again: bool, exit_code: int
 ) -> None:
     lab.reset("stopped")
-    lab.shell("pve3", "qm snapshot 102 before")
+    permission(lab, 102)
     if not joins_again:
         lab.fault("stuck-boot", vm="k3s-vm-pve3")
 
@@ -122,7 +122,7 @@ def test_guarded_vm_that_was_started_is_as_wanted_once_it_is_a_member_again(
 
     assert run.exit_code == exit_code, run.text
     assert json.loads(run.out)["exit_code"] == exit_code
-    assert "started (VM is stopped, but it has snapshots)" in run.out
+    assert "started (VM is stopped, but permissions of its own are given on it)" in run.out
 
 
 def test_vm_that_was_joined_is_not_deleted_where_no_cluster_is_named(lab: Lab, homelab: Homelab, via: str) -> None:
