@@ -50,9 +50,8 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     """Observe, plan, check, then bring every node to its wanted state, one node's failure never stopping the others."""
     from homelab import network_validator, vm_manager
 
-    if not is_dry_run and homelab.journal.unfinished():
-        homelab.marker.take()
-        homelab.vms.resume(report.progress)
+    if not is_dry_run:
+        homelab.vms.resume(homelab.marker.take, report.progress, report.warn)
     facts = homelab.health.observe(homelab.k3s.observe)
     plan = vm_manager.plan(homelab.config, facts)
     plan = network_validator.check(homelab.pve, plan)

@@ -79,6 +79,29 @@ def test_what_was_begun_on_a_node_that_is_disabled_is_left_as_it_is(lab: Lab, ho
     assert open_writes(homelab) == 1
 
 
+WITHOUT_PVE3: dict[str, str | None] = {"NODE_3": None, "STORAGE_3": None, "IMG_STORAGE_3": None}
+
+
+def test_what_was_begun_on_a_node_that_is_no_longer_configured_is_told_until_it_is_over(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    with killed("POST", "/nodes/pve3/qemu/[0-9]+/status/start"):
+        homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+    assert homelab("--via", via, **WITHOUT_PVE3, **NO_JOIN).exit_code == 0
+    before = len(lab.writes)
+
+    run = homelab("--via", via, **WITHOUT_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert "status/start of VM 100, begun by an earlier run, is open, and no NODE_n names that node: " in run.err
+    assert "the VM is not finished; set NODE_n=pve3 and run again, or on pve3: qm unlock 100; qm destroy 100" in run.err
+    assert lab.writes[before:] == []
+    assert open_writes(homelab) == 1
+    lab.shell("pve3", "qm destroy 100")
+    assert "begun by an earlier run" not in homelab("--via", via, **WITHOUT_PVE3, **NO_JOIN).err
+    assert open_writes(homelab) == 0
+
+
 def cut_off_creation(lab: Lab, homelab: Homelab, via: str, **settings: str | None) -> Run:
     """The third node loses power while it copies the image into the disk of its VM, and comes back."""
     lab.look(lambda world: setattr(world.timings, "import_bytes_per_s", 100.0))

@@ -52,6 +52,11 @@ class Reads:
         """Root on a node over SSH; raises Unreachable when SSH does not answer."""
         return self.link(node).root
 
+    def member_names(self) -> frozenset[str]:
+        """The nodes of the cluster, those that are off too."""
+        status = answers.cluster_status(self._read("", "/cluster/status"))
+        return frozenset(member.name for member in status.members)
+
     def cluster_vms(self) -> tuple[VmRow, ...]:
         """VMs and containers of the cluster that the token may see; one just made may lack its name here."""
         return answers.cluster_vms(self._read("", "/cluster/resources", {"type": "vm"}))

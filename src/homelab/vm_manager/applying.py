@@ -27,6 +27,7 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
+from homelab.vm_manager.abandoned import Abandoned
 from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of, refuse_if_made
 from homelab.vm_manager.deleting import delete_vm, refuse_if_busy, refuse_if_guarded
 from homelab.vm_manager.first_boot import adopt_snippet, remove_unused, renew_vendor_data
@@ -75,10 +76,18 @@ class VmManager:
     deletions: threading.Lock = field(default_factory=threading.Lock)
     slots: threading.Semaphore = field(default_factory=threading.Semaphore)
 
-    def resume(self, say: Callable[[str], None]) -> None:
-        """Look after what earlier runs left in the middle, before anything is observed."""
+    def resume(self, mark: Callable[[], None], say: Callable[[str], None], warn: Callable[[str], None]) -> None:
+        """Look after what earlier runs left in the middle, before anything is observed.
+
+        `mark` tells other machines of this run, before anything is changed.
+        """
         nodes = (node for node in self.config.nodes if node.is_enabled and self.config.wishes.is_worked_on(node.number))
-        Resumption(self.pve, self.journal, say, frozenset(node.name for node in nodes)).run()
+        begun = Resumption(self.pve, self.journal, say, frozenset(node.name for node in nodes))
+        if begun.due():
+            mark()
+            begun.run()
+        configured = {node.name for node in self.config.nodes} | {node.name for node in self.config.dropped}
+        Abandoned(self.pve, self.journal, warn, frozenset(configured)).run()
 
     def tidy(self) -> None:
         """At the end, when no node is worked on: take away what only first boots needed. Ends at once on Ctrl-C."""

@@ -37,14 +37,16 @@ class Resumption:
 
     def run(self) -> None:
         """What a node that cannot be asked may still hold stays open for the next run, as does what lies on others."""
-        for intent in self.journal.unfinished():
-            if intent.node not in self.nodes:
-                continue
+        for intent in self.due():
             try:
                 self._look_after(intent)
                 self.journal.end(intent, "done" if self._is_gone(intent) else "looked after")
             except HomelabError as error:
                 self.say(f"{intent.node}: {title(intent)}, begun by an earlier run, is not looked after yet: {error}")
+
+    def due(self) -> tuple[Intent, ...]:
+        """The open writes on these nodes."""
+        return tuple(intent for intent in self.journal.unfinished() if intent.node in self.nodes)
 
     def _look_after(self, intent: Intent) -> None:
         self.pve.link(intent.node)
@@ -67,18 +69,10 @@ class Resumption:
 
     def _wait(self, intent: Intent) -> None:
         """Until nothing is at work on it any more; raises TimedOut."""
-        if not self._is_busy(intent):
+        if not is_busy(self.pve, intent):
             return
         self.say(f"{intent.node}: waiting for {title(intent)}, begun by an earlier run")
-        self.pve.wait_while(lambda: self._is_busy(intent), f"{title(intent)} on {intent.node}", PATIENCE_S)
-
-    def _is_busy(self, intent: Intent) -> bool:
-        if intent.upid and self.pve.is_running(intent.node, intent.upid):
-            return True
-        if intent.vmid:
-            return bool(self.pve.tasks(intent.node, vmid=intent.vmid, is_active=True))
-        active = self.pve.tasks(intent.node, is_active=True)
-        return any(task.kind in BRINGING and is_of_its_time(task, intent) for task in active)
+        self.pve.wait_while(lambda: is_busy(self.pve, intent), f"{title(intent)} on {intent.node}", PATIENCE_S)
 
     def _clean(self, node: str, remove: Callable[[str], None]) -> None:
         """Only a run over SSH leaves temporary files, so where SSH does not answer there are none to be removed."""
@@ -104,6 +98,16 @@ class Resumption:
         creation = memory.creation_of(self.journal, node, vmid)
         if creation:
             free_volumes(self.pve, creation)
+
+
+def is_busy(pve: Proxmox, intent: Intent) -> bool:
+    """Does a task still work on what an open write is about?"""
+    if intent.upid and pve.is_running(intent.node, intent.upid):
+        return True
+    if intent.vmid:
+        return bool(pve.tasks(intent.node, vmid=intent.vmid, is_active=True))
+    active = pve.tasks(intent.node, is_active=True)
+    return any(task.kind in BRINGING and is_of_its_time(task, intent) for task in active)
 
 
 def is_ours_by_tasks(pve: Proxmox, intent: Intent) -> bool:
