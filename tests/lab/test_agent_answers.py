@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,12 @@ from replay.stage import Stage
 AGENT = "/nodes/pve1/qemu/100/agent"
 
 
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def stage(one_stage: Stage) -> Stage:
+def stage(stage: Stage) -> Stage:
     """A VM that runs, with an agent that answers."""
-    one_stage.reset()
-    one_stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "agent": "1", "memory": "64", "start": "1"})
-    one_stage.guests.agent_answers = True
-    return one_stage
+    stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "agent": "1", "memory": "64", "start": "1"})
+    stage.guests.agent_answers = True
+    return stage
 
 
 def test_error_of_a_plain_command_is_its_result_and_that_of_one_with_parameters_a_refusal(stage: Stage) -> None:
@@ -74,12 +65,12 @@ def test_agent_that_is_configured_but_off_does_not_answer(stage: Stage) -> None:
     ],
 )
 def test_qm_guest_at_the_edges(stage: Stage, line: str, code: int, out: str, err: str) -> None:
-    ran = stage.shell(["sh", "-c", line])
+    ran = stage.line(line)
     assert (ran.exit_code, ran.out, ran.err) == (code, out, err)
 
 
 def test_input_of_qm_guest_exec_reaches_the_program(stage: Stage) -> None:
-    ran = stage.shell(["sh", "-c", "echo given | qm guest exec 100 --pass-stdin 1 -- /bin/cat"])
+    ran = stage.line("echo given | qm guest exec 100 --pass-stdin 1 -- /bin/cat")
     assert '"out-data" : "given\\n"' in ran.out
 
 

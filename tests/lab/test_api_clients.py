@@ -17,13 +17,6 @@ from replay.stage import ADDRESS, SECRETS, Stage
 UPLOAD_BYTES = 4 << 20
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("stage"))
-    yield stage
-    stage.close()
-
-
 @contextmanager
 def proxmoxer_client(stage: Stage, **login: str) -> Iterator[Any]:
     certificate = str(stage.folder / "throwaway-ca.pem")
@@ -34,7 +27,6 @@ def proxmoxer_client(stage: Stage, **login: str) -> Iterator[Any]:
 
 @pytest.fixture
 def proxmox(stage: Stage) -> Iterator[Any]:
-    stage.reset()
     secret = SECRETS["root@pam!test"]
     with proxmoxer_client(stage, user="root@pam", token_name="test", token_value=secret) as client:
         yield client

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
@@ -36,23 +35,15 @@ nfs: share
 """
 
 
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("stage"))
-    yield stage
-    stage.close()
-
-
 @pytest.fixture
-def stage(one_stage: Stage) -> Stage:
-    one_stage.reset()
-    world = one_stage.world
+def stage(stage: Stage) -> Stage:
+    world = stage.world
     for name in ("pve2", "pve3"):
-        world.nodes[name] = new_node(one_stage.folder, world.clock, world.pve, name)
+        world.nodes[name] = new_node(stage.folder, world.clock, world.pve, name)
         world.nodes[name].nodeid = len(world.nodes)
     world.cluster_name = "home"
     world.pve.provide("/storage.cfg", STORAGE_CFG.encode())
-    return one_stage
+    return stage
 
 
 def create(stage: Stage, node: str = "pve1", **params: str) -> str:
@@ -60,13 +51,6 @@ def create(stage: Stage, node: str = "pve1", **params: str) -> str:
     reply = stage.ask("POST", f"/nodes/{node}/qemu", params={"vmid": "100", **params})
     assert reply.status == 200, reply.reason
     return str(stage.wait_for(reply.json["data"]).exitstatus)
-
-
-def config(stage: Stage, node: str = "pve1") -> dict[str, Any]:
-    reply = stage.ask("GET", f"/nodes/{node}/qemu/100/config")
-    assert reply.status == 200, reply.reason
-    data: dict[str, Any] = reply.json["data"]
-    return data
 
 
 def refusal(stage: Stage, method: str, path: str, **params: str) -> str:
@@ -77,8 +61,8 @@ def refusal(stage: Stage, method: str, path: str, **params: str) -> str:
 
 def test_volume_on_lvmthin_has_neither_folder_nor_ending(stage: Stage) -> None:
     assert create(stage, scsi0="local-lvm:0,import-from=local:import/disk.qcow2", ide2="local-lvm:cloudinit") == "OK"
-    assert config(stage)["scsi0"] == "local-lvm:vm-100-disk-0,size=64M"
-    assert config(stage)["ide2"] == "local-lvm:vm-100-cloudinit,media=cdrom"
+    assert stage.config()["scsi0"] == "local-lvm:vm-100-disk-0,size=64M"
+    assert stage.config()["ide2"] == "local-lvm:vm-100-cloudinit,media=cdrom"
 
 
 def test_thin_pool_may_promise_more_than_it_has(stage: Stage) -> None:
@@ -164,7 +148,7 @@ def test_qcow2_behind_an_iso_name_becomes_a_disk_of_its_virtual_size(stage: Stag
     files.provide("/var/lib/vz/template/iso/noble.img", files.read("/root/disk.qcow2"))
     source = "local-lvm:0,import-from=/var/lib/vz/template/iso/noble.img"
     stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "scsi0": source})
-    assert config(stage)["scsi0"] == "local-lvm:vm-100-disk-0,size=64M"
+    assert stage.config()["scsi0"] == "local-lvm:vm-100-disk-0,size=64M"
 
 
 def test_file_written_behind_proxmox_is_a_volume(stage: Stage) -> None:
@@ -332,10 +316,10 @@ def test_snapshot_is_listed_until_it_is_removed(stage: Stage) -> None:
     base = "/nodes/pve1/qemu/100/snapshot"
     stage.as_root("POST", base, {"snapname": "before"})
     assert [item["name"] for item in stage.ask("GET", base).json["data"]] == ["before", "current"]
-    assert config(stage)["parent"] == "before"
+    assert stage.config()["parent"] == "before"
     stage.as_root("DELETE", f"{base}/before", {})
     assert [item["name"] for item in stage.ask("GET", base).json["data"]] == ["current"]
-    assert "parent" not in config(stage)
+    assert "parent" not in stage.config()
 
 
 def test_raw_disk_in_a_folder_takes_no_snapshot(stage: Stage) -> None:
@@ -358,7 +342,7 @@ def test_acls_are_listed_changed_and_obeyed(stage: Stage) -> None:
 def test_change_waits_for_the_task_that_holds_the_vm(stage: Stage) -> None:
     stage.ask("POST", "/nodes/pve1/qemu", params={"vmid": "100"})
     assert stage.ask("PUT", "/nodes/pve1/qemu/100/config", params={"name": "late"}).status == 200
-    assert config(stage)["name"] == "late"
+    assert stage.config()["name"] == "late"
 
 
 def test_change_gives_up_on_a_vm_that_is_held_too_long(stage: Stage) -> None:

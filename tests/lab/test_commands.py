@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from pvelab.machine import Account
 from pvelab.shell.run import run
-from replay.stage import Ran, Stage
-
-
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stage(one_stage: Stage) -> Stage:
-    one_stage.reset()
-    return one_stage
-
-
-def _line(stage: Stage, line: str) -> Ran:
-    return stage.shell(["sh", "-c", line])
+from replay.stage import Stage
 
 
 def _vm(stage: Stage, options: str = "") -> None:
-    assert _line(stage, f"qm create 100 --name vm100 --memory 64 --scsi0 local:1 {options}").exit_code == 0
+    assert stage.line(f"qm create 100 --name vm100 --memory 64 --scsi0 local:1 {options}").exit_code == 0
 
 
 @pytest.mark.parametrize("option", ["--onboot", "--onboot 1", "--onboot=yes", "-onboot on"])
 def test_boolean_option_may_be_given_in_words_or_alone(stage: Stage, option: str) -> None:
     _vm(stage, option)
-    assert "onboot: 1\n" in _line(stage, "qm config 100").out
+    assert "onboot: 1\n" in stage.line("qm config 100").out
 
 
 @pytest.mark.parametrize(
@@ -49,7 +31,7 @@ def test_boolean_option_may_be_given_in_words_or_alone(stage: Stage, option: str
     ],
 )
 def test_words_that_cannot_be_read_are_refused_with_the_usage(stage: Stage, words: str, complaint: str) -> None:
-    ran = _line(stage, f"qm create 100 {words}")
+    ran = stage.line(f"qm create 100 {words}")
     assert ran.exit_code == 255
     assert ran.err.startswith(complaint)
     assert ran.err.endswith("qm create <vmid> [OPTIONS]\n")
@@ -57,65 +39,65 @@ def test_words_that_cannot_be_read_are_refused_with_the_usage(stage: Stage, word
 
 def test_password_comes_from_the_input_and_is_not_shown(stage: Stage) -> None:
     _vm(stage)
-    ran = _line(stage, "printf 'secret\\nsecret\\n' | qm set 100 --cipassword")
+    ran = stage.line("printf 'secret\\nsecret\\n' | qm set 100 --cipassword")
     assert (ran.exit_code, ran.out) == (0, "update VM 100: -cipassword <hidden>\n")
     assert stage.look(lambda world: world.vms[100].config["cipassword"])
-    assert "secret" not in _line(stage, "qm config 100").out
+    assert "secret" not in stage.line("qm config 100").out
 
 
 def test_passwords_that_differ_are_refused(stage: Stage) -> None:
     _vm(stage)
-    ran = _line(stage, "printf 'one\\ntwo\\n' | qm set 100 --cipassword")
+    ran = stage.line("printf 'one\\ntwo\\n' | qm set 100 --cipassword")
     assert (ran.exit_code, ran.err) == (255, "passwords do not match\n")
 
 
 def test_public_keys_are_read_from_a_file_and_kept_encoded(stage: Stage) -> None:
     _vm(stage)
-    ran = _line(stage, "qm set 100 --sshkeys /root/k.pub")
+    ran = stage.line("qm set 100 --sshkeys /root/k.pub")
     assert ran.out.startswith("update VM 100: -sshkeys ssh-ed25519%20AAAA")
     assert ran.out.endswith("%20bob%40x%0A\n")
 
 
 def test_description_is_shown_on_one_line(stage: Stage) -> None:
     _vm(stage, "--description 'first: line\nsecond'")
-    assert "description: first%3A line%0Asecond\n" in _line(stage, "qm config 100").out
+    assert "description: first%3A line%0Asecond\n" in stage.line("qm config 100").out
 
 
 def test_command_waits_for_its_task_in_lab_time(stage: Stage) -> None:
     _vm(stage)
     before = stage.look(lambda world: world.clock.now())
-    assert _line(stage, "qm start 100 && qm status 100").out.endswith("status: running\n")
+    assert stage.line("qm start 100 && qm status 100").out.endswith("status: running\n")
     assert stage.look(lambda world: world.clock.now()) - before >= 1
     assert stage.look(lambda world: [task.type for task in world.tasks.values()])[-1] == "qmstart"
 
 
 def test_suspended_vm_is_paused_for_qm_and_running_for_the_api(stage: Stage) -> None:
     _vm(stage)
-    shown = _line(stage, "qm start 100; qm suspend 100; qm status 100; qm list")
+    shown = stage.line("qm start 100; qm suspend 100; qm status 100; qm list")
     assert shown.out.startswith("status: paused\n")
     assert " running " in shown.out.splitlines()[-1]
 
 
 def test_rescan_finds_a_disk_that_no_configuration_names(stage: Stage) -> None:
     _vm(stage)
-    _line(stage, "pvesm alloc local 100 vm-100-disk-7.raw 4M")
-    dry = _line(stage, "qm rescan --vmid 100 --dryrun")
+    stage.line("pvesm alloc local 100 vm-100-disk-7.raw 4M")
+    dry = stage.line("qm rescan --vmid 100 --dryrun")
     assert dry.out.endswith("VM 100 add unreferenced volume 'local:100/vm-100-disk-7.raw' as 'unused0' to config\n")
-    assert "unused0" not in _line(stage, "qm config 100").out
-    _line(stage, "qm rescan")
-    assert "unused0: local:100/vm-100-disk-7.raw\n" in _line(stage, "qm config 100").out
+    assert "unused0" not in stage.line("qm config 100").out
+    stage.line("qm rescan")
+    assert "unused0: local:100/vm-100-disk-7.raw\n" in stage.line("qm config 100").out
 
 
 def test_imported_disk_goes_where_it_was_wanted(stage: Stage) -> None:
     _vm(stage)
-    ran = _line(stage, "qm importdisk 100 /root/disk.qcow2 local --format qcow2 --target-disk scsi1")
+    ran = stage.line("qm importdisk 100 /root/disk.qcow2 local --format qcow2 --target-disk scsi1")
     assert ran.out.endswith("scsi1: successfully imported disk 'local:100/vm-100-disk-1.qcow2'\n")
-    assert "scsi1: local:100/vm-100-disk-1.qcow2\n" in _line(stage, "qm config 100").out
+    assert "scsi1: local:100/vm-100-disk-1.qcow2\n" in stage.line("qm config 100").out
 
 
 def test_wait_ends_when_the_vm_is_off(stage: Stage) -> None:
     _vm(stage)
-    ran = _line(stage, "qm wait 100; qm start 100; qm wait 100 & sleep 3; qm stop 100; wait; qm status 100")
+    ran = stage.line("qm wait 100; qm start 100; qm wait 100 & sleep 3; qm stop 100; wait; qm status 100")
     assert ran.exit_code == 0
     assert ran.out.endswith("status: stopped\n")
 
@@ -130,13 +112,13 @@ def test_wait_ends_when_the_vm_is_off(stage: Stage) -> None:
     ],
 )
 def test_command_that_the_lab_does_not_have_is_refused_by_name(stage: Stage, line: str, complaint: str) -> None:
-    ran = _line(stage, line)
+    ran = stage.line(line)
     assert (ran.exit_code, ran.out, ran.err) == (255, "", complaint)
 
 
 def test_deletion_of_what_is_not_set_is_a_warning(stage: Stage) -> None:
     _vm(stage)
-    ran = _line(stage, "qm set 100 --delete net3")
+    ran = stage.line("qm set 100 --delete net3")
     assert (ran.exit_code, ran.out) == (0, "update VM 100: -delete net3\n")
     assert ran.err == "cannot delete 'net3' - not set in current configuration!\n"
 
@@ -146,8 +128,8 @@ def test_deletion_of_what_is_not_set_is_a_warning(stage: Stage) -> None:
 )
 def test_protected_disks_are_not_removed(stage: Stage, option: str, what: str) -> None:
     _vm(stage)
-    _line(stage, "qm set 100 --scsi1 local:1; qm set 100 --delete scsi1; qm set 100 --protection 1")
-    assert _line(stage, f"qm set 100 --delete {option}").err == f"can't remove {what} - protection mode enabled\n"
+    stage.line("qm set 100 --scsi1 local:1; qm set 100 --delete scsi1; qm set 100 --protection 1")
+    assert stage.line(f"qm set 100 --delete {option}").err == f"can't remove {what} - protection mode enabled\n"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +143,7 @@ def test_protected_disks_are_not_removed(stage: Stage, option: str, what: str) -
     ],
 )
 def test_words_that_are_no_command_get_the_usage(stage: Stage, line: str, problem: str, shown: str) -> None:
-    ran = _line(stage, line)
+    ran = stage.line(line)
     assert (ran.exit_code, ran.out) == (255, "")
     assert ran.err.splitlines()[0] == f"ERROR: {problem}"
     assert ran.err.splitlines()[-1] == shown
@@ -169,47 +151,47 @@ def test_words_that_are_no_command_get_the_usage(stage: Stage, line: str, proble
 
 def test_command_may_be_cut_short_where_it_is_clear(stage: Stage) -> None:
     _vm(stage)
-    assert _line(stage, "qm stat 100").out == "status: stopped\n"
-    assert _line(stage, "qm di resc --vmid 100").out == "rescan volumes...\n"
-    unclear = _line(stage, "qm sta 100").err
+    assert stage.line("qm stat 100").out == "status: stopped\n"
+    assert stage.line("qm di resc --vmid 100").out == "rescan volumes...\n"
+    unclear = stage.line("qm sta 100").err
     assert unclear.startswith("ERROR: incomplete command 'qm sta'") and "       qm start <vmid>" in unclear
-    assert _line(stage, "pvesh g /cluster/nextid --output-format json").out == '"101"\n'
+    assert stage.line("pvesh g /cluster/nextid --output-format json").out == '"101"\n'
 
 
 def test_help_tells_what_there_is(stage: Stage) -> None:
-    assert _line(stage, "qm help").out.startswith("USAGE: qm <COMMAND> [ARGS] [OPTIONS]\n\n       qm cloudinit dump")
-    assert "\n  --net[n]   " in _line(stage, "qm help create").out
-    assert _line(stage, "qm help guest").out.count("USAGE: qm guest ") == 4
-    assert _line(stage, "pvesh help get").out == "USAGE: pvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n"
-    assert _line(stage, "pvesh help").out.startswith("USAGE: pvesh <COMMAND>")
+    assert stage.line("qm help").out.startswith("USAGE: qm <COMMAND> [ARGS] [OPTIONS]\n\n       qm cloudinit dump")
+    assert "\n  --net[n]   " in stage.line("qm help create").out
+    assert stage.line("qm help guest").out.count("USAGE: qm guest ") == 4
+    assert stage.line("pvesh help get").out == "USAGE: pvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n"
+    assert stage.line("pvesh help").out.startswith("USAGE: pvesh <COMMAND>")
 
 
 def test_pvesh_tells_what_a_method_takes(stage: Stage) -> None:
-    assert _line(stage, "pvesh usage /nodes/pve1/qemu").out == (
+    assert stage.line("pvesh usage /nodes/pve1/qemu").out == (
         "USAGE: pvesh get /nodes/pve1/qemu  [OPTIONS]\n"
         "USAGE: pvesh create /nodes/pve1/qemu --vmid <integer> [OPTIONS]\n"
     )
-    verbose = _line(stage, "pvesh usage /cluster/nextid --verbose --returns --command get").out
+    verbose = stage.line("pvesh usage /cluster/nextid --verbose --returns --command get").out
     assert "\n  --vmid     <integer> (100 - 999999999)\n\t     The (unique) ID of the VM.\n" in verbose
     assert 'RETURNS: {\n   "description" : "The next free VMID.",\n' in verbose
-    assert _line(stage, "pvesh usage /nope").err == "no such resource '/nope'\n"
-    assert _line(stage, "pvesh usage /version --command set").err == "no 'set' handler for '/version'\n"
-    assert "command: value 'patch' does not have a value" in _line(stage, "pvesh usage /version --command patch").err
-    assert _line(stage, "pvesh usage").err == "400 not enough arguments\npvesh usage <api_path> [OPTIONS]\n"
+    assert stage.line("pvesh usage /nope").err == "no such resource '/nope'\n"
+    assert stage.line("pvesh usage /version --command set").err == "no 'set' handler for '/version'\n"
+    assert "command: value 'patch' does not have a value" in stage.line("pvesh usage /version --command patch").err
+    assert stage.line("pvesh usage").err == "400 not enough arguments\npvesh usage <api_path> [OPTIONS]\n"
 
 
 def test_pvesh_lists_with_what_can_be_done(stage: Stage) -> None:
-    assert _line(stage, "pvesh ls /").out.splitlines()[0] == "Dr---        access"
-    assert "-r-c-        status\n" in _line(stage, "pvesh ls nodes/localhost/").out
-    assert _line(stage, "pvesh ls /version").err == "resource '/version' does not define child links\n"
+    assert stage.line("pvesh ls /").out.splitlines()[0] == "Dr---        access"
+    assert "-r-c-        status\n" in stage.line("pvesh ls nodes/localhost/").out
+    assert stage.line("pvesh ls /version").err == "resource '/version' does not define child links\n"
 
 
 def test_snapshots_are_shown_as_a_tree(stage: Stage) -> None:
-    _line(stage, "qm create 100 --scsi0 local:1,format=qcow2")
-    alone = _line(stage, "qm listsnapshot 100").out
+    stage.line("qm create 100 --scsi0 local:1,format=qcow2")
+    alone = stage.line("qm listsnapshot 100").out
     assert alone == "`-> current                                             You are here!\n"
-    _line(stage, "qm snapshot 100 first --description good; qm snapshot 100 second")
-    lines = _line(stage, "qm listsnapshot 100").out.splitlines()
+    stage.line("qm snapshot 100 first --description good; qm snapshot 100 second")
+    lines = stage.line("qm listsnapshot 100").out.splitlines()
     assert [line.split()[:2] for line in lines] == [["`->", "first"], ["`->", "second"], ["`->", "current"]]
     assert [line.index("`") for line in lines] == [0, 4, 8]
     assert lines[0].endswith(" good") and lines[1].endswith(" no-description")
@@ -226,12 +208,12 @@ def test_snapshots_are_shown_as_a_tree(stage: Stage) -> None:
 )
 def test_console_that_cannot_be_opened(stage: Stage, options: str, words: str, complaint: str) -> None:
     _vm(stage, options)
-    assert _line(stage, f"qm terminal 100 {words}").err == complaint
+    assert stage.line(f"qm terminal 100 {words}").err == complaint
 
 
 def test_console_needs_a_terminal(stage: Stage) -> None:
     _vm(stage, "--serial0 socket")
-    ran = _line(stage, "qm start 100 && qm terminal 100")
+    ran = stage.line("qm start 100 && qm terminal 100")
     assert ran.out == "starting serial terminal on interface serial0 (press Ctrl+O to exit)\n"
     assert "Inappropriate ioctl" in ran.err
 
@@ -261,11 +243,11 @@ async def _as_admin(stage: Stage, line: str) -> tuple[int, bytes]:
     ],
 )
 def test_pvesh_prints_in_the_format_asked_for(stage: Stage, form: str, expected: str) -> None:
-    assert _line(stage, f"pvesh get /version --output-format {form}").out == expected
+    assert stage.line(f"pvesh get /version --output-format {form}").out == expected
 
 
 def test_pvesh_prints_an_object_as_a_table_without_a_format(stage: Stage) -> None:
-    out = _line(stage, "pvesh get /version --noborder --noheader").out
+    out = stage.line("pvesh get /version --noborder --noheader").out
     assert [line.split() for line in out.splitlines()] == [
         ["release", "9.2"],
         ["repoid", "14a22df3"],
@@ -274,55 +256,55 @@ def test_pvesh_prints_an_object_as_a_table_without_a_format(stage: Stage) -> Non
 
 
 def test_pvesh_lists_what_lies_below(stage: Stage) -> None:
-    lines = _line(stage, "pvesh ls /nodes").out.split()
+    lines = stage.line("pvesh ls /nodes").out.split()
     assert lines == ["Dr---", "pve1"]
 
 
 def test_node_tells_its_uptime_memory_and_version(stage: Stage) -> None:
-    uptime_s, _ = _line(stage, "cat /proc/uptime").out.split()
+    uptime_s, _ = stage.line("cat /proc/uptime").out.split()
     assert 86_000 < float(uptime_s) < 87_000
-    assert _line(stage, "grep -c '^Mem' /proc/meminfo").out == "3\n"
-    assert _line(stage, "uptime -p").out.startswith("up 1 days")
-    assert _line(stage, "uname -rm").out == "6.17.4-2-pve x86_64\n"
-    assert _line(stage, "pveversion").out == "pve-manager/9.2.11/14a22df3 (running kernel: 6.17.4-2-pve)\n"
+    assert stage.line("grep -c '^Mem' /proc/meminfo").out == "3\n"
+    assert stage.line("uptime -p").out.startswith("up 1 days")
+    assert stage.line("uname -rm").out == "6.17.4-2-pve x86_64\n"
+    assert stage.line("pveversion").out == "pve-manager/9.2.11/14a22df3 (running kernel: 6.17.4-2-pve)\n"
 
 
 def test_node_shows_its_bridges(stage: Stage) -> None:
-    shown = json.loads(_line(stage, "ip -j address show").out)
+    shown = json.loads(stage.line("ip -j address show").out)
     assert [(one["ifname"], [a["local"] for a in one["addr_info"]]) for one in shown] == [
         ("eth0", []),
         ("vmbr0", ["192.0.2.10"]),
     ]
-    assert json.loads(_line(stage, "ip -j neigh").out) == []
-    assert _line(stage, "ip route").exit_code == 1
+    assert json.loads(stage.line("ip -j neigh").out) == []
+    assert stage.line("ip route").exit_code == 1
 
 
 def test_services_of_a_node_are_active(stage: Stage) -> None:
-    ran = _line(stage, "systemctl is-active pve-cluster; systemctl is-active nosuch")
+    ran = stage.line("systemctl is-active pve-cluster; systemctl is-active nosuch")
     assert (ran.exit_code, ran.out) == (3, "active\ninactive\n")
-    assert _line(stage, "systemctl restart pveproxy").exit_code == 1
+    assert stage.line("systemctl restart pveproxy").exit_code == 1
 
 
 def test_qemu_img_tells_size_and_format(stage: Stage) -> None:
-    shown = json.loads(_line(stage, "qemu-img info --output=json /root/disk.qcow2").out)
+    shown = json.loads(stage.line("qemu-img info --output=json /root/disk.qcow2").out)
     assert (shown["format"], shown["virtual-size"]) == ("qcow2", 64 << 20)
-    assert "No such file" in _line(stage, "qemu-img info --output=json /root/none").err
+    assert "No such file" in stage.line("qemu-img info --output=json /root/none").err
 
 
 def test_file_written_over_ssh_is_a_volume_at_once(stage: Stage) -> None:
     line = (
         "mkdir -p /var/lib/vz/template/iso && echo x > /var/lib/vz/template/iso/x.img && pvesm list local --content iso"
     )
-    assert "local:iso/x.img iso     iso       2\n" in _line(stage, line).out
+    assert "local:iso/x.img iso     iso       2\n" in stage.line(line).out
 
 
 def test_configuration_of_a_vm_is_a_file_on_every_member(stage: Stage) -> None:
     _vm(stage)
-    assert "name: vm100\n" in _line(stage, "cat /etc/pve/nodes/pve1/qemu-server/100.conf").out
+    assert "name: vm100\n" in stage.line("cat /etc/pve/nodes/pve1/qemu-server/100.conf").out
 
 
 def test_cluster_status_needs_a_cluster(stage: Stage) -> None:
-    ran = _line(stage, "pvecm status")
+    ran = stage.line("pvecm status")
     assert (ran.exit_code, ran.out) == (2, "")
     stage.look(lambda world: setattr(world, "cluster_name", "homelab"))
-    assert "Quorate:          Yes\n" in _line(stage, "pvecm status").out
+    assert "Quorate:          Yes\n" in stage.line("pvecm status").out

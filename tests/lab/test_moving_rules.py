@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,53 +13,33 @@ VM = f"{VMS}/100"
 DISK = "local:100/vm-100-disk-0.raw"
 
 
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def stage(one_stage: Stage) -> Stage:
+def stage(stage: Stage) -> Stage:
     """A VM that is off, with one disk, and a second storage."""
-    one_stage.reset()
-    one_stage.as_root("POST", VMS, {"vmid": "100", "scsi0": "local:1", "boot": "order=scsi0", "memory": "64"})
-    one_stage.as_root("POST", "/storage", {"storage": "extra", "type": "dir", "path": "/extra", "content": "images"})
-    return one_stage
-
-
-def _outcome(stage: Stage, path: str, **params: str) -> tuple[str, list[str]]:
-    reply = stage.ask("POST", path, params=params)
-    assert reply.status == 200, f"{reply.reason} {reply.body}"
-    task = stage.wait_for(reply.json["data"])
-    return str(task.exitstatus), task.log[:-1]
-
-
-def _config(stage: Stage, vmid: int = 100) -> dict[str, Any]:
-    found: dict[str, Any] = stage.ask("GET", f"{VMS}/{vmid}/config").json["data"]
-    return found
+    stage.as_root("POST", VMS, {"vmid": "100", "scsi0": "local:1", "boot": "order=scsi0", "memory": "64"})
+    stage.as_root("POST", "/storage", {"storage": "extra", "type": "dir", "path": "/extra", "content": "images"})
+    return stage
 
 
 def test_moved_disk_leaves_its_source_unused(stage: Stage) -> None:
     before = stage.look(lambda world: next(iter(world.volumes["pve1", "local"].values())))
-    outcome, said = _outcome(stage, f"{VM}/move_disk", disk="scsi0", storage="extra", format="qcow2")
+    outcome, said = stage.outcome("POST", f"{VM}/move_disk", disk="scsi0", storage="extra", format="qcow2")
     assert (outcome, said[0]) == (
         "OK",
         f"copying volume '{DISK}' from current storage 'local' to target storage 'extra'",
     )
     assert said[-1] == f"adding source volume '{DISK}' as 'unused0' to config"
-    assert (_config(stage)["scsi0"], _config(stage)["unused0"]) == ("extra:100/vm-100-disk-0.qcow2,size=1G", DISK)
+    assert (stage.config()["scsi0"], stage.config()["unused0"]) == ("extra:100/vm-100-disk-0.qcow2,size=1G", DISK)
     assert before.volid == "extra:100/vm-100-disk-0.qcow2", "what is on the disk goes with it"
 
 
 def test_moved_disk_may_take_its_source_away(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"ide2": "local:cloudinit"})
     for option, name in (("scsi0", DISK), ("ide2", "local:100/vm-100-cloudinit.qcow2")):
-        _, said = _outcome(stage, f"{VM}/move_disk", disk=option, storage="extra", delete="1")
+        _, said = stage.outcome("POST", f"{VM}/move_disk", disk=option, storage="extra", delete="1")
         assert said[-1] == f"removing source volume '{name}' after successful copy"
     assert stage.ask("GET", "/nodes/pve1/storage/local/content", params={"vmid": "100"}).json["data"][:-1] == []
-    assert _config(stage)["ide2"] == "extra:100/vm-100-cloudinit.qcow2,media=cdrom"
+    assert stage.config()["ide2"] == "extra:100/vm-100-cloudinit.qcow2,media=cdrom"
 
 
 @pytest.mark.parametrize(
@@ -123,24 +102,26 @@ def test_disk_with_snapshots_leaves_them_behind(stage: Stage) -> None:
     assert deleting.reason == "you can't move a disk with snapshots and delete the source"
     to_vm = stage.ask("POST", path, params={"disk": "scsi0", "target-vmid": "100", "target-disk": "scsi1"})
     assert to_vm.reason == "Can't move disk used by a snapshot to another VM"
-    _, said = _outcome(stage, path, disk="scsi0", storage="extra")
+    _, said = stage.outcome("POST", path, disk="scsi0", storage="extra")
     assert said[1] == "moving disk with snapshots, snapshots will not be moved!"
 
 
 def test_volume_that_is_gone_does_not_move(stage: Stage) -> None:
     stage.as_root("POST", VMS, {"vmid": "101"})
     stage.shell(["rm", "/var/lib/vz/images/100/vm-100-disk-0.raw"])
-    assert _outcome(stage, f"{VM}/move_disk", disk="scsi0", storage="extra")[0] == (
+    assert stage.outcome("POST", f"{VM}/move_disk", disk="scsi0", storage="extra")[0] == (
         f"storage migration failed: volume '{DISK}' does not exist"
     )
-    assert _outcome(stage, f"{VM}/move_disk", **{"disk": "scsi0", "target-vmid": "101"})[0] == (
+    assert stage.outcome("POST", f"{VM}/move_disk", **{"disk": "scsi0", "target-vmid": "101"})[0] == (
         f"volume '{DISK}' does not exist"
     )
 
 
 def test_disk_goes_to_another_vm_under_its_name(stage: Stage) -> None:
     stage.as_root("POST", VMS, {"vmid": "101"})
-    moved = _outcome(stage, f"{VM}/move_disk", **{"disk": "scsi0", "target-vmid": "101", "target-disk": "virtio1"})
+    moved = stage.outcome(
+        "POST", f"{VM}/move_disk", **{"disk": "scsi0", "target-vmid": "101", "target-disk": "virtio1"}
+    )
     shown = "local:101/vm-101-disk-0.raw,size=1G"
     assert moved == (
         "OK",
@@ -151,10 +132,10 @@ def test_disk_goes_to_another_vm_under_its_name(stage: Stage) -> None:
             f"update VM 101: -virtio1 {shown}",
         ],
     )
-    assert (_config(stage, 101)["virtio1"], "scsi0" in _config(stage)) == (shown, False)
+    assert (stage.config(101)["virtio1"], "scsi0" in stage.config()) == (shown, False)
     back = {"disk": "virtio1", "target-vmid": "100", "target-disk": "unused3"}
-    assert len(_outcome(stage, f"{VMS}/101/move_disk", **back)[1]) == 2
-    assert _config(stage)["unused3"] == DISK
+    assert len(stage.outcome("POST", f"{VMS}/101/move_disk", **back)[1]) == 2
+    assert stage.config()["unused3"] == DISK
 
 
 @pytest.mark.parametrize(
@@ -184,7 +165,7 @@ def test_command_that_does_nothing_says_why(stage: Stage, line: str, code: int, 
 
 def test_unlinked_disk_is_told_as_a_change_of_the_vm(stage: Stage) -> None:
     assert stage.shell(["qm", "unlink", "100", "--idlist", "scsi0"]).out == "update VM 100: -delete scsi0\n"
-    assert _config(stage)["unused0"] == DISK
+    assert stage.config()["unused0"] == DISK
 
 
 @pytest.mark.parametrize(
@@ -222,17 +203,17 @@ def test_keys_of_an_efi_disk_are_as_new(stage: Stage, given: dict[str, str], sai
 
 
 def test_monitor_takes_commands_until_it_is_left(stage: Stage) -> None:
-    off = stage.shell(["sh", "-c", "printf 'info status\\nq\\ninfo status\\n' | qm monitor 100"])
+    off = stage.line("printf 'info status\\nq\\ninfo status\\n' | qm monitor 100")
     assert off.out.splitlines()[1:] == ["ERROR: VM 100 not running"]
     stage.as_root("POST", f"{VM}/status/start", {})
-    on = stage.shell(["sh", "-c", "printf '\\ninfo status\\nsing\\n' | qm monitor 100"])
+    on = stage.line("printf '\\ninfo status\\nsing\\n' | qm monitor 100")
     assert on.out.splitlines()[1:] == ["VM status: running", "unknown command: 'sing'"]
 
 
 def test_migration_tunnel_resumes_what_is_here(stage: Stage) -> None:
     stage.as_root("POST", f"{VM}/status/start", {})
     stage.as_root("POST", f"{VM}/status/suspend", {})
-    ran = stage.shell(["sh", "-c", "printf 'resume 100\\nresume 101\\nsing\\nquit\\n' | qm mtunnel"])
+    ran = stage.line("printf 'resume 100\\nresume 101\\nsing\\nquit\\n' | qm mtunnel")
     assert ran.out.splitlines()[2:] == ["OK", "ERR: resume failed - VM 101 not running", "OK"]
     assert stage.look(lambda world: world.vms[100].qmp) == "running"
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from lab.lab_clients import api
@@ -15,38 +12,26 @@ FIREWALL = "/nodes/pve1/qemu/100/firewall"
 HA = "/cluster/ha"
 
 
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def stage(one_stage: Stage) -> Stage:
-    one_stage.reset()
-    one_stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "memory": "64"})
-    return one_stage
-
-
-def _get(stage: Stage, path: str) -> Any:
-    return stage.ask("GET", path).json["data"]
+def stage(stage: Stage) -> Stage:
+    stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "memory": "64"})
+    return stage
 
 
 def test_name_servers_are_those_of_the_resolver(stage: Stage) -> None:
-    assert _get(stage, "/nodes/pve1/dns") == {}
+    assert stage.data("/nodes/pve1/dns") == {}
     text = b"search example.org\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n"
     stage.look(lambda world: world.nodes["pve1"].files.provide("/etc/resolv.conf", text))
-    assert _get(stage, "/nodes/pve1/dns") == {"dns1": "192.0.2.1", "dns2": "192.0.2.2", "search": "example.org"}
+    assert stage.data("/nodes/pve1/dns") == {"dns1": "192.0.2.1", "dns2": "192.0.2.2", "search": "example.org"}
 
 
 def test_services_of_a_node_that_is_alone(stage: Stage) -> None:
-    states = {one["service"]: (one["state"], one["unit-state"]) for one in _get(stage, "/nodes/pve1/services")}
+    states = {one["service"]: (one["state"], one["unit-state"]) for one in stage.data("/nodes/pve1/services")}
     assert states["pveproxy"] == ("running", "enabled")
     assert (states["corosync"], states["syslog"]) == (("dead", "enabled"), ("dead", "not-found"))
-    shown = _get(stage, "/nodes/pve1/services/pvedaemon/state")
+    shown = stage.data("/nodes/pve1/services/pvedaemon/state")
     assert (shown["desc"], shown["active-state"]) == ("PVE API Daemon", "active")
-    assert _get(stage, "/nodes/pve1/services/pvedaemon")[0] == {"subdir": "state"}
+    assert stage.data("/nodes/pve1/services/pvedaemon")[0] == {"subdir": "state"}
 
 
 def test_certificates_are_the_clusters_and_the_nodes_own(lab: Lab) -> None:
@@ -61,10 +46,10 @@ def test_certificates_are_the_clusters_and_the_nodes_own(lab: Lab) -> None:
 
 
 def test_high_availability_that_nothing_uses_stands_by(stage: Stage) -> None:
-    assert [one["id"] for one in _get(stage, HA)] == ["status", "resources", "groups", "rules"]
-    assert _get(stage, f"{HA}/status")[0] == {"name": "current"}
-    assert _get(stage, f"{HA}/rules") == []
-    quorum, fencing = _get(stage, f"{HA}/status/current")
+    assert [one["id"] for one in stage.data(HA)] == ["status", "resources", "groups", "rules"]
+    assert stage.data(f"{HA}/status")[0] == {"name": "current"}
+    assert stage.data(f"{HA}/rules") == []
+    quorum, fencing = stage.data(f"{HA}/status/current")
     assert (quorum["status"], quorum["quorate"]) == ("OK", 1)
     assert (fencing["status"], fencing["armed-state"]) == ("standby (CRM watchdog standby)", "standby")
     groups = stage.ask("GET", f"{HA}/groups")
@@ -75,8 +60,8 @@ def test_high_availability_that_nothing_uses_stands_by(stage: Stage) -> None:
 def test_vm_under_high_availability_is_shown_with_its_managers(stage: Stage) -> None:
     for sid in ("100", "vm:999"):
         assert stage.ask("POST", f"{HA}/resources", params={"sid": sid}).status == 200
-    assert _get(stage, f"{HA}/resources/vm:100") == {"sid": "vm:100", "type": "vm", "state": "started"}
-    shown = {one["id"]: one["status"] for one in _get(stage, f"{HA}/status/current")}
+    assert stage.data(f"{HA}/resources/vm:100") == {"sid": "vm:100", "type": "vm", "state": "started"}
+    shown = {one["id"]: one["status"] for one in stage.data(f"{HA}/status/current")}
     assert shown["master"].startswith("pve1 (active, ")
     assert shown["lrm:pve1"].startswith("pve1 (active, watchdog active, ")
     assert shown["fencing"] == "armed (CRM watchdog active)"
@@ -88,16 +73,16 @@ def test_vm_under_high_availability_is_shown_with_its_managers(stage: Stage) -> 
 
 def test_firewall_options_are_kept_and_taken_away(stage: Stage) -> None:
     path = f"{FIREWALL}/options"
-    assert _get(stage, path) == {"digest": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}
+    assert stage.data(path) == {"digest": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}
     assert stage.ask("PUT", path, params={"enable": "1", "policy_in": "DROP"}).status == 200
-    shown = _get(stage, path)
+    shown = stage.data(path)
     assert (shown["enable"], shown["policy_in"]) == (1, "DROP")
     stale = stage.ask("PUT", path, params={"enable": "0", "digest": "0" * 40})
     assert stale.reason == "detected modified configuration - file changed by other user? Try again."
     unknown = stage.ask("PUT", path, params={"delete": "sing"})
     assert unknown.json["errors"] == {"delete": "no such option 'sing'"}
     assert stage.ask("PUT", path, params={"delete": "enable,policy_in"}).status == 200
-    assert list(_get(stage, path)) == ["digest"]
+    assert list(stage.data(path)) == ["digest"]
 
 
 def test_firewall_rules_are_changed_moved_and_removed(stage: Stage) -> None:
@@ -107,12 +92,12 @@ def test_firewall_rules_are_changed_moved_and_removed(stage: Stage) -> None:
     assert stage.ask("PUT", f"{rules}/0", params={"moveto": "1"}).status == 200
     assert stage.ask("PUT", f"{rules}/0", params={"comment": "said"}).status == 200
     assert stage.ask("PUT", f"{rules}/0", params={"delete": "comment"}).status == 200
-    shown = _get(stage, f"{rules}/0")
+    shown = stage.data(f"{rules}/0")
     assert (shown["action"], shown["pos"], "comment" in shown) == ("ACCEPT", 0, False)
     stale = stage.ask("DELETE", f"{rules}/0", params={"digest": "0" * 40})
     assert stale.reason == "detected modified configuration - file changed by other user? Try again."
     assert stage.ask("DELETE", f"{rules}/0", params={"digest": shown["digest"]}).status == 200
-    assert [one["action"] for one in _get(stage, rules)] == ["DROP"]
+    assert [one["action"] for one in stage.data(rules)] == ["DROP"]
     assert stage.ask("DELETE", f"{rules}/1").reason == "no rule at position 1"
-    assert _get(stage, FIREWALL)[0] == {"name": "rules"}
-    assert _get(stage, f"{FIREWALL}/aliases") == _get(stage, f"{FIREWALL}/ipset") == []
+    assert stage.data(FIREWALL)[0] == {"name": "rules"}
+    assert stage.data(f"{FIREWALL}/aliases") == stage.data(f"{FIREWALL}/ipset") == []

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
-from replay.player import UPID
 from replay.stage import Stage
 
 VM = "/nodes/pve1/qemu/100"
 
 
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def stage(one_stage: Stage) -> Stage:
-    one_stage.reset()
-    one_stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "memory": "64", "scsi0": "local:1"})
-    return one_stage
+def stage(stage: Stage) -> Stage:
+    stage.as_root("POST", "/nodes/pve1/qemu", {"vmid": "100", "memory": "64", "scsi0": "local:1"})
+    return stage
 
 
 def _start(stage: Stage, *, paused: bool = False, lock: str = "") -> None:
@@ -35,24 +23,14 @@ def _start(stage: Stage, *, paused: bool = False, lock: str = "") -> None:
         stage.as_root("PUT", f"{VM}/config", {"lock": lock})
 
 
-def _outcome(stage: Stage, path: str, **params: Any) -> tuple[str, list[str]]:
-    """How a POST as root's token ends: its refusal, or its task's exit status and log."""
-    reply = stage.ask("POST", path, params=params)
-    upid = UPID.search(reply.body)
-    if reply.status != 200 or upid is None:
-        return reply.reason, []
-    task = stage.wait_for(upid[0])
-    return str(task.exitstatus), task.log[:-1]
-
-
 def test_paused_vm_is_not_rebooted(stage: Stage) -> None:
     _start(stage, paused=True)
-    assert _outcome(stage, f"{VM}/status/reboot") == ("VM is paused - cannot shutdown", [])
+    assert stage.outcome("POST", f"{VM}/status/reboot") == ("VM is paused - cannot shutdown", [])
 
 
 def test_forced_shutdown_of_a_paused_vm_cuts_its_power(stage: Stage) -> None:
     _start(stage, paused=True)
-    assert _outcome(stage, f"{VM}/status/shutdown", forceStop="1") == ("OK", [])
+    assert stage.outcome("POST", f"{VM}/status/shutdown", forceStop="1") == ("OK", [])
     assert stage.ask("GET", f"{VM}/status/current").json["data"]["status"] == "stopped"
 
 
@@ -65,14 +43,14 @@ def test_forced_shutdown_of_a_paused_vm_is_told_by_hand(stage: Stage) -> None:
 @pytest.mark.parametrize(("lock", "outcome"), [("backup", "OK"), ("migrate", "VM is locked (migrate)")])
 def test_only_a_backup_lets_pause_and_resume(stage: Stage, lock: str, outcome: str) -> None:
     _start(stage, lock=lock)
-    assert _outcome(stage, f"{VM}/status/suspend")[0] == outcome
+    assert stage.outcome("POST", f"{VM}/status/suspend")[0] == outcome
     stage.look(lambda world: setattr(world.vms[100], "qmp", "paused"))
-    assert _outcome(stage, f"{VM}/status/resume")[0] == outcome
+    assert stage.outcome("POST", f"{VM}/status/resume")[0] == outcome
 
 
 def test_running_vm_is_resumed_whatever_its_lock(stage: Stage) -> None:
     _start(stage, lock="migrate")
-    assert _outcome(stage, f"{VM}/status/resume") == ("OK", [])
+    assert stage.outcome("POST", f"{VM}/status/resume") == ("OK", [])
 
 
 @pytest.mark.parametrize("name", ["force-cpu", "migration_network"])
@@ -84,18 +62,18 @@ def test_token_may_not_start_with_roots_options(stage: Stage, name: str) -> None
 
 def test_locked_vm_is_no_template_at_once(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"lock": "backup"})
-    assert _outcome(stage, f"{VM}/template") == ("VM is locked (backup)", [])
+    assert stage.outcome("POST", f"{VM}/template") == ("VM is locked (backup)", [])
 
 
 def test_vm_with_snapshots_is_no_template(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"delete": "scsi0"})
     stage.as_root("POST", f"{VM}/snapshot", {"snapname": "one"})
-    assert _outcome(stage, f"{VM}/template")[0] == "unable to create template, because VM contains snapshots"
+    assert stage.outcome("POST", f"{VM}/template")[0] == "unable to create template, because VM contains snapshots"
 
 
 def test_one_disk_of_a_template_is_made_a_base(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"scsi1": "local:1"})
-    assert _outcome(stage, f"{VM}/template", disk="scsi1")[0] == "OK"
+    assert stage.outcome("POST", f"{VM}/template", disk="scsi1")[0] == "OK"
     config = stage.ask("GET", f"{VM}/config").json["data"]
     assert (config["scsi0"][:14], config["scsi1"][:14]) == ("local:100/vm-1", "local:100/base")
 
@@ -111,7 +89,7 @@ def test_one_disk_of_a_template_is_made_a_base(stage: Stage) -> None:
     ],
 )
 def test_clone_that_cannot_be_is_refused_at_once(stage: Stage, params: dict[str, str], reason: str) -> None:
-    assert _outcome(stage, f"{VM}/clone", newid="101", **params) == (reason, [])
+    assert stage.outcome("POST", f"{VM}/clone", newid="101", **params) == (reason, [])
     assert stage.ask("GET", "/nodes/pve1/qemu/101/config").status == 500
 
 
@@ -123,7 +101,7 @@ def test_clone_to_a_storage_without_images(stage: Stage) -> None:
 
 def test_full_clone_goes_where_it_was_wanted(stage: Stage) -> None:
     stage.as_root("POST", "/storage", {"storage": "extra", "type": "dir", "path": "/mnt/extra", "content": "images"})
-    assert _outcome(stage, f"{VM}/clone", newid="101", storage="extra", format="qcow2")[0] == "OK"
+    assert stage.outcome("POST", f"{VM}/clone", newid="101", storage="extra", format="qcow2")[0] == "OK"
     assert stage.ask("GET", "/nodes/pve1/qemu/101/config").json["data"]["scsi0"] == (
         "extra:101/vm-101-disk-0.qcow2,size=1G"
     )

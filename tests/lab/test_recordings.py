@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from replay.cases import Case, all_cases, not_yet
@@ -14,16 +12,9 @@ NOT_YET = not_yet()
 CASES = all_cases()
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("stage"))
-    yield stage
-    stage.close()
-
-
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
-def test_recorded_case(case: Case, stage: Stage) -> None:
-    found = play(stage, case)
+def test_recorded_case(case: Case, one_stage: Stage) -> None:
+    found = play(one_stage, case)
     if case.id in NOT_YET:
         assert found, f"{case.id} passes: remove it from the list"
     else:

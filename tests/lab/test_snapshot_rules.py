@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from replay.stage import Stage
@@ -13,33 +10,12 @@ VMS = "/nodes/pve1/qemu"
 VM = f"{VMS}/100"
 
 
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def stage(one_stage: Stage) -> Stage:
+def stage(stage: Stage) -> Stage:
     """A VM that is off, with one qcow2 disk."""
-    one_stage.reset()
     disk = {"scsi0": "local:1,format=qcow2", "boot": "order=scsi0", "memory": "64"}
-    one_stage.as_root("POST", VMS, {"vmid": "100", "name": "vm100", **disk})
-    return one_stage
-
-
-def _outcome(stage: Stage, method: str, path: str, **params: str) -> tuple[str, list[str]]:
-    """How the task ended, and what it said before."""
-    reply = stage.ask(method, path, params=params)
-    assert reply.status == 200, reply.reason
-    task = stage.wait_for(reply.json["data"])
-    return str(task.exitstatus), task.log[:-1]
-
-
-def _config(stage: Stage, vmid: int = 100) -> dict[str, Any]:
-    found: dict[str, Any] = stage.ask("GET", f"{VMS}/{vmid}/config").json["data"]
-    return found
+    stage.as_root("POST", VMS, {"vmid": "100", "name": "vm100", **disk})
+    return stage
 
 
 def _snapshot(stage: Stage) -> None:
@@ -66,16 +42,16 @@ def test_snapshot_of_a_running_vm_tells_of_the_freeze_and_of_each_disk(
     stage.as_root("PUT", f"{VM}/config", {"agent": agent})
     stage.as_root("POST", f"{VM}/status/start", {})
     stage.guests.agent_answers = answers
-    outcome = _outcome(stage, "POST", f"{VM}/snapshot", snapname="first")
+    outcome = stage.outcome("POST", f"{VM}/snapshot", snapname="first")
     assert outcome == ("OK", [*said, "snapshotting 'drive-scsi0' (local:100/vm-100-disk-0.qcow2)"])
 
 
 def test_template_takes_no_snapshot_and_no_rollback(stage: Stage) -> None:
     stage.as_root("POST", f"{VM}/template", {})
-    assert _outcome(stage, "POST", f"{VM}/snapshot", snapname="first")[0] == (
+    assert stage.outcome("POST", f"{VM}/snapshot", snapname="first")[0] == (
         "you can't take a snapshot if it's a template"
     )
-    assert _outcome(stage, "POST", f"{VM}/snapshot/first/rollback")[0] == "you can't rollback if vm is a template"
+    assert stage.outcome("POST", f"{VM}/snapshot/first/rollback")[0] == "you can't rollback if vm is a template"
 
 
 def test_snapshot_is_shown_and_described(stage: Stage) -> None:
@@ -93,11 +69,11 @@ def test_snapshot_is_shown_and_described(stage: Stage) -> None:
 
 def test_rollback_brings_back_the_configuration_and_keeps_newer_disks_unused(stage: Stage) -> None:
     _snapshot(stage)
-    before = _config(stage)
+    before = stage.config()
     stage.as_root("PUT", f"{VM}/config", {"scsi1": "local:1", "name": "other"})
     stage.as_root("POST", f"{VM}/status/start", {})
-    assert _outcome(stage, "POST", f"{VM}/snapshot/first/rollback", start="1") == ("OK", [])
-    after = _config(stage)
+    assert stage.outcome("POST", f"{VM}/snapshot/first/rollback", start="1") == ("OK", [])
+    after = stage.config()
     assert (after["name"], after["parent"], after["unused0"]) == ("vm100", "first", "local:100/vm-100-disk-1.raw")
     assert after["vmgenid"] != before["vmgenid"]
     assert stage.look(lambda world: world.vms[100].qmp) == "running"
@@ -106,27 +82,27 @@ def test_rollback_brings_back_the_configuration_and_keeps_newer_disks_unused(sta
 def test_rollback_of_a_disk_with_a_system_on_it_is_refused(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"scsi1": "local:0,import-from=local:import/disk.qcow2,format=qcow2"})
     _snapshot(stage)
-    outcome = _outcome(stage, "POST", f"{VM}/snapshot/first/rollback")[0]
+    outcome = stage.outcome("POST", f"{VM}/snapshot/first/rollback")[0]
     assert outcome == "the lab cannot bring back what was on 'local:100/vm-100-disk-1.qcow2'"
 
 
 def test_snapshot_of_a_thin_volume_is_a_volume_of_its_own(stage: Stage) -> None:
     stage.as_root("POST", "/storage", {"storage": "thin", "type": "lvmthin", "vgname": "pve", "thinpool": "data"})
     stage.as_root("POST", VMS, {"vmid": "101", "scsi0": "thin:1"})
-    made = _outcome(stage, "POST", f"{VMS}/101/snapshot", snapname="first")
+    made = stage.outcome("POST", f"{VMS}/101/snapshot", snapname="first")
     volume = '  Logical volume "snap_vm-101-disk-0_first"'
     assert made == ("OK", ["snapshotting 'drive-scsi0' (thin:vm-101-disk-0)", f"{volume} created."])
-    gone = _outcome(stage, "DELETE", f"{VMS}/101/snapshot/first")
+    gone = stage.outcome("DELETE", f"{VMS}/101/snapshot/first")
     assert gone == ("OK", [f"{volume} successfully removed."])
 
 
 def test_clone_has_an_empty_drive_for_cloud_init_and_no_unused_disks(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"ide2": "local:cloudinit", "delete": "scsi0", "protection": "1"})
     stage.as_root("PUT", f"{VM}/config", {"smbios1": "uuid=6baa9455-e3e7-4682-8209-4cac629f6fbe,serial=eA=="})
-    _, said = _outcome(stage, "POST", f"{VM}/clone", newid="101", description="copied")
+    _, said = stage.outcome("POST", f"{VM}/clone", newid="101", description="copied")
     assert said[1] == "create full clone of drive ide2 (local:100/vm-100-cloudinit.qcow2)"
     assert said[3:] == ["allocated target volume 'local:101/vm-101-cloudinit.qcow2'"]
-    made = _config(stage, 101)
+    made = stage.config(101)
     assert (made["name"], made["description"], made["protection"]) == ("Copy-of-VM-vm100", "copied", 1)
     assert made["smbios1"].endswith(",serial=eA==")
     assert not made["smbios1"].startswith("uuid=6baa9455")
@@ -138,10 +114,10 @@ def test_clone_of_a_snapshot_is_what_the_vm_was(stage: Stage) -> None:
     stage.as_root("PUT", f"{VM}/config", {"name": "other", "delete": "vmgenid"})
     missing = stage.ask("POST", f"{VM}/clone", params={"newid": "101", "snapname": "second"})
     assert missing.reason == "snapshot 'second' does not exist"
-    assert _outcome(stage, "POST", f"{VM}/clone", newid="101", snapname="first")[0] == "OK"
-    assert _config(stage, 101)["name"] == "Copy-of-VM-vm100"
-    assert _outcome(stage, "POST", f"{VM}/clone", newid="102")[0] == "OK"
-    assert "vmgenid" not in _config(stage, 102)
+    assert stage.outcome("POST", f"{VM}/clone", newid="101", snapname="first")[0] == "OK"
+    assert stage.config(101)["name"] == "Copy-of-VM-vm100"
+    assert stage.outcome("POST", f"{VM}/clone", newid="102")[0] == "OK"
+    assert "vmgenid" not in stage.config(102)
 
 
 @pytest.mark.parametrize(

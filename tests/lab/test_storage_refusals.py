@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from replay.stage import Stage
 
 STORAGES = "/nodes/pve1/storage"
-
-
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stage(one_stage: Stage) -> Stage:
-    one_stage.reset()
-    return one_stage
 
 
 @pytest.mark.parametrize(
@@ -118,7 +103,7 @@ def test_storage_is_listed_if_it_holds_one_of_the_content_types(stage: Stage) ->
     ],
 )
 def test_pvesm_at_the_edges(stage: Stage, line: str, code: int, out: str, err: str) -> None:
-    ran = stage.shell(["sh", "-c", line])
+    ran = stage.line(line)
     assert (ran.exit_code, ran.out, ran.err) == (code, out, err)
 
 

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from replay.stage import Ran, Stage
-
-
-@pytest.fixture(scope="module")
-def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stage(one_stage: Stage) -> Stage:
-    one_stage.reset()
-    return one_stage
-
-
-def _line(stage: Stage, line: str) -> Ran:
-    return stage.shell(["sh", "-c", line])
+from replay.stage import Stage
 
 
 def test_token_made_by_hand_is_shown_once_and_works(stage: Stage) -> None:
-    made = _line(stage, "pveum user token add root@pam homelab --privsep 0").out
+    made = stage.line("pveum user token add root@pam homelab --privsep 0").out
     cells = [[cell.strip() for cell in line.split("│")] for line in made.splitlines() if "│" in line]
     rows = {row[1]: row[2] for row in cells}
     assert rows["full-tokenid"] == "root@pam!homelab"
     assert rows["info"] == '{"privsep":"0"}'
     assert rows["value"] == stage.look(lambda world: world.tokens["root@pam!homelab"].secret)
-    assert rows["value"] not in _line(stage, "pveum user token list root@pam").out
-    again = _line(stage, "pveum user token add root@pam homelab")
+    assert rows["value"] not in stage.line("pveum user token list root@pam").out
+    again = stage.line("pveum user token add root@pam homelab")
     assert (again.exit_code, "tokenid: Token already exists." in again.err) == (255, True)
 
 
 def test_removed_token_is_unknown(stage: Stage) -> None:
-    assert _line(stage, "pveum user token remove root@pam sep").exit_code == 0
+    assert stage.line("pveum user token remove root@pam sep").exit_code == 0
     assert stage.ask("GET", "/version", "sep-token").status == 401
-    assert _line(stage, "pveum user token delete root@pam sep").err == "no such token 'sep' for user 'root@pam'\n"
+    assert stage.line("pveum user token delete root@pam sep").err == "no such token 'sep' for user 'root@pam'\n"
 
 
 @pytest.mark.parametrize(
@@ -85,33 +66,33 @@ def test_roles_are_listed_with_their_privileges(stage: Stage) -> None:
 
 def test_privileges_are_given_and_taken_by_hand(stage: Stage) -> None:
     assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 403
-    assert _line(stage, "pveum acl modify / --roles PVEAuditor --tokens 'root@pam!sep'").exit_code == 0
+    assert stage.line("pveum acl modify / --roles PVEAuditor --tokens 'root@pam!sep'").exit_code == 0
     assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 200
-    assert "PVEAuditor" in _line(stage, "pveum acl list").out
-    assert _line(stage, "pveum acl delete / --roles PVEAuditor --tokens 'root@pam!sep'").exit_code == 0
+    assert "PVEAuditor" in stage.line("pveum acl list").out
+    assert stage.line("pveum acl delete / --roles PVEAuditor --tokens 'root@pam!sep'").exit_code == 0
     assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 403
 
 
 def test_password_is_asked_for_twice(stage: Stage) -> None:
-    assert _line(stage, "printf 'Secret-1\\nSecret-2\\n' | pveum passwd svc@pve").err == "Passwords do not match\n"
-    assert _line(stage, "printf 'Secret-1\\nSecret-1\\n' | pveum passwd svc@pve").exit_code == 0
+    assert stage.line("printf 'Secret-1\\nSecret-2\\n' | pveum passwd svc@pve").err == "Passwords do not match\n"
+    assert stage.line("printf 'Secret-1\\nSecret-1\\n' | pveum passwd svc@pve").exit_code == 0
     ticket = stage.ask("POST", "/access/ticket", "none", params={"username": "svc@pve", "password": "Secret-1"})
     assert ticket.status == 200
 
 
 @pytest.mark.parametrize("line", ["pveum role list", "pveum realm list", "pveum user permissions svc@pve"])
 def test_list_is_a_table_or_json(stage: Stage, line: str) -> None:
-    assert _line(stage, line).out.startswith("┌")
-    assert _line(stage, f"{line} --output-format json").out[0] in "[{"
+    assert stage.line(line).out.startswith("┌")
+    assert stage.line(f"{line} --output-format json").out[0] in "[{"
 
 
 def test_list_of_nothing_is_nothing(stage: Stage) -> None:
-    assert _line(stage, "pveum group list; pveum pool list").out == ""
+    assert stage.line("pveum group list; pveum pool list").out == ""
 
 
 def test_user_that_is_not_there(stage: Stage) -> None:
-    assert _line(stage, "pveum user token list nobody@pve").err == "no such user ('nobody@pve')\n"
-    assert _line(stage, "pveum user add new@pve").err == "pveum user add: not known here\n"
+    assert stage.line("pveum user token list nobody@pve").err == "no such user ('nobody@pve')\n"
+    assert stage.line("pveum user add new@pve").err == "pveum user add: not known here\n"
 
 
 def test_what_needs_a_ticket_is_refused_to_a_token(stage: Stage) -> None:

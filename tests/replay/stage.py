@@ -171,6 +171,25 @@ class Stage:
             body, headers["Content-Type"] = urlencode(params).encode(), "application/x-www-form-urlencoded"
         return self._exchange(method, target, body, headers, request.get("timeout_s", PATIENCE_S))
 
+    def data(self, path: str) -> Any:
+        """What a GET answers."""
+        reply = self.ask("GET", path)
+        assert reply.status == 200, reply.reason
+        return reply.json["data"]
+
+    def config(self, vmid: int = 100, node: str = "pve1") -> dict[str, Any]:
+        """A VM's configuration."""
+        found: dict[str, Any] = self.data(f"/nodes/{node}/qemu/{vmid}/config")
+        return found
+
+    def outcome(self, method: str, path: str, **params: str) -> tuple[str, list[str]]:
+        """How a request ends: by its refusal, or by its task's exit status and what that said before."""
+        reply = self.ask(method, path, params=params)
+        if reply.status != 200:
+            return reply.reason, []
+        task = self.wait_for(reply.json["data"])
+        return str(task.exitstatus), task.log[:-1]
+
     def _exchange(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
@@ -197,6 +216,10 @@ class Stage:
         given.channel.shutdown_write()
         texts = out.read().decode(), err.read().decode()
         return Ran(out.channel.recv_exit_status(), *texts)
+
+    def line(self, text: str) -> Ran:
+        """A line of the shell, on the node as root."""
+        return self.shell(["sh", "-c", text])
 
     async def _listen(self) -> ApiListener:
         return await serve_api(lambda: self.world, "pve1", (ADDRESS, 0), _server_context(self.folder))
