@@ -230,15 +230,9 @@ async def _download(world: World, node: Node, target: Target, url: str, task: Ta
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(world.clock.now()))
     task.log.append(f"--{stamp}--  {url}")
     temporary = f"{target.path}.tmp_dwnl.{task.pid}"
-    content = await _fetch(node, url, temporary, task)
+    await _fetch(node, url, temporary, task)
     try:
-        if target.algorithm:
-            found = await _digest(content, target.algorithm)
-            if found.lower() != target.checksum.lower():
-                task.log.append("calculating checksum...")
-                raise refused(f"checksum mismatch: got '{found}' != expect '{target.checksum}'")
-            task.log.append("calculating checksum...OK, checksum verified")
-        _check_image(target, content, temporary, task)
+        await _check_arrived(node, target, temporary, task)
     except BaseException:
         node.files.remove(temporary)
         raise
@@ -246,7 +240,7 @@ async def _download(world: World, node: Node, target: Target, url: str, task: Ta
     task.log.append(f"download of '{url}' to '{target.path}' finished")
 
 
-async def _fetch(node: Node, url: str, temporary: str, task: Task) -> Content:
+async def _fetch(node: Node, url: str, temporary: str, task: Task) -> None:
     server = urlsplit(url)
     where = f"{server.hostname}:{server.port or (443 if server.scheme == 'https' else 80)}"
     node.files.make_folder(posixpath.dirname(temporary), parents=True)
@@ -263,7 +257,6 @@ async def _fetch(node: Node, url: str, temporary: str, task: Task) -> Content:
     except aiohttp.ClientError as error:
         node.files.remove(temporary)
         raise refused(f"download failed: Connection closed: {error}") from None
-    return node.files.content(temporary)
 
 
 async def _receive(node: Node, answer: aiohttp.ClientResponse, temporary: str) -> None:
