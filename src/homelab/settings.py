@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from homelab.errors import Problem
+
+
+def is_address(text: str) -> bool:
+    """Whether a host is written as an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Via(Enum):

@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 from homelab.config.values import BadValue, port
+from homelab.settings import is_address
 
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _CIDR = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
@@ -17,15 +18,6 @@ _GATEWAY_OF = {"ip": "gw", "ip6": "gw6"}
 _VERSION_OF = {"ip": 4, "ip6": 6}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def is_address(text: str) -> bool:
-    """Whether a host is written as an IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def host(text: str) -> str:

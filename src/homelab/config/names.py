@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from string import Formatter
 
-from homelab.config.addresses import is_address
 from homelab.config.values import BadValue
+from homelab.settings import is_address
 
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TEMPLATE_WANTED = "a name with {node} in it, such as k3s-vm-{node}"

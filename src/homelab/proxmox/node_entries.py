@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 
 from homelab.errors import Problem
 from homelab.models import ClusterStatus, Member
-from homelab.settings import NodeConfig
+from homelab.settings import NodeConfig, is_address
 
 
 def member_called(node: NodeConfig, members: Iterable[Member]) -> Member | None:
@@ -46,7 +45,7 @@ def foreign(node: NodeConfig, member: Member | None, status: ClusterStatus | Non
 
 def unknown(node: NodeConfig, member: Member | None, status: ClusterStatus | None) -> Problem | None:
     """Why a node that nobody reaches is none of the cluster that answers; an address may be one that nobody knows."""
-    if status is None or member or _is_address(node.name):
+    if status is None or member or is_address(node.name):
         return None
     return Problem(
         f"node {entry(node)} is not in the cluster",
@@ -78,18 +77,10 @@ def repeated(node: NodeConfig, name: str, earlier: NodeConfig | None) -> Problem
 def own_hosts(node: NodeConfig, domain: str) -> list[str]:
     """Addresses that the configuration itself gives a node, in order."""
     given = [node.host] if node.host else []
-    if _is_address(node.name) or "." in node.name:
+    if is_address(node.name) or "." in node.name:
         return [*given, node.name]
     return [*given, *([f"{node.name}.{domain}"] if domain else []), node.name]
 
 
 def label(node: NodeConfig) -> str:
-    return node.name if _is_address(node.name) else node.name.partition(".")[0]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return node.name if is_address(node.name) else node.name.partition(".")[0]
