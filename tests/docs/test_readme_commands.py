@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,18 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(PROJECT / "src"), "XDG_CACHE_HOME": str(folder)}
 
 
+def ended(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env=environment(folder),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
 def demo_lines() -> list[str]:
     blocks = BLOCK.findall(chapter("## Try it without Proxmox"))
     return [line for block in blocks for line in block.splitlines() if line.startswith("scripts/demo")]
@@ -71,15 +83,7 @@ def test_output_shown_is_that_of_a_fresh_run_and_of_a_second_one(tmp_path: Path)
         f"{typed(RUN)} && echo -- && {typed(RUN)}",
     ]
 
-    done = subprocess.run(
-        command,
-        env=environment(tmp_path),
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = ended(command, tmp_path)
 
     assert done.returncode == 0, done.stderr
     first, second = (table.splitlines() for table in done.stdout.split("--\n"))
@@ -99,15 +103,7 @@ def test_commands_typed_in_the_lab_end_well_and_repair_what_they_break(tmp_path:
     at = words.index("--")
     command = [sys.executable, *words[:at], "--pace", "test", *words[at:], str(script)]
 
-    done = subprocess.run(
-        command,
-        env=environment(tmp_path),
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = ended(command, tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"node":"pve1"' in done.stdout
@@ -149,17 +145,9 @@ def test_commands_that_the_lab_prints_work_from_another_terminal(
     assert len(examples) == 3
     for example in examples:
         command = ["bash", "-c", typed(f"{example} --dry-run" if example.startswith("poetry") else example)]
-        ended = subprocess.run(
-            command,
-            env=environment(tmp_path),
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        assert ended.returncode == 0, example + ended.stderr
-        assert "pve1" in ended.stdout
+        done = ended(command, tmp_path)
+        assert done.returncode == 0, example + done.stderr
+        assert "pve1" in done.stdout
 
     staying_lab.send_signal(signal.SIGINT)
     assert staying_lab.wait(timeout=TIMEOUT_S) == 0

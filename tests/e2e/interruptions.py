@@ -16,9 +16,7 @@ from pvelab.interception import Arrival
 from pvelab.lab import Lab
 from pvelab.state import World
 
-NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
 NODES = ("pve1", "pve2", "pve3")
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
 
 
 @contextmanager

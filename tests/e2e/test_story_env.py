@@ -13,23 +13,11 @@ from e2e.conftest import WIRES, Homelab
 from e2e.world import nodes_with_running_vm, ready_members
 from pvelab.lab import Lab
 from pvelab.state import World
+from stories import NOT_IN_AN_OLD_FILE
 
 HERE = Path(__file__).parent
 OLD_ENV = HERE / "old.env"
 BAD_ENVS = sorted((HERE / "bad_env").glob("*.env"))
-FROM_ENVIRONMENT = (
-    "PVE_IPS",
-    "PROXMOX_PORT",
-    "PROXMOX_CA_BUNDLE",
-    "SSH_PORT",
-    "SSH_KNOWN_HOSTS",
-    "VM_SSH_PORT",
-    "ISO_URL",
-    "K3S_EXISTING_NODE_IP",
-    "K3S_INSTALL_URL",
-    "K3S_ARTIFACT_URL",
-)
-"""Addresses, ports, sources and trust: all that a lab has to change in an old file."""
 
 
 def accept_token_of(env_file: Path, lab: Lab) -> None:
@@ -56,7 +44,7 @@ def test_file_of_the_old_script_runs_unchanged(lab: Lab, homelab: Homelab, via: 
     lab.reset("old-env")
     accept_token_of(OLD_ENV, lab)
     give_home_the_key(lab, homelab)
-    environment = {name: lab.env[name] for name in FROM_ENVIRONMENT}
+    environment = {name: lab.env[name] for name in NOT_IN_AN_OLD_FILE}
 
     run = homelab.with_file(OLD_ENV, environment, "--via", via)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.world import nodes_with_running_vm, ready_members, take_out, uuids
+from e2e.world import NAME, ONLY_PVE3, nodes_with_running_vm, ready_members, take_out, uuids
 from pvelab.lab import Lab
 
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", "VM_START_TIMEOUT": "30"}
-NAME = "k3s-vm-pve3"
+QUICK = {**ONLY_PVE3, "VM_START_TIMEOUT": "30"}
 
 
 def resets(lab: Lab) -> int:
@@ -20,7 +19,7 @@ def resets(lab: Lab) -> int:
 def hanging(lab: Lab, homelab: Homelab) -> None:
     """An earlier run has made a VM that hangs in its boot."""
     lab.fault("stuck-boot")
-    assert homelab(**ONLY_PVE3).exit_code == 3
+    assert homelab(**QUICK).exit_code == 3
     assert resets(lab) == 0
 
 
@@ -29,7 +28,7 @@ def test_vm_that_hangs_and_never_was_a_member_is_rebooted_and_joins(lab: Lab, ho
     before = uuids(lab)
     lab.clear_faults()
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab("--via", via, **QUICK)
 
     assert run.exit_code == 0, run.text
     assert resets(lab) == 1
@@ -44,7 +43,7 @@ def test_vm_that_hangs_for_good_is_rebooted_once_and_reported_each_time_and_neve
 ) -> None:
     before = uuids(lab)
     for _ in range(2):
-        run = homelab(**ONLY_PVE3)
+        run = homelab(**QUICK)
         assert run.exit_code == 3, run.text
         assert f"VM {NAME} (vmid=100) is running, not responding" in run.err
         assert f"--replace {NAME}" in run.err
@@ -59,7 +58,7 @@ def test_vm_that_hangs_is_made_anew_when_a_person_names_it(lab: Lab, homelab: Ho
     before = uuids(lab)
     lab.clear_faults()
 
-    run = homelab("--replace", NAME, **ONLY_PVE3)
+    run = homelab("--replace", NAME, **QUICK)
 
     assert run.exit_code == 0, run.text
     assert uuids(lab)[100] != before[100]
@@ -73,7 +72,7 @@ def test_vm_that_was_a_member_or_is_to_be_left_alone_is_not_rebooted(lab: Lab, h
     lab.fault("agent-missing")
     lab.look(lambda world: world.vms[102].config.update(tags=tags))
 
-    run = homelab(**ONLY_PVE3)
+    run = homelab(**QUICK)
 
     assert run.exit_code == 3, run.text
     assert f"VM {NAME} (vmid=102) is running, not responding" in run.err

@@ -9,12 +9,11 @@ import pytest
 import requests
 
 from e2e.conftest import Homelab
-from e2e.world import nodes_with_running_vm, ready_members, work_on
+from e2e.world import NO_JOIN, ONLY_PVE3, nodes_with_running_vm, ready_members, work_on
 from pvelab.lab import Lab
 from pvelab.shell.contents import Memory
 
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", "K3S_EXISTING_NODE_IP": None}
-"""One VM without a cluster is enough for the story."""
+ONE_VM = {**ONLY_PVE3, **NO_JOIN}
 SUMS = "/images/SHA256SUMS"
 CONTENT = "iso,vztmpl,backup,snippets,images"
 
@@ -44,12 +43,12 @@ def delete_vm(lab: Lab, vmid: int = 100, node: str = "pve3") -> None:
 
 
 def test_image_that_is_there_already_is_not_brought_again(lab: Lab, homelab: Homelab, via: str) -> None:
-    homelab("--via", via, **ONLY_PVE3)
+    homelab("--via", via, **ONE_VM)
     delete_vm(lab)
     before, asked = lab.snapshot()["files"], len(image_requests(lab))
     assert asked == 1
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab("--via", via, **ONE_VM)
 
     assert run.exit_code == 0, run.text
     assert nodes_with_running_vm(lab) == ["pve3"]
@@ -59,13 +58,13 @@ def test_image_that_is_there_already_is_not_brought_again(lab: Lab, homelab: Hom
 
 
 def test_damaged_image_on_a_node_is_replaced_before_it_is_used(lab: Lab, homelab: Homelab, via: str) -> None:
-    homelab("--via", via, **ONLY_PVE3)
+    homelab("--via", via, **ONE_VM)
     delete_vm(lab)
     whole = lab.snapshot()["files"]["pve3"]
     (path,) = image_files(lab)["pve3"]
     lab.look(lambda world: world.nodes["pve3"].files.write(path, Memory(b"QFI\xfb half an image")))
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab("--via", via, **ONE_VM)
 
     assert run.exit_code == 0, run.text
     assert nodes_with_running_vm(lab) == ["pve3"]
@@ -111,7 +110,7 @@ def test_checksum_of_ones_own_needs_no_list_beside_the_image(lab: Lab, homelab: 
     wanted = checksum(lab)
     without_sums(lab)
 
-    run = homelab("--via", via, IMAGE_SHA256=wanted, **ONLY_PVE3)
+    run = homelab("--via", via, IMAGE_SHA256=wanted, **ONE_VM)
 
     assert run.exit_code == 0, run.text
     assert nodes_with_running_vm(lab) == ["pve3"]
@@ -140,7 +139,7 @@ def test_image_that_nobody_vouches_for_is_not_used_unless_that_is_allowed(
     assert work_on(lab) == []
     assert image_requests(lab) == []
 
-    allowed = homelab("--via", via, IMAGE_UNVERIFIED="1", **ONLY_PVE3)
+    allowed = homelab("--via", via, IMAGE_UNVERIFIED="1", **ONE_VM)
     assert allowed.exit_code == 0, allowed.text
     assert nodes_with_running_vm(lab) == ["pve3"]
     assert len(image_requests(lab)) == 1
@@ -188,7 +187,7 @@ def test_source_that_is_broken_is_tried_a_few_times_not_a_few_times_for_each_nod
 def test_where_a_node_cannot_download_it_is_uploaded(lab: Lab, homelab: Homelab) -> None:
     lab.fault("task-fails", kind="download")
 
-    run = homelab("--via", "api", **ONLY_PVE3)
+    run = homelab("--via", "api", **ONE_VM)
 
     assert run.exit_code == 0, run.text
     assert "pve3: image uploaded to local:import/noble-server-cloudimg-amd64-" in run.err
@@ -198,7 +197,7 @@ def test_where_a_node_cannot_download_it_is_uploaded(lab: Lab, homelab: Homelab)
 def test_download_of_a_node_that_does_not_end_is_not_begun_a_second_time(lab: Lab, homelab: Homelab) -> None:
     lab.look(lambda world: setattr(world.timings, "download_s", 4000.0))
 
-    run = homelab("--via", "api", **ONLY_PVE3)
+    run = homelab("--via", "api", **ONE_VM)
 
     assert run.exit_code == 1, run.text
     assert "task download of noble-server-cloudimg-amd64-" in run.err
@@ -209,7 +208,7 @@ def test_download_of_a_node_that_does_not_end_is_not_begun_a_second_time(lab: La
 def test_storage_for_the_image_is_as_configured(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.shell("pve3", f"mkdir -p /srv/images && pvesm add dir images --path /srv/images --content {CONTENT},import")
 
-    run = homelab("--via", via, ISO_STORAGE_3="images", **ONLY_PVE3)
+    run = homelab("--via", via, ISO_STORAGE_3="images", **ONE_VM)
 
     assert run.exit_code == 0, run.text
     (path,) = image_files(lab)["pve3"]
@@ -236,7 +235,7 @@ def test_where_no_storage_takes_images_the_command_that_allows_it_is_named(
 ) -> None:
     breaks(lab)
 
-    run = homelab("--via", via, **ONLY_PVE3, **settings)
+    run = homelab("--via", via, **ONE_VM, **settings)
 
     assert run.exit_code == 1, run.text
     assert said in run.err
@@ -258,7 +257,7 @@ def test_without_import_content_and_ssh_nothing_is_brought_in_vain(lab: Lab, hom
     lab.shell("pve1", f"pvesm set local --content {CONTENT}")
     lab.fault("ssh-refused")
 
-    run = homelab("--via", "api", **ONLY_PVE3)
+    run = homelab("--via", "api", **ONE_VM)
 
     assert run.exit_code == 1, run.text
     assert "pve3: the image cannot be imported: no storage has content import, which the API needs for that" in run.err
@@ -270,13 +269,13 @@ def test_without_import_content_and_ssh_nothing_is_brought_in_vain(lab: Lab, hom
 def test_by_the_api_alone_the_vm_is_made_and_the_lost_agent_is_named(lab: Lab, homelab: Homelab) -> None:
     lab.fault("ssh-refused")
 
-    run = homelab("--via", "api", **ONLY_PVE3)
+    run = homelab("--via", "api", **ONE_VM)
 
     assert run.exit_code == 0, run.text
     assert nodes_with_running_vm(lab) == ["pve3"]
     assert "is made without the guest agent" in run.err
 
     delete_vm(lab)
-    again = homelab("--via", "api", **ONLY_PVE3)
+    again = homelab("--via", "api", **ONE_VM)
     assert again.exit_code == 0, again.text
     assert len(image_requests(lab)) == 1

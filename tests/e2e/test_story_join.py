@@ -10,6 +10,8 @@ import pytest
 from e2e.conftest import Homelab
 from e2e.world import (
     ALL_MEMBERS,
+    NAME,
+    ONLY_PVE3,
     before_call,
     cluster,
     guests,
@@ -28,10 +30,6 @@ from pvelab.guest import kube_nodes
 from pvelab.lab import Lab
 from pvelab.state import World
 from support.clock import SteppingClock
-
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
-"""One VM is enough for the story."""
-NAME = "k3s-vm-pve3"
 
 
 def static(lab: Lab, number: int = 77) -> dict[str, str]:

@@ -11,6 +11,8 @@ import pytest
 from e2e.conftest import Homelab
 from e2e.world import (
     ALL_MEMBERS,
+    NAME,
+    ONLY_PVE3,
     cluster,
     guests,
     nodes_with_running_vm,
@@ -28,11 +30,6 @@ from pvelab.lab import Lab
 from pvelab.spec import LabSpec
 from pvelab.state import World
 from support.clock import SteppingClock
-
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
-"""One VM is enough for the story."""
-NAME = "k3s-vm-pve3"
-
 
 # --- versions and roles ------------------------------------------------------------------------------------------
 

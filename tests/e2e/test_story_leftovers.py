@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import NO_JOIN, NODES, ONLY_PVE3, Meanwhile, tags
-from e2e.world import uuids
+from e2e.interruptions import NODES, Meanwhile, tags
+from e2e.world import NO_JOIN, ONLY_PVE3, uuids
 from homelab.proxmox import remote_files
 from homelab.proxmox.transport import Root
 from homelab.shell import Readable

@@ -10,15 +10,11 @@ import pytest
 
 from e2e.conftest import Homelab
 from e2e.interruptions import Meanwhile
-from e2e.world import before_call, nodes_with_running_vm, uuids, vm_on, work_on
+from e2e.world import NO_JOIN, before_call, limited_token, nodes_with_running_vm, uuids, vm_on, work_on
 from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
 from pvelab.rules import configs, power, status
-from pvelab.state import Acl, Task, Token, Vm, World
-
-NO_JOIN = {"K3S_EXISTING_NODE_IP": None}
-"""Where the cluster has no part in the story."""
-
+from pvelab.state import Acl, Task, Vm, World
 
 # --- absent, or only not to be seen ------------------------------------------------------------------------------
 
@@ -445,23 +441,6 @@ def test_node_without_room_gets_nothing_and_the_others_theirs(
     assert said in run.err
     assert cure in run.err
     assert not [request for request in work_on(lab) if request.node == node]
-
-
-def limited_token(lab: Lab, without: str) -> str:
-    """A token that may do what a run needs, but for one path."""
-    roles = {
-        "/": "PVEAuditor",
-        "/vms": "PVEVMAdmin",
-        "/storage/local": "PVEDatastoreAdmin",
-        "/sdn/zones/localnetwork": "PVESDNUser",
-    }
-
-    def give(world: World) -> None:
-        world.tokens["root@pam!lim"] = Token("root@pam", "lim", "s3cretsecretsecret", is_separated=True)
-        world.acls.update(Acl(path, "root@pam!lim", role) for path, role in roles.items() if path != without)
-
-    lab.look(give)
-    return "root@pam!lim=s3cretsecretsecret"
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,22 @@ import signal
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.test_story_making import NO_JOIN, limited_token
-from e2e.world import before_call, nodes_with_running_vm, ready_members, take_out, uuids
+from e2e.world import (
+    NO_JOIN,
+    ONLY_PVE3,
+    before_call,
+    limited_token,
+    nodes_with_running_vm,
+    ready_members,
+    take_out,
+    uuids,
+)
 from homelab import memory
 from homelab.run_marker import POOL
 from pvelab.lab import Lab
 from pvelab.state import Acl, Pool, World
 from support.clock import SteppingClock
 
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0", **NO_JOIN}
 ONLY_PVE1 = {"NODE_ENABLED_2": "0", "NODE_ENABLED_3": "0", **NO_JOIN}
 
 
@@ -228,7 +235,7 @@ def test_lost_answer_to_the_making_of_the_mark_is_decided_by_looking(lab: Lab, h
 
 
 def test_where_the_token_may_not_make_the_mark_that_is_said(lab: Lab, homelab: Homelab) -> None:
-    run = homelab("--via", "api", API_TOKEN=limited_token(lab, ""), **ONLY_PVE3)
+    run = homelab("--via", "api", API_TOKEN=limited_token(lab, ""), **ONLY_PVE3, **NO_JOIN)
 
     assert run.exit_code == 0, run.text
     assert "runs from other machines at the same time are not noticed: " in run.err
@@ -241,7 +248,7 @@ def test_token_with_a_role_on_all_pools_makes_and_removes_the_mark_in_every_run(
 
     for arguments in ((), ("--replace", "pve3")):
         before = len(lab.writes)
-        run = homelab("--via", "api", *arguments, API_TOKEN=token, **ONLY_PVE3)
+        run = homelab("--via", "api", *arguments, API_TOKEN=token, **ONLY_PVE3, **NO_JOIN)
 
         assert run.exit_code == 0, run.text
         assert "are not noticed" not in run.err
@@ -258,7 +265,7 @@ def test_mark_that_the_token_may_make_but_not_see_is_not_made(lab: Lab, homelab:
 
     lab.look(give)
 
-    run = homelab("--via", "api", API_TOKEN=token, **ONLY_PVE3)
+    run = homelab("--via", "api", API_TOKEN=token, **ONLY_PVE3, **NO_JOIN)
 
     assert run.exit_code == 0, run.text
     assert "are not noticed: pool homelab-run: the token may make it, but not see it" in run.err
@@ -271,7 +278,7 @@ def test_mark_that_the_token_may_not_see_counts(lab: Lab, homelab: Homelab) -> N
     token = limited_token(lab, "")
     lab.look(lambda world: world.acls.difference_update([acl for acl in world.acls if acl.role == "PVEAuditor"]))
 
-    run = homelab("--via", "api", API_TOKEN=token, **ONLY_PVE3)
+    run = homelab("--via", "api", API_TOKEN=token, **ONLY_PVE3, **NO_JOIN)
 
     assert lab.writes == [], run.text
 

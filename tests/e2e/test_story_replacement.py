@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import NO_JOIN, ONLY_PVE3, Meanwhile, killed, left_over, open_writes, tags
-from e2e.world import ALL_MEMBERS, k3s, ready_members, servers, uuid_of, uuids, vm_on
+from e2e.interruptions import Meanwhile, killed, left_over, open_writes, tags
+from e2e.world import ALL_MEMBERS, NO_JOIN, ONLY_PVE3, k3s, ready_members, servers, uuid_of, uuids, vm_on
 from homelab import memory
 from homelab.memory import Journal
 from homelab.models import CarriedOver

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab, Run
-from e2e.interruptions import NO_JOIN, ONLY_PVE3, killed, left_over, open_writes, tags
-from e2e.world import nodes_with_running_vm, vm_on
+from e2e.interruptions import killed, left_over, open_writes, tags
+from e2e.world import NO_JOIN, ONLY_PVE3, nodes_with_running_vm, vm_on
 from pvelab.lab import Lab
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

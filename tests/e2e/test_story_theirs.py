@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import NO_JOIN, ONLY_PVE3, killed, open_writes, tags
-from e2e.world import before_call, uuids, vm_on
+from e2e.interruptions import killed, open_writes, tags
+from e2e.world import NAME, NO_JOIN, ONLY_PVE3, before_call, uuids, vm_on
 from pvelab.lab import Lab
 from pvelab.rules import configs
 from pvelab.state import Task, Vm, World
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 """A node's thread that is killed says so."""
-
-NAME = "k3s-vm-pve3"
 
 
 def begin(world: World, kind: str, vmid: int) -> None:

@@ -10,6 +10,8 @@ import pytest
 from e2e.conftest import Homelab
 from e2e.world import (
     ALL_MEMBERS,
+    NAME,
+    ONLY_PVE3,
     cluster,
     guests,
     nodes_with_running_vm,
@@ -21,10 +23,6 @@ from e2e.world import (
 from pvelab.guest import kube_nodes
 from pvelab.lab import Lab
 from pvelab.state import World
-
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
-"""One VM is enough for the story."""
-NAME = "k3s-vm-pve3"
 
 # --- in the VM ---------------------------------------------------------------------------------------------------
 

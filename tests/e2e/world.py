@@ -13,10 +13,14 @@ from pvelab.lab import Lab
 from pvelab.machine import Command, Process
 from pvelab.requestlog import Request
 from pvelab.rules import configs, power
-from pvelab.state import Vm, World
+from pvelab.state import Acl, Token, Vm, World
 
 NO_JOIN: dict[str, str | None] = {"K3S_EXISTING_NODE_IP": None}
 """Where the cluster has no part in the story."""
+
+ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
+"""Where one VM is enough for the story; its name is NAME."""
+NAME = "k3s-vm-pve3"
 
 ALL_MEMBERS = {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"}
 
@@ -178,3 +182,20 @@ def twin(lab: Lab, vmid: int, node: str, name: str) -> None:
         configs.add(world, vm)
 
     lab.look(add)
+
+
+def limited_token(lab: Lab, without: str) -> str:
+    """A token that may do what a run needs, but for one path."""
+    roles = {
+        "/": "PVEAuditor",
+        "/vms": "PVEVMAdmin",
+        "/storage/local": "PVEDatastoreAdmin",
+        "/sdn/zones/localnetwork": "PVESDNUser",
+    }
+
+    def give(world: World) -> None:
+        world.tokens["root@pam!lim"] = Token("root@pam", "lim", "s3cretsecretsecret", is_separated=True)
+        world.acls.update(Acl(path, "root@pam!lim", role) for path, role in roles.items() if path != without)
+
+    lab.look(give)
+    return "root@pam!lim=s3cretsecretsecret"

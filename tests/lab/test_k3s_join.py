@@ -39,6 +39,16 @@ async def install(bench: Bench, machine: GuestMachine, role: str, config: str = 
     await output(machine, f"systemctl restart --no-block {unit}")
 
 
+async def three_servers(bench: Bench) -> tuple[GuestMachine, Vm, Vm]:
+    """The server that was there, and two more."""
+    existing = await server_up(bench)
+    vms = bench.vm(100, "second"), bench.vm(101, "third")
+    for vm in vms:
+        await install(bench, await bench.booted(vm), "server")
+        await bench.passes(30)
+    return existing, *vms
+
+
 async def node(bench: Bench, name: str) -> dict[str, Any]:
     text = await output(bench.guests.existing, f"k3s kubectl get node {name} -o json --ignore-not-found")
     found: dict[str, Any] = json.loads(text) if text else {}
@@ -177,22 +187,17 @@ def test_paused_vm_is_not_ready_until_it_is_resumed(tmp_path: Path) -> None:
 
 def test_three_servers_survive_one_and_stop_answering_without_two(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        existing = await server_up(bench)
-        vms = [bench.vm(100, "second"), bench.vm(101, "third")]
-        for vm in vms:
-            machine = await bench.booted(vm)
-            await install(bench, machine, "server")
-            await bench.passes(30)
+        existing, second, third = await three_servers(bench)
         assert len(bench.cluster.etcd.voters) == 3
-        bench.guests.power_off(vms[0])
+        bench.guests.power_off(second)
         await bench.passes(45)
         assert not await is_ready(bench, "second")
-        bench.guests.power_off(vms[1])
+        bench.guests.power_off(third)
         result = await shell(existing, "k3s kubectl --request-timeout=5s get nodes")
         assert result.exit_code == 1 and b"ServiceUnavailable" in result.err
         info = await output(existing, "curl -sk https://127.0.0.1:6443/db/info")
         assert "failed to get etcd MemberList" in info
-        for vm in vms:
+        for vm in (second, third):
             bench.on(vm)
         await bench.passes(40)
         assert await is_ready(bench, "second")
@@ -203,16 +208,12 @@ def test_three_servers_survive_one_and_stop_answering_without_two(tmp_path: Path
 
 def test_deleting_a_dead_servers_node_takes_its_member_along(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        existing = await server_up(bench)
-        vms = [bench.vm(100, "second"), bench.vm(101, "third")]
-        for vm in vms:
-            await install(bench, await bench.booted(vm), "server")
-            await bench.passes(30)
-        bench.guests.power_off(vms[1])
+        existing, _, third = await three_servers(bench)
+        bench.guests.power_off(third)
         await output(existing, "k3s kubectl delete node third --timeout=60s")
         assert [member.name.rpartition("-")[0] for member in bench.cluster.etcd.members] == ["k3s-server", "second"]
-        bench.new_disk(vms[1])
-        await install(bench, await bench.booted(vms[1]), "server")
+        bench.new_disk(third)
+        await install(bench, await bench.booted(third), "server")
         await bench.passes(30)
         assert await is_ready(bench, "third", "EtcdIsVoter")
 
@@ -221,14 +222,10 @@ def test_deleting_a_dead_servers_node_takes_its_member_along(tmp_path: Path) -> 
 
 def test_recreated_server_whose_node_was_left_is_a_duplicate_and_crashes_in_a_loop(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await server_up(bench)
-        vms = [bench.vm(100, "second"), bench.vm(101, "third")]
-        for vm in vms:
-            await install(bench, await bench.booted(vm), "server")
-            await bench.passes(30)
-        bench.guests.power_off(vms[1])
-        bench.new_disk(vms[1])
-        machine = await bench.booted(vms[1])
+        _, _, third = await three_servers(bench)
+        bench.guests.power_off(third)
+        bench.new_disk(third)
+        machine = await bench.booted(third)
         await install(bench, machine, "server")
         await bench.passes(30)
         assert "duplicate node name found" in await journal(machine, "k3s")
@@ -410,17 +407,13 @@ def test_agent_restarts_through_another_server_when_the_named_one_is_down(tmp_pa
 
 def test_server_whose_address_changed_does_not_start(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        await server_up(bench)
-        vms = [bench.vm(100, "second"), bench.vm(101, "third")]
-        for vm in vms:
-            await install(bench, await bench.booted(vm), "server")
-            await bench.passes(40)
-        bench.guests.power_off(vms[1])
-        vms[1].cloudinit_seed["network"] = (
-            vms[1].cloudinit_seed["network"].replace("bc:24:11:00:00:65", "bc:24:11:00:00:99")
+        _, _, third = await three_servers(bench)
+        bench.guests.power_off(third)
+        third.cloudinit_seed["network"] = third.cloudinit_seed["network"].replace(
+            "bc:24:11:00:00:65", "bc:24:11:00:00:99"
         )
-        vms[1].config["net0"] = "virtio=BC:24:11:00:00:99,bridge=vmbr0"
-        machine = await bench.booted(vms[1])
+        third.config["net0"] = "virtio=BC:24:11:00:00:99,bridge=vmbr0"
+        machine = await bench.booted(third)
         assert "this server is a not a member of the etcd cluster. Found" in await journal(machine, "k3s")
 
     play(tmp_path, scenario)

@@ -21,6 +21,7 @@ from homelab.models import (
     Verdict,
     VmConfig,
     VmFacts,
+    VmSpec,
     VmStatus,
 )
 from homelab.settings import (
@@ -42,6 +43,19 @@ OTHER_UUID = "77777777-1c1d-4f0e-9a68-9f2b8a6d1107"
 DAY_S = 86_400
 STOPPED: Mapping[str, Any] = {"status": "stopped", "qmpstatus": "stopped", "uptime_s": 0}
 PAUSED: Mapping[str, Any] = {"status": "running", "qmpstatus": "paused"}
+
+SPEC = VmSpec(
+    name="k3s-vm-pve1",
+    node="pve1",
+    vmid=107,
+    cores=4,
+    memory_mib=8192,
+    cpu_type="host",
+    bridges=("vmbr0", "vmbr1"),
+    disk_storage="local-zfs",
+    disk_bytes=50 * GIB,
+    ip_config="ip=192.0.2.5/24,gw=192.0.2.1",
+)
 
 VM_CONFIG: Mapping[str, str] = {
     "name": "k3s-vm-pve1",

@@ -10,23 +10,11 @@ import pytest
 import yaml
 
 from homelab.cloud_init import snippet_name, static_address, vendor_data, vm_parameters
-from homelab.models import GIB, CarriedOver, ImageOnNode, VmSpec, property_string
-from unit.builders import GUEST
+from homelab.models import CarriedOver, ImageOnNode, VmSpec, property_string
+from unit.builders import GUEST, SPEC
 
 VOLUME = ImageOnNode("local:import/noble-0123456789ab.qcow2", needs_root=False)
 PATH = ImageOnNode("/var/lib/vz/template/iso/noble-0123456789ab.img", needs_root=True)
-SPEC = VmSpec(
-    name="k3s-vm-pve1",
-    node="pve1",
-    vmid=107,
-    cores=4,
-    memory_mib=8192,
-    cpu_type="host",
-    bridges=("vmbr0", "vmbr1"),
-    disk_storage="local-zfs",
-    disk_bytes=50 * GIB,
-    ip_config="ip=192.0.2.5/24,gw=192.0.2.1",
-)
 
 
 def parameters(spec: VmSpec = SPEC, image: ImageOnNode = VOLUME, **guest: Any) -> dict[str, str]:

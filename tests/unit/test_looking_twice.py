@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +10,12 @@ import pytest
 
 from homelab.errors import Locked, NotThere, Refused
 from homelab.memory import Journal
-from homelab.models import GIB, TaskRow, VmConfig, VmRow, VmSpec
+from homelab.models import TaskRow, VmConfig, VmRow
 from homelab.proxmox.client import Proxmox
 from homelab.run_marker import RunMarker
 from homelab.vm_manager.creating import refuse_if_made
 from support.clock import SteppingClock
+from unit.builders import SPEC
 
 
 @dataclass
@@ -40,18 +41,7 @@ def test_mark_that_another_run_makes_at_the_same_moment_is_theirs(tmp_path: Path
         marker.take()
 
 
-SPEC = VmSpec(
-    name="k3s-vm-pve1",
-    node="pve1",
-    vmid=0,
-    cores=2,
-    memory_mib=4096,
-    cpu_type="host",
-    bridges=("vmbr0",),
-    disk_storage="local-lvm",
-    disk_bytes=20 * GIB,
-    ip_config="ip=dhcp",
-)
+NEW_VM = replace(SPEC, vmid=0)
 
 
 class Vms:
@@ -72,4 +62,4 @@ class Vms:
 
 
 def test_vm_that_has_gone_by_now_has_no_name_that_could_be_in_the_way() -> None:
-    refuse_if_made(cast(Proxmox, Vms()), SPEC)
+    refuse_if_made(cast(Proxmox, Vms()), NEW_VM)

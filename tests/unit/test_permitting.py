@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
 
 from homelab.errors import HomelabError, NodeFailed, Unreachable
-from homelab.models import GIB, CarriedOver, VmSpec, Wire
+from homelab.models import CarriedOver, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.vm_manager.permitting import VM_PRIVILEGES, check_permissions
+from unit.builders import SPEC
 
 ENOUGH = VM_PRIVILEGES | {"Datastore.AllocateSpace", "SDN.Use"}
 NO_ANSWER = Unreachable("GET /access/permissions", "no answer")
@@ -35,19 +36,7 @@ class Token:
 
 
 def check(token: Token, *, vmid: int = 107, is_replacement: bool = True) -> None:
-    spec = VmSpec(
-        name="k3s-vm-pve1",
-        node="pve1",
-        vmid=vmid,
-        cores=4,
-        memory_mib=8192,
-        cpu_type="host",
-        bridges=("vmbr0", "vmbr1"),
-        disk_storage="local-zfs",
-        disk_bytes=50 * GIB,
-        ip_config="ip=dhcp",
-        carried=CarriedOver(vmid) if is_replacement else None,
-    )
+    spec = replace(SPEC, vmid=vmid, carried=CarriedOver(vmid) if is_replacement else None)
     check_permissions(cast(Proxmox, token), spec)
 
 
