@@ -147,6 +147,14 @@ class Snapshot:
     description: str = ""
 
 
+@dataclass(slots=True)
+class IpSet:
+    """A named set of addresses of a VM's firewall, the newest entry first."""
+
+    comment: str = ""
+    entries: list[dict[str, str]] = field(default_factory=list)
+
+
 @dataclass(slots=True, eq=False)
 class Vm:
     """One QEMU guest.
@@ -171,6 +179,8 @@ class Vm:
     cloudinit_seed: dict[str, str] = field(default_factory=dict)
     firewall_rules: list[dict[str, str]] = field(default_factory=list)
     firewall_options: dict[str, str] = field(default_factory=dict)
+    firewall_aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    firewall_sets: dict[str, IpSet] = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:

@@ -100,4 +100,43 @@ def test_firewall_rules_are_changed_moved_and_removed(stage: Stage) -> None:
     assert [one["action"] for one in stage.data(rules)] == ["DROP"]
     assert stage.ask("DELETE", f"{rules}/1").reason == "no rule at position 1"
     assert stage.data(FIREWALL)[0] == {"name": "rules"}
-    assert stage.data(f"{FIREWALL}/aliases") == stage.data(f"{FIREWALL}/ipset") == []
+
+
+def test_firewall_aliases_are_known_by_name_whatever_its_case(stage: Stage) -> None:
+    aliases = f"{FIREWALL}/aliases"
+    assert stage.data(aliases) == []
+    assert stage.ask("POST", aliases, params={"name": "Desk", "cidr": "192.0.2.1"}).status == 200
+    again = stage.ask("POST", aliases, params={"name": "desk", "cidr": "192.0.2.2"})
+    assert again.json["errors"] == {"name": "alias 'desk' already exists"}
+    assert stage.data(f"{aliases}/desk") == {"name": "Desk", "cidr": "192.0.2.1"}
+    assert stage.ask("GET", f"{aliases}/shelf").json["errors"] == {"name": "no such alias"}
+    assert stage.ask("POST", aliases, params={"name": "shelf", "cidr": "192.0.2.3", "comment": "x"}).status == 200
+    taken = stage.ask("PUT", f"{aliases}/desk", params={"cidr": "192.0.2.1", "rename": "shelf"})
+    assert taken.json["errors"] == {"name": "alias 'shelf' already exists"}
+    assert stage.ask("PUT", f"{aliases}/desk", params={"cidr": "192.0.2.4", "rename": "board"}).status == 200
+    stale = stage.ask("DELETE", f"{aliases}/shelf", params={"digest": "0" * 40})
+    assert stale.reason == "detected modified configuration - file changed by other user? Try again."
+    assert stage.ask("DELETE", f"{aliases}/shelf").status == 200
+    assert [(one["name"], one["cidr"]) for one in stage.data(aliases)] == [("board", "192.0.2.4")]
+
+
+def test_firewall_sets_hold_addresses_and_are_removed_when_empty(stage: Stage) -> None:
+    sets = f"{FIREWALL}/ipset"
+    assert stage.data(sets) == []
+    assert stage.ask("POST", sets, params={"name": "trusted", "comment": "mine"}).status == 200
+    again = stage.ask("POST", sets, params={"name": "trusted"})
+    assert again.json["errors"] == {"name": "IPSet 'trusted' already exists"}
+    unknown = stage.ask("POST", sets, params={"name": "x1", "rename": "y1"})
+    assert unknown.json["errors"] == {"name": "IPSet 'y1' does not exists"}
+    assert stage.ask("POST", sets, params={"name": "others"}).status == 200
+    taken = stage.ask("POST", sets, params={"name": "others", "rename": "trusted"})
+    assert taken.json["errors"] == {"name": "IPSet 'others' does already exist"}
+    assert stage.ask("POST", sets, params={"name": "friends", "rename": "trusted"}).status == 200
+    assert [(one["name"], one.get("comment")) for one in stage.data(sets)] == [("friends", "mine"), ("others", None)]
+    assert stage.ask("POST", f"{sets}/friends", params={"cidr": "192.0.2.0/24"}).status == 200
+    twice = stage.ask("POST", f"{sets}/friends", params={"cidr": "192.0.2.0/24"})
+    assert twice.json["errors"] == {"cidr": "address '192.0.2.0/24' already exists"}
+    assert [one["cidr"] for one in stage.data(f"{sets}/friends")] == ["192.0.2.0/24"]
+    assert stage.ask("DELETE", f"{sets}/friends").reason == "IPSet 'friends' is not empty"
+    assert stage.ask("DELETE", f"{sets}/friends", params={"force": "1"}).status == 200
+    assert stage.ask("GET", f"{sets}/friends").reason == "no such IPSet 'friends'"

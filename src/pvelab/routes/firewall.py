@@ -25,23 +25,17 @@ def index(_call: Call) -> list[dict[str, str]]:
     return [{"name": name} for name in ("rules", "aliases", "ipset", "refs", "options")]
 
 
-@route("GET", f"{FIREWALL}/aliases")
-@route("GET", f"{FIREWALL}/ipset")
-def nothing_defined(_call: Call) -> list[dict[str, Any]]:
-    return []
-
-
 @route("GET", f"{FIREWALL}/options")
 def read_options(call: Call) -> dict[str, Any]:
-    options = _vm(call).firewall_options
+    options = find_vm(call).firewall_options
     numbers = {name: int(value) if value.isdigit() else value for name, value in options.items()}
-    return {**numbers, "digest": _digest(options.items())}
+    return {**numbers, "digest": digest_of(options.items())}
 
 
 @route("PUT", f"{FIREWALL}/options")
 def set_options(call: Call) -> None:
-    options = _vm(call).firewall_options
-    if call.params.get("digest", _digest(options.items())) != _digest(options.items()):
+    options = find_vm(call).firewall_options
+    if call.params.get("digest", digest_of(options.items())) != digest_of(options.items()):
         raise refused(MODIFIED)
     known = schema.load(call.world.profile.release).properties(f"{FIREWALL}/options", "PUT")
     for name in split_list(call.params.get("delete", "")):
@@ -53,22 +47,22 @@ def set_options(call: Call) -> None:
 
 @route("GET", f"{FIREWALL}/rules")
 def list_rules(call: Call) -> list[dict[str, Any]]:
-    return _shown(_vm(call).firewall_rules)
+    return _shown(find_vm(call).firewall_rules)
 
 
 @route("POST", f"{FIREWALL}/rules")
 def add_rule(call: Call) -> None:
-    _vm(call).firewall_rules.insert(0, _rule(call.params))
+    find_vm(call).firewall_rules.insert(0, _rule(call.params))
 
 
 @route("GET", RULE)
 def read_rule(call: Call) -> dict[str, Any]:
-    return _shown(_vm(call).firewall_rules)[_position(call)]
+    return _shown(find_vm(call).firewall_rules)[_position(call)]
 
 
 @route("PUT", RULE)
 def change_rule(call: Call) -> None:
-    rules = _vm(call).firewall_rules
+    rules = find_vm(call).firewall_rules
     position = _position(call)
     _check_digest(call)
     if "moveto" in call.params:
@@ -82,10 +76,10 @@ def change_rule(call: Call) -> None:
 @route("DELETE", RULE)
 def remove_rule(call: Call) -> None:
     _check_digest(call)
-    del _vm(call).firewall_rules[_position(call)]
+    del find_vm(call).firewall_rules[_position(call)]
 
 
-def _vm(call: Call) -> Vm:
+def find_vm(call: Call) -> Vm:
     return configs.find(call.world, call.vmid, call.node)
 
 
@@ -95,13 +89,13 @@ def _rule(params: Mapping[str, str]) -> dict[str, str]:
 
 def _position(call: Call) -> int:
     position = int(call.params["pos"])
-    if position >= len(_vm(call).firewall_rules):
+    if position >= len(find_vm(call).firewall_rules):
         raise refused(f"no rule at position {position}")
     return position
 
 
 def _check_digest(call: Call) -> None:
-    now = _rules_digest(_vm(call).firewall_rules)
+    now = _rules_digest(find_vm(call).firewall_rules)
     if call.params.get("digest", now) != now:
         raise refused(MODIFIED)
 
@@ -112,8 +106,8 @@ def _shown(rules: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def _rules_digest(rules: list[dict[str, str]]) -> str:
-    return _digest((str(position), str(sorted(rule.items()))) for position, rule in enumerate(rules))
+    return digest_of((str(position), str(sorted(rule.items()))) for position, rule in enumerate(rules))
 
 
-def _digest(items: Iterable[tuple[str, str]]) -> str:
+def digest_of(items: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha1("".join(f"{name}:{value}\n" for name, value in sorted(items)).encode()).hexdigest()
