@@ -31,7 +31,7 @@ class Attachments:
     """
 
     has_snapshots: bool | None = False
-    firewall_rules: int | None = 0
+    firewall: tuple[str, ...] | None = ()
     acl_paths: tuple[str, ...] | None = ()
     replication_jobs: tuple[str, ...] | None = ()
     present: VmConfig | None = field(default_factory=lambda: VmConfig({}))
@@ -104,11 +104,11 @@ def _attachment_guards(vm: VmFacts, attached: Attachments) -> Iterator[Guard]:
     elif attached.replication_jobs:
         jobs = ", ".join(attached.replication_jobs)
         yield Guard(f"it is replicated ({jobs})", f"pvesr delete {attached.replication_jobs[0]}", is_absolute=True)
-    if attached.firewall_rules is None:
-        yield _unread("firewall rules", f"pvesh get /nodes/{vm.node}/qemu/{vmid}/firewall/rules")
-    elif attached.firewall_rules:
+    if attached.firewall is None:
+        yield _unread("firewall settings", f"cat /etc/pve/firewall/{vmid}.fw")
+    elif attached.firewall:
         yield Guard(
-            f"it has {attached.firewall_rules} firewall rule(s) of its own",
+            f"it has firewall settings of its own ({', '.join(attached.firewall)})",
             f"note them down and remove /etc/pve/firewall/{vmid}.fw",
         )
     if attached.acl_paths is None:

@@ -37,6 +37,22 @@ def firewall(lab: Lab, vmid: int) -> None:
     lab.shell("pve1", f"pvesh create /nodes/pve1/qemu/{vmid}/firewall/rules --action ACCEPT --type in")
 
 
+def firewall_group(lab: Lab, vmid: int) -> None:
+    lab.shell("pve1", f"pvesh create /nodes/pve1/qemu/{vmid}/firewall/rules --action web --type group")
+
+
+def firewall_alias(lab: Lab, vmid: int) -> None:
+    lab.shell("pve1", f"pvesh create /nodes/pve1/qemu/{vmid}/firewall/aliases --name desk --cidr 192.0.2.1")
+
+
+def firewall_set(lab: Lab, vmid: int) -> None:
+    lab.shell("pve1", f"pvesh create /nodes/pve1/qemu/{vmid}/firewall/ipset --name trusted")
+
+
+def firewall_options(lab: Lab, vmid: int) -> None:
+    lab.shell("pve1", f"pvesh set /nodes/pve1/qemu/{vmid}/firewall/options --enable 1 --policy_in DROP")
+
+
 def permission(lab: Lab, vmid: int) -> None:
     lab.shell("pve1", f"pvesh set /access/acl --path /vms/{vmid} --users root@pam --roles PVEVMUser")
 
@@ -54,7 +70,11 @@ def replication(lab: Lab, vmid: int) -> None:
         (snapshot, "it has snapshots", "qm delsnapshot"),
         (passthrough, "it uses host hardware (hostpci0)", "--delete hostpci0"),
         (protection, "its protection is on", "--protection 0"),
-        (firewall, "it has 1 firewall rule(s) of its own", ".fw"),
+        (firewall, "it has firewall settings of its own (rules)", ".fw"),
+        (firewall_group, "it has firewall settings of its own (rules)", ".fw"),
+        (firewall_alias, "it has firewall settings of its own (aliases)", ".fw"),
+        (firewall_set, "it has firewall settings of its own (IP sets)", ".fw"),
+        (firewall_options, "it has firewall settings of its own (enable, policy_in)", ".fw"),
         (permission, "permissions of its own are given on it", "pveum acl list"),
         (replication, "it is replicated (", "pvesr delete"),
     ],

@@ -185,7 +185,7 @@ def facts(pve: Proxmox, vms: Mapping[str, int]) -> list[object]:
             pve.tasks(node, vmid=vmid, limit=5),
             pve.tasks(node, is_active=True),
             pve.has_snapshots(node, vmid),
-            pve.firewall_rule_count(node, vmid),
+            pve.own_firewall(node, vmid),
             pve.replication_jobs(node, vmid),
             pve.vm_acl_paths(vmid),
             pve.agent_interfaces(node, vmid),

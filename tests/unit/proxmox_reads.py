@@ -99,9 +99,9 @@ class ProxmoxReads:
         self._ask("has_snapshots", node, vmid)
         return False
 
-    def firewall_rule_count(self, node: str, vmid: int) -> int:
-        self._ask("firewall_rule_count", node, vmid)
-        return 0
+    def own_firewall(self, node: str, vmid: int) -> tuple[str, ...]:
+        self._ask("own_firewall", node, vmid)
+        return ()
 
     def vm_acl_paths(self, vmid: int) -> tuple[str, ...]:
         self._ask("vm_acl_paths", vmid)

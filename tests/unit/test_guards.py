@@ -73,7 +73,11 @@ def test_what_its_status_shows_forbids_deleting(status: dict[str, Any], sentence
     [
         ({"has_snapshots": True}, "it has snapshots", "qm delsnapshot 107"),
         ({"replication_jobs": ("107-0",)}, "it is replicated (107-0)", "pvesr delete 107-0"),
-        ({"firewall_rules": 2}, "it has 2 firewall rule(s) of its own", "/etc/pve/firewall/107.fw"),
+        (
+            {"firewall": ("rules", "enable")},
+            "it has firewall settings of its own (rules, enable)",
+            "/etc/pve/firewall/107.fw",
+        ),
         ({"acl_paths": ("/vms/107",)}, "permissions of its own are given on it", "pveum acl list"),
     ],
 )
@@ -89,7 +93,7 @@ def test_what_hangs_on_it_elsewhere_forbids_deleting(attached: dict[str, Any], s
     [
         ("has_snapshots", "qm listsnapshot 107"),
         ("replication_jobs", "pvesr list"),
-        ("firewall_rules", "pvesh get /nodes/pve1/qemu/107/firewall/rules"),
+        ("firewall", "cat /etc/pve/firewall/107.fw"),
         ("acl_paths", "pveum acl list"),
         ("present", "qm config 107 --current"),
     ],

@@ -172,7 +172,7 @@ def test_a_vm_that_is_down_comes_with_every_guard_of_proxmox_and_k3s() -> None:
 
 
 @pytest.mark.parametrize(
-    "unread", ["has_snapshots", "firewall_rule_count", "vm_acl_paths", "replication_jobs", "present_config"]
+    "unread", ["has_snapshots", "own_firewall", "vm_acl_paths", "replication_jobs", "present_config"]
 )
 def test_what_hangs_on_a_vm_and_cannot_be_read_guards_it(unread: str) -> None:
     (guard,) = observed(ProxmoxReads([vm(**STOPPED)], failing={unread: NO_ANSWER})).guards

@@ -122,15 +122,19 @@ def test_snapshots_are_all_but_the_current_state() -> None:
     assert read(path, [{"name": "before"}, {"name": "current"}]).has_snapshots("pve1", 100)
 
 
+FIREWALL = "/nodes/pve1/qemu/100/firewall"
+
+
 def test_what_this_proxmox_does_not_have_is_none() -> None:
     pve, _ = proxmox(
         {
-            "GET /nodes/pve1/qemu/100/firewall/rules": NOT_IMPLEMENTED,
+            **{f"GET {FIREWALL}/{name}": NOT_IMPLEMENTED for name in ("rules", "aliases", "ipset")},
+            f"GET {FIREWALL}/options": {"digest": "da39", "enable": 0},
             "GET /cluster/replication": NOT_IMPLEMENTED,
             "GET /access/acl": NOT_IMPLEMENTED,
         }
     )
-    assert pve.firewall_rule_count("pve1", 100) == 0
+    assert pve.own_firewall("pve1", 100) == ()
     assert pve.replication_jobs("pve1", 100) == ()
     assert pve.vm_acl_paths(100) == ()
 
@@ -143,12 +147,15 @@ def test_what_we_may_not_see_is_not_none() -> None:
 def test_rules_jobs_and_rights_of_this_vm_are_counted() -> None:
     pve, _ = proxmox(
         {
-            "GET /nodes/pve1/qemu/100/firewall/rules": [{"pos": 0}, {"pos": 1}],
+            f"GET {FIREWALL}/rules": [{"pos": 0, "type": "group", "action": "web"}],
+            f"GET {FIREWALL}/aliases": [],
+            f"GET {FIREWALL}/ipset": [{"name": "trusted"}],
+            f"GET {FIREWALL}/options": {"digest": "da39", "policy_in": "DROP", "enable": 1},
             "GET /cluster/replication": [{"id": "100-0", "guest": 100}, {"id": "101-0", "guest": 101}],
             "GET /access/acl": [{"path": "/vms/100"}, {"path": "/vms"}],
         }
     )
-    assert pve.firewall_rule_count("pve1", 100) == 2
+    assert pve.own_firewall("pve1", 100) == ("rules", "IP sets", "enable", "policy_in")
     assert pve.replication_jobs("pve1", 100) == ("100-0",)
     assert pve.vm_acl_paths(100) == ("/vms/100",)
 

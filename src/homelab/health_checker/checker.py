@@ -197,7 +197,7 @@ class VMHealthChecker:
     def _reasons(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
         attached = guards.Attachments(
             has_snapshots=_or_none(lambda: self._pve.has_snapshots(vm.node, vm.vmid)),
-            firewall_rules=_or_none(lambda: self._pve.firewall_rule_count(vm.node, vm.vmid)),
+            firewall=_or_none(lambda: self._pve.own_firewall(vm.node, vm.vmid)),
             acl_paths=_or_none(lambda: self._pve.vm_acl_paths(vm.vmid)),
             replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
             present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),

@@ -19,7 +19,7 @@ from homelab.models import (
     Wire,
 )
 from homelab.proxmox import answers
-from homelab.proxmox.answers import number, rows, table, text
+from homelab.proxmox.answers import flag, number, rows, table, text
 from homelab.proxmox.recording import Record, Unrecorded
 from homelab.proxmox.remote_files import output
 from homelab.proxmox.transport import Link, Params, SshWire, TargetUnreachable
@@ -27,6 +27,8 @@ from homelab.runtime import Clock
 
 NOT_IMPLEMENTED = 501
 EVERYTHING = frozenset({"*"})
+FIREWALL_LISTS = {"rules": "rules", "aliases": "aliases", "IP sets": "ipset"}
+"""What a VM's firewall may have, and where the API lists it."""
 
 
 class Reads:
@@ -110,8 +112,13 @@ class Reads:
         found = rows(self._read(node, f"/nodes/{node}/qemu/{vmid}/snapshot"), "snapshots")
         return any(text(row, "name") != "current" for row in found)
 
-    def firewall_rule_count(self, node: str, vmid: int) -> int:
-        return len(self._optional(node, f"/nodes/{node}/qemu/{vmid}/firewall/rules"))
+    def own_firewall(self, node: str, vmid: int) -> tuple[str, ...]:
+        """What a VM's own firewall has: `rules` (also of security groups), `aliases`, `IP sets`, names of options."""
+        path = f"/nodes/{node}/qemu/{vmid}/firewall"
+        lists = [what for what, name in FIREWALL_LISTS.items() if self._optional(node, f"{path}/{name}")]
+        options = table(self._read(node, f"{path}/options"), "firewall options")
+        given = sorted(key for key in options if key != "digest" and (key != "enable" or flag(options, key)))
+        return (*lists, *given)
 
     def replication_jobs(self, node: str, vmid: int) -> tuple[str, ...]:
         """Ids of the jobs that copy this VM, such as `100-0`."""
