@@ -16,7 +16,7 @@ _NEEDS_NO_QUOTES = re.compile(r"[\w./:@%+,-]*")
 
 @dataclass(frozen=True, slots=True)
 class Papers:
-    """Files that let a person in, and the API token."""
+    """Files that let a person in, the API token, and the key by which images are signed."""
 
     ca_path: Path
     known_hosts_path: Path
@@ -24,6 +24,8 @@ class Papers:
     public_key_path: Path
     kubeconfig_path: Path
     token: str
+    image_key_path: Path
+    image_key_fingerprint: str
 
 
 def environment(spec: LabSpec, network: Network, papers: Papers) -> dict[str, str]:
@@ -43,6 +45,8 @@ def environment(spec: LabSpec, network: Network, papers: Papers) -> dict[str, st
         "VM_DISK_SIZE": spec.disk_size,
         "ISO_NAME": spec.image_name,
         "ISO_URL": f"{base_url}{sources.IMAGE_FOLDER}/{spec.image_name}",
+        "IMAGE_SIGNING_KEY": str(papers.image_key_path),
+        "IMAGE_SIGNING_FINGERPRINT": papers.image_key_fingerprint,
         "K3S_EXISTING_NODE_IP": network.outside(1),
         "K3S_INSTALL_URL": base_url + sources.INSTALLER_PATH,
         "K3S_ARTIFACT_URL": base_url + sources.RELEASES_FOLDER,

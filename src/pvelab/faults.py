@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pvelab import breakage, request_faults
+from pvelab import breakage, image_faults, request_faults
 from pvelab.catalogue import Catalogue, UnknownChoice
 from pvelab.identity import TOKEN_NAME, TOKEN_USER
 from pvelab.rules import roles, storages
-from pvelab.sources import IMAGE_FOLDER, Damage
 from pvelab.state import Acl
 
 if TYPE_CHECKING:
@@ -19,9 +18,11 @@ FAULTS = Catalogue("fault")
 ALL = "all"
 LEFT_FREE_BYTES = 50 << 20
 LACKING_ROLE = "LabLacking"
-DAMAGES = {"truncated": Damage.TRUNCATED, "wrong-checksum": Damage.WRONG_CONTENT, "missing": Damage.MISSING}
 FAULTS.add("at", request_faults.At)(request_faults.at_request)
 FAULTS.add("on", request_faults.On)(request_faults.on_requests)
+FAULTS.add("image-broken")(image_faults.image_broken)
+FAULTS.add("sums-broken")(image_faults.sums_broken)
+FAULTS.add("image-renewed")(image_faults.image_renewed)
 
 
 @FAULTS.add("node-down")
@@ -140,16 +141,6 @@ def bridge_missing(site: Site, node: str, bridge: str = "vmbr0") -> None:
         raise UnknownChoice(f"no bridge {bridge!r} on {node}")
     missing = found.interfaces.pop(bridge)
     site.repairs.append(lambda: found.interfaces.update({bridge: missing}))
-
-
-@FAULTS.add("image-broken")
-def image_broken(site: Site, how: Literal["truncated", "wrong-checksum", "missing"]) -> None:
-    """The image server sends half an image, another image, or 404."""
-    if how not in DAMAGES:
-        raise UnknownChoice(f"how={how}: give {', '.join(DAMAGES)}")
-    path = f"{IMAGE_FOLDER}/{site.spec.image_name}"
-    site.sources.damaged[path] = DAMAGES[how]
-    site.repairs.append(site.sources.damaged.clear)
 
 
 @FAULTS.add("join-fails")

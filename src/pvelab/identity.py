@@ -10,14 +10,18 @@ from pathlib import Path
 from pvelab import certs
 from pvelab.environment import Papers
 from pvelab.network import SSH_PORT, Network
+from pvelab.openpgp import SigningKey
 from pvelab.spec import LabSpec
 
 TOKEN_USER, TOKEN_NAME = "root@pam", "lab"
+IMAGE_SIGNER = "Lab Image Automatic Signing Key <images@lab>"
+IMAGE_KEY_MADE_AT = 1_253_059_109
+"""In 2009, as the key of Ubuntu's cloud images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Certificates and host keys by machine, the person's key pair, the token's secret."""
+    """Certificates and host keys by machine, the person's key pair, the token's secret, the key that signs images."""
 
     authority_pem: bytes
     certificates: Mapping[str, certs.Issued]
@@ -25,6 +29,7 @@ class Identity:
     host_keys: Mapping[str, certs.SshKeyPair]
     person: certs.SshKeyPair
     token_secret: str
+    image_key: SigningKey
 
     @property
     def token(self) -> str:
@@ -32,8 +37,13 @@ class Identity:
         return f"{TOKEN_USER}!{TOKEN_NAME}={self.token_secret}"
 
 
-def new_identity(spec: LabSpec, network: Network) -> Identity:
-    """Make every key and certificate; `foreign` ones come from an authority that nobody trusts."""
+def new_image_key() -> SigningKey:
+    """A key to sign images by."""
+    return SigningKey(IMAGE_SIGNER, IMAGE_KEY_MADE_AT)
+
+
+def new_identity(spec: LabSpec, network: Network, image_key: SigningKey) -> Identity:
+    """Make every other key and certificate; `foreign` ones come from an authority that nobody trusts."""
     authority, stranger = certs.cluster_authority(), certs.cluster_authority()
     addresses = node_addresses(spec, network)
     return Identity(
@@ -43,6 +53,7 @@ def new_identity(spec: LabSpec, network: Network) -> Identity:
         host_keys={name: certs.ssh_key_pair(f"root@{name}") for name in (*addresses, spec.existing_server)},
         person=certs.ssh_key_pair("person@lab"),
         token_secret=str(uuid.uuid4()),
+        image_key=image_key,
     )
 
 
@@ -52,7 +63,7 @@ def node_addresses(spec: LabSpec, network: Network) -> dict[str, str]:
 
 
 def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Path) -> Papers:
-    """Write CA, key pair and known_hosts into folder."""
+    """Write CA, key pair, known_hosts and the key of the images into folder."""
     keys = folder / "ssh"
     keys.mkdir(parents=True, exist_ok=True)
     public_path = identity.person.write(keys / "id_ed25519")
@@ -65,4 +76,15 @@ def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Pa
             for name, address in machines.items()
         )
     )
-    return Papers(ca_path, known_hosts_path, keys / "id_ed25519", public_path, folder / "kubeconfig", identity.token)
+    image_key_path = folder / "image-signing-key.asc"
+    image_key_path.write_text(identity.image_key.armored)
+    return Papers(
+        ca_path=ca_path,
+        known_hosts_path=known_hosts_path,
+        key_path=keys / "id_ed25519",
+        public_key_path=public_path,
+        kubeconfig_path=folder / "kubeconfig",
+        token=identity.token,
+        image_key_path=image_key_path,
+        image_key_fingerprint=identity.image_key.fingerprint,
+    )

@@ -22,22 +22,24 @@ from pvelab.guest.guests import Guests, NotRunning
 from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_release import k3s_binary, release_files
 from pvelab.guest.machine import Nic
-from pvelab.identity import Identity, new_identity, node_addresses, write_papers
+from pvelab.identity import Identity, new_identity, new_image_key, node_addresses, write_papers
 from pvelab.interception import Traps
 from pvelab.machine import Machine
 from pvelab.network import K3S_PORT, SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
+from pvelab.openpgp import SigningKey
 from pvelab.qcow2 import qcow2_image
 from pvelab.requestlog import RequestLog
 from pvelab.rules import drives
 from pvelab.sources import INSTALLER_PATH, Sources
-from pvelab.spec import GIB, K3S_RELEASES, LabSpec
+from pvelab.spec import DAY_S, IMAGE_BYTES, K3S_RELEASES, LabSpec
 from pvelab.sshd import SshHooks
 from pvelab.state import Hooks, Node, Vm, World
 
 Repair = Callable[[], object]
-IMAGE_BYTES = 7 * GIB // 2
 _IMAGE_SEED = 2404
+IMAGE_AGE_S = 40 * DAY_S
+"""How long before the present the image was built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Site:
     failures: list[Exception] = field(default_factory=list)
     traps: Traps = field(default_factory=Traps)
     image: bytes = qcow2_image(IMAGE_BYTES, _IMAGE_SEED)
+    image_key: SigningKey = field(default_factory=new_image_key)
     spec: LabSpec = field(init=False)
     network: Network = field(init=False)
     clock: LabClock = field(init=False)
@@ -82,7 +85,7 @@ class Site:
         self._exits.callback(self.network.release)
         self.clock = LabClock(asyncio.get_running_loop(), self.setting.shared, self.setting.pace)
         self.clock.failures = self.failures
-        self.sources = Sources(self.setting.folder / "www", self.log.add)
+        self.sources = Sources(self.setting.folder / "www", self.log.add, self.present)
         await self.sources.start(self.network.sources, SOURCES_PORT)
         self._exits.push_async_callback(self.sources.stop)
         self._hooks = SshHooks(self.traps.on_ssh, self.log.add_ssh)
@@ -170,6 +173,15 @@ class Site:
             return self.guests.existing
         return self.guests.machine_in({vm.name: vm for vm in self.world.vms.values()}[hostname])
 
+    def publish_image(self) -> None:
+        """Serve the image with its signed checksums, as the lab begins."""
+        self.sources.publish_image(self.spec.image_name, self.image, self.image_key, self.image_built_at)
+
+    @property
+    def image_built_at(self) -> float:
+        """When the image was published, in Unix seconds."""
+        return self.present() - IMAGE_AGE_S
+
     def present(self) -> float:
         """Unix time outside the seed's past."""
         return self.clock.now() + self.clock.behind_s
@@ -187,7 +199,7 @@ class Site:
 
     def _move_to(self, spec: LabSpec) -> None:
         self.spec = spec
-        self.identity = new_identity(spec, self.network)
+        self.identity = new_identity(spec, self.network, self.image_key)
         self.papers = write_papers(self.identity, spec, self.network, self.setting.folder)
         self.doors = NodeDoors(lambda: self.world, self.identity, self.setting.folder / "tls", self._hooks)
         for name, address in node_addresses(spec, self.network).items():
@@ -195,7 +207,7 @@ class Site:
 
     def _publish(self) -> None:
         self.sources.clear()
-        self.sources.publish_image(self.spec.image_name, self.image)
+        self.publish_image()
         self.sources.publish(INSTALLER_PATH, INSTALL_SCRIPT.encode())
         for version in K3S_RELEASES:
             self.sources.publish_release(version, release_files(version))

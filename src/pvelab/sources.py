@@ -6,40 +6,53 @@ import asyncio
 import enum
 import functools
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from aiohttp import web
 
+from pvelab.openpgp import SigningKey
 from pvelab.requestlog import Request
+from pvelab.web_files import Part, Version, part_of
 
 IMAGE_FOLDER = "/images"
+SUMS_PATH = f"{IMAGE_FOLDER}/SHA256SUMS"
+SIGNATURE_PATH = f"{SUMS_PATH}.gpg"
 INSTALLER_PATH = "/k3s/install.sh"
 RELEASES_FOLDER = "/k3s/releases"
+_LOGIN_PAGE = "<!DOCTYPE html>\n<html><head><title>Log in to the network</title></head><body></body></html>\n"
+_LOOK_EVERY_S = 0.02
+_BLOCK_BYTES = 2048
 
 
 class Damage(enum.Enum):
     """How a published file is served wrongly."""
 
     TRUNCATED = "truncated"
+    CUT_ONCE = "cut-once"
+    STALLED = "stalled"
     WRONG_CONTENT = "wrong-content"
+    WEB_PAGE = "web-page"
+    INSTALLER = "installer"
     MISSING = "missing"
 
 
 @dataclass(slots=True)
 class Sources:
-    """Files published under one address, written to a folder; any of them can be damaged."""
+    """Files published under one address, written to a folder; any of them can be damaged. `now` dates them."""
 
     folder: Path
     log: Callable[[Request], None]
+    now: Callable[[], float] = time.time
     damaged: dict[str, Damage] = field(default_factory=dict)
-    _published: set[str] = field(default_factory=set)
+    _published: dict[str, float] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
-    def publish(self, path: str, content: bytes) -> None:
-        """Serve content at an absolute path."""
-        self._published.add(path)
+    def publish(self, path: str, content: bytes, at: float | None = None) -> None:
+        """Serve content at an absolute path, as last changed at that Unix time, or now."""
+        self._published[path] = self.now() if at is None else at
         file = self._file(path)
         if not file.is_file() or file.read_bytes() != content:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,12 +60,21 @@ class Sources:
 
     def withdraw(self, path: str) -> None:
         """Serve nothing there any more."""
-        self._published.discard(path)
+        self._published.pop(path, None)
 
-    def publish_image(self, name: str, content: bytes) -> None:
-        """Serve an image with the SHA256SUMS beside it."""
-        self.publish(f"{IMAGE_FOLDER}/{name}", content)
-        self.publish(f"{IMAGE_FOLDER}/SHA256SUMS", f"{_sha256(content)} *{name}\n".encode())
+    def content(self, path: str) -> bytes:
+        """What is published there. Raises OSError when nothing ever was."""
+        return self._file(path).read_bytes()
+
+    def publish_image(self, name: str, content: bytes, signer: SigningKey, at: float) -> None:
+        """Serve an image with the SHA256SUMS beside it, signed, all of them made at that Unix time."""
+        self.publish(f"{IMAGE_FOLDER}/{name}", content, at)
+        self.publish_sums(f"{_sha256(content)} *{name}\n".encode(), signer, at)
+
+    def publish_sums(self, sums: bytes, signer: SigningKey, at: float) -> None:
+        """Serve a list of checksums with its signature."""
+        self.publish(SUMS_PATH, sums, at)
+        self.publish(SIGNATURE_PATH, signer.sign(sums, int(at)).encode(), at)
 
     def publish_release(self, version: str, files: Mapping[str, bytes]) -> None:
         """Serve a k3s release with its sha256sum-amd64.txt."""
@@ -86,22 +108,39 @@ class Sources:
         file = self._file(path)
         if path not in self._published or damage is Damage.MISSING or not file.is_file():
             return self._logged(request, web.Response(status=404, text="404 page not found\n"))
-        if damage is Damage.TRUNCATED:
-            return await self._break_off(request, file)
-        if damage is Damage.WRONG_CONTENT:
-            return self._logged(request, web.Response(body=_altered(file.read_bytes())))
-        return self._logged(request, web.FileResponse(file))
+        if damage is Damage.WEB_PAGE:
+            return self._logged(request, web.Response(text=_LOGIN_PAGE, content_type="text/html"))
+        content = _DAMAGED.get(damage, bytes)(file.read_bytes())
+        part = part_of(Version(len(content), self._published[path]), request.headers)
+        return await self._send(request, part, content, self._sent_up_to(path, damage, content))
 
-    async def _break_off(self, request: web.Request, file: Path) -> web.StreamResponse:
-        content = file.read_bytes()
-        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+    def _sent_up_to(self, path: str, damage: Damage | None, content: bytes) -> int:
+        """Where in the file the connection breaks off; its size where it does not."""
+        if damage is Damage.CUT_ONCE:
+            del self.damaged[path]
+        return len(content) // 2 if damage in _BREAKING_OFF else len(content)
+
+    async def _send(self, request: web.Request, part: Part, content: bytes, up_to: int) -> web.StreamResponse:
+        headers = {**part.headers, "Content-Length": str(part.end - part.first)}
+        response = web.StreamResponse(status=part.status, headers=headers)
+        response.content_type = "application/octet-stream"
         await response.prepare(request)
-        await response.write(content[: len(content) // 2])
         self._logged(request, response)
+        if request.method == "HEAD":
+            return response
+        await response.write(content[part.first : min(part.end, up_to)])
+        if part.end > up_to:
+            await self._break_off(request)
+        return response
+
+    async def _break_off(self, request: web.Request) -> None:
+        """Close the connection in the middle of an answer, or leave it open and say nothing more."""
+        if self.damaged.get(request.path) is Damage.STALLED:
+            while request.transport is not None:
+                await asyncio.sleep(_LOOK_EVERY_S)
         await asyncio.sleep(0)
         if request.transport:
             request.transport.close()
-        return response
 
     def _logged(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         self.log(
@@ -127,3 +166,16 @@ def _sha256(content: bytes) -> str:
 
 def _altered(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 0xFF])
+
+
+def _installer(content: bytes) -> bytes:
+    """An ISO 9660 file system that a BIOS boots from a disk too, as installers are, of the image's size."""
+    head = bytes(510) + b"\x55\xaa" + bytes(16 * _BLOCK_BYTES - 512) + b"\x01CD001\x01"
+    return (head + content[len(head) :])[: len(content)]
+
+
+_DAMAGED: dict[Damage | None, Callable[[bytes], bytes]] = {
+    Damage.WRONG_CONTENT: _altered,
+    Damage.INSTALLER: _installer,
+}
+_BREAKING_OFF = frozenset({Damage.TRUNCATED, Damage.CUT_ONCE, Damage.STALLED})

@@ -14,6 +14,8 @@ PVE_VERSIONS = ("9.2", "8.4", "8.2")
 GIB = 1 << 30
 DAY_S = 86_400
 
+IMAGE_BYTES = 7 * GIB // 2
+"""The disk in the cloud image."""
 IMAGE_NAME = "noble-server-cloudimg-amd64.img"
 K3S_VERSION = "v1.33.5+k3s1"
 K3S_RELEASES = ("v1.32.9+k3s1", K3S_VERSION, "v1.34.1+k3s1")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from openpgp.composed import DetachedSignature, SignedPublicKey
 from proxmoxer import ResourceException
 
 from lab.lab_clients import address, api, knock, ssh, version
@@ -126,7 +128,8 @@ def test_a_stuck_guest_has_neither_ssh_nor_agent(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "seen"), [("missing", "404"), ("wrong-checksum", "other content"), ("truncated", "broken off")]
+    ("how", "seen"),
+    [("missing", "404"), ("wrong-checksum", "other content"), ("truncated", "broken off"), ("cut-once", "broken off")],
 )
 def test_a_broken_image_server_is_broken_in_that_way(lab: Lab, how: str, seen: str) -> None:
     good = requests.get(lab.env["ISO_URL"], timeout=5).content
@@ -134,6 +137,68 @@ def test_a_broken_image_server_is_broken_in_that_way(lab: Lab, how: str, seen: s
     assert _downloaded(lab.env["ISO_URL"], good) == seen
     lab.clear_faults()
     assert _downloaded(lab.env["ISO_URL"], good) == "good"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("missing", "the list: 404"),
+        ("unsigned", "the signature: 404"),
+        ("altered", "does not fit"),
+        ("garbled", "does not fit"),
+        ("web-page", "no signature"),
+        ("other-key", "does not fit"),
+        ("expired-key", "good, of an expired key"),
+        ("revoked-key", "good, of a revoked key"),
+        ("unlisted", "good, not about the image"),
+    ],
+)
+def test_broken_sums_are_broken_in_that_way(lab: Lab, how: str, said: str) -> None:
+    assert _signed(lab) == "good"
+    lab.fault("sums-broken", how=how)
+    assert _signed(lab) == said
+    lab.clear_faults()
+    assert _signed(lab) == "good"
+
+
+def _signed(lab: Lab) -> str:
+    """What an OpenPGP library makes of the list, its signature and the key in the `.env`."""
+    url = lab.env["ISO_URL"].rpartition("/")[0] + "/SHA256SUMS"
+    sums, signature = requests.get(url, timeout=5), requests.get(f"{url}.gpg", timeout=5)
+    if sums.status_code != 200 or signature.status_code != 200:
+        return "the list: 404" if sums.status_code == 404 else "the signature: 404"
+    key, _ = SignedPublicKey.from_armor(Path(lab.env["IMAGE_SIGNING_KEY"]).read_text())
+    assert key.fingerprint.upper() == lab.env["IMAGE_SIGNING_FINGERPRINT"]
+    key.verify_bindings()
+    try:
+        made, _ = DetachedSignature.from_armor(signature.text)
+    except ValueError:
+        return "no signature"
+    try:
+        made.verify(key, sums.content)
+    except ValueError:
+        return "does not fit"
+    if lab.env["ISO_NAME"] not in sums.text:
+        return "good, not about the image"
+    if key.details.revocation_signatures:
+        return "good, of a revoked key"
+    return "good, of an expired key" if key.details.users[0].signatures[0].key_expiration_time() else "good"
+
+
+def test_a_renewed_image_is_known_by_new_checksums_that_were_signed_later(lab: Lab) -> None:
+    before, old = requests.get(lab.env["ISO_URL"], timeout=5), _signed_at(lab)
+    lab.fault("image-renewed", days=12)
+    after = requests.get(lab.env["ISO_URL"], timeout=5)
+    assert (before.content != after.content, _signed(lab)) == (True, "good")
+    assert _signed_at(lab) - old == 12 * 86_400
+    assert before.headers["ETag"] != after.headers["ETag"]
+    lab.clear_faults()
+    assert requests.get(lab.env["ISO_URL"], timeout=5).content == before.content
+
+
+def _signed_at(lab: Lab) -> int:
+    text = requests.get(lab.env["ISO_URL"].rpartition("/")[0] + "/SHA256SUMS.gpg", timeout=5).text
+    return DetachedSignature.from_armor(text)[0].signature.created() or 0
 
 
 def _downloaded(url: str, good: bytes) -> str:
@@ -185,7 +250,7 @@ def test_a_missing_agent_does_not_answer(lab: Lab) -> None:
         ("node-down", {"node": "pve1", "mode": "sleep"}, "mode=sleep: give refused or hang"),
         ("storage-full", {"node": "pve1", "storage": "local-zfs"}, "no storage 'local-zfs' on pve1"),
         ("bridge-missing", {"node": "pve1", "bridge": "vmbr9"}, "no bridge 'vmbr9' on pve1"),
-        ("image-broken", {"how": "melted"}, "how=melted: give truncated, wrong-checksum, missing"),
+        ("image-broken", {"how": "melted"}, "how=melted: give truncated, wrong-checksum, missing, web-page"),
         ("join-fails", {"how": "magic"}, "how=magic: give token-unreadable, server-down or k3s-crash"),
         ("task-fails", {}, "fault task-fails needs kind=..."),
         ("storage-offline", {"storage": "local"}, "no shared storage 'local'"),

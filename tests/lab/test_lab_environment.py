@@ -18,6 +18,8 @@ PAPERS = Papers(
     public_key_path=Path("/l/id.pub"),
     kubeconfig_path=Path("/l/kubeconfig"),
     token="root@pam!lab=0-1",
+    image_key_path=Path("/l/image.asc"),
+    image_key_fingerprint="AB" * 20,
 )
 
 
@@ -40,6 +42,7 @@ def test_the_default_lab_names_every_node_with_its_storages_and_bridges() -> Non
     }
     assert found["PVE_IPS"].split(", ") == [network.node(number) for number in (1, 2, 3)]
     assert found["K3S_EXISTING_NODE_IP"] == network.outside(1)
+    assert (found["IMAGE_SIGNING_KEY"], found["IMAGE_SIGNING_FINGERPRINT"]) == ("/l/image.asc", "AB" * 20)
     assert found["ISO_URL"] == f"http://{network.sources}:8080/images/noble-server-cloudimg-amd64.img"
 
 
