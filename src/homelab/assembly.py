@@ -102,7 +102,7 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, records: R
     config, journal = found.config, records.journal
     pve = Proxmox(found.links, records.clock, MarkedRecord(journal, records.marker))
     health = VMHealthChecker(
-        pve, config, found.status, found.problems, lambda name, notes: memory.past_of(journal, name, notes)
+        pve, config, found.status, found.problems, lambda name, vm: memory.past_of(journal, name, vm)
     )
     k3s = _k3s(config, pve, shells, report, records)
     images = ImageManager(
@@ -137,8 +137,8 @@ def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, records: 
     def log_in(address: str) -> Shell:
         return shells.server(address, config.ssh.guest_port, config.guest.user)
 
-    def note_reboot(vm: str) -> None:
-        memory.note(records.journal, memory.REBOOTED, vm)
+    def note_reboot(vm: str, uuid: str) -> None:
+        memory.note(records.journal, memory.REBOOTED, vm, uuid)
         report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
 
     return K3sManager(

@@ -66,6 +66,21 @@ def test_vm_that_went_off_is_started_the_first_time_and_replaced_when_it_is_down
     assert ready_members(lab) == ALL_MEMBERS
 
 
+def test_vm_that_a_person_made_anew_since_is_started_first_again(lab: Lab, cron: Cron) -> None:
+    lab.reset("stopped")
+    vmid, _ = vm_on(lab, "pve3")
+    assert cron(is_joined=False).exit_code == 0
+    crash(lab, vmid)
+    lab.look(lambda world: world.vms[vmid].config.update(smbios1="uuid=0f9f7a3e-1c1d-4f0e-9a68-9f2b8a6d1107"))
+    remade = uuids(lab)
+
+    run = cron(is_joined=False)
+
+    assert run.exit_code == 0, run.text
+    assert "nobody watches, so it is started first" in run.out
+    assert uuids(lab) == remade
+
+
 def test_vm_that_goes_off_once_a_week_is_started_each_time(lab: Lab, cron: Cron) -> None:
     lab.reset("stopped")
     vmid, _ = vm_on(lab, "pve3")

@@ -20,7 +20,9 @@ JSON = '{"status": "done"}'
 
 
 def finder() -> GuestFinder:
-    return GuestFinder(cast(Proxmox, None), CONFIG, cast(Shells, None), SteppingClock(), lambda _: None, lambda _: None)
+    return GuestFinder(
+        cast(Proxmox, None), CONFIG, cast(Shells, None), SteppingClock(), lambda _: None, lambda *_: None
+    )
 
 
 def test_cloud_init_that_knows_no_json_is_asked_in_plain_words() -> None:
@@ -80,7 +82,7 @@ class Guests:
 def test_host_key_file_that_is_not_written_yet_is_read_again() -> None:
     agent, guests = Agent("", "ssh-ed25519 AAAA\n"), Guests()
     finder = GuestFinder(
-        cast(Proxmox, agent), CONFIG, cast(Shells, guests), SteppingClock(), lambda _: None, lambda _: None
+        cast(Proxmox, agent), CONFIG, cast(Shells, guests), SteppingClock(), lambda _: None, lambda *_: None
     )
 
     finder.login(node_config(ip_config="ip=192.0.2.7/24,gw=192.0.2.1"), RunningVm(vm()))

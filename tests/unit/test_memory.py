@@ -13,7 +13,7 @@ from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked
 from homelab.memory import Cluster, Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
-from homelab.models import CarriedOver, Creation, Past
+from homelab.models import CarriedOver, Creation, Past, VmConfig
 from homelab.runtime import Interruption
 from support.clock import START, SteppingClock
 
@@ -299,6 +299,38 @@ def test_past_of_a_vm_is_told_by_the_notes_about_it(path: Path, clock: SteppingC
     assert memory.past_of(Journal(path, clock), "vm") == Past(struck_at=START, rebooted_at=START + 5)
 
 
+def machine(uuid: str) -> VmConfig:
+    return VmConfig({"smbios1": f"uuid={uuid}"})
+
+
+def noted(notes: str) -> VmConfig:
+    return VmConfig({"description": notes})
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [(memory.STRUCK, "struck_at"), (memory.REBOOTED, "rebooted_at"), (memory.REPLACED, "replaced_at")],
+)
+def test_what_happened_to_one_machine_is_not_the_past_of_another_that_a_person_gave_its_name(
+    path: Path, clock: SteppingClock, event: str, field: str
+) -> None:
+    journal = Journal(path, clock)
+    memory.note(journal, event, "vm", "u-1", "u-0")
+    clock.sleep(60)
+    memory.note(journal, event, "vm", "u-9")
+
+    for known in (journal, Journal(path, clock)):
+        pasts = [memory.past_of(known, "vm", machine(uuid)) for uuid in ("u-1", "u-0", "u-9", "u-2")]
+        assert [getattr(past, field) for past in pasts] == [START, START, START + 60, None]
+        assert getattr(memory.past_of(known, "vm"), field) == START + 60
+
+
+def test_past_that_an_earlier_version_noted_by_name_alone_still_counts(path: Path, clock: SteppingClock) -> None:
+    Journal(path, clock).note("struck", vm="vm")
+
+    assert memory.past_of(Journal(path, clock), "vm", machine("u-1")).struck_at == START
+
+
 def test_replacement_that_was_begun_is_known_until_it_is_done(path: Path, clock: SteppingClock) -> None:
     journal = Journal(path, clock)
     memory.note_replacing(journal, "vm", "pve1", CARRIED)
@@ -318,14 +350,14 @@ def test_replacement_that_was_given_up_is_none(path: Path, clock: SteppingClock)
 
 def test_newest_time_of_a_replacement_counts_wherever_it_is_noted(path: Path, clock: SteppingClock) -> None:
     journal = Journal(path, clock)
-    memory.note(journal, memory.REPLACED, "vm")
+    memory.note(journal, memory.REPLACED, "vm", "")
 
     earlier = memory.with_line("mine", START - 60)
     later = memory.with_line(earlier, START + 60)
-    assert memory.past_of(journal, "vm", earlier).replaced_at == START
-    assert memory.past_of(journal, "vm", later).replaced_at == START + 60
-    assert memory.past_of(journal, "other", later).replaced_at == START + 60
-    assert memory.past_of(journal, "other", "mine").replaced_at is None
+    assert memory.past_of(journal, "vm", noted(earlier)).replaced_at == START
+    assert memory.past_of(journal, "vm", noted(later)).replaced_at == START + 60
+    assert memory.past_of(journal, "other", noted(later)).replaced_at == START + 60
+    assert memory.past_of(journal, "other", noted("mine")).replaced_at is None
 
 
 def test_line_in_the_notes_leaves_those_of_a_person_as_they_are() -> None:
@@ -340,7 +372,7 @@ def test_line_in_the_notes_leaves_those_of_a_person_as_they_are() -> None:
 
 @pytest.mark.parametrize("text", ["homelab: replaced yesterday", "homelab: replaced 2025-13-09T08:53:21Z", ""])
 def test_time_that_cannot_be_read_is_none(path: Path, clock: SteppingClock, text: str) -> None:
-    assert memory.past_of(Journal(path, clock), "vm", text).replaced_at is None
+    assert memory.past_of(Journal(path, clock), "vm", noted(text)).replaced_at is None
 
 
 def test_creation_is_known_by_node_and_vmid(path: Path, clock: SteppingClock) -> None:

@@ -22,6 +22,7 @@ from homelab.models import (
     PowerHistory,
     TaskRow,
     Verdict,
+    VmConfig,
     VmFacts,
     VmRow,
 )
@@ -51,9 +52,9 @@ class VMHealthChecker:
         config: Config,
         cluster: ClusterStatus | None,
         unreached: Mapping[str, Problem],
-        past: Callable[[str, str], Past],
+        past: Callable[[str, VmConfig | None], Past],
     ) -> None:
-        """`past` tells what earlier runs noted about the VM of a name, given the notes that it bears itself."""
+        """`past` tells what earlier runs noted about the VM of a name, given the config of the one there is."""
         self._past = past
         self._pve = pve
         self._config = config
@@ -66,10 +67,13 @@ class VMHealthChecker:
             asked = pool.submit(k3s)
             inventory = self._inventory()
             seen = list(pool.map(lambda node: self._observe_node(node, inventory), self._config.nodes))
-            seen = [replace(node, past=self._past(node.config.vm_name, _notes_of(node))) for node in seen]
+            seen = [replace(node, past=self._past_of(node)) for node in seen]
             k3s_facts = asked.result()
             judged = list(pool.map(lambda node: self._judge(node, k3s_facts, inventory), seen))
         return Facts(tuple(judged), k3s_facts, self._config.warnings)
+
+    def _past_of(self, node: NodeFacts) -> Past:
+        return self._past(node.config.vm_name, node.vm.config if node.vm else None)
 
     # --- which VMs are there ---------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class VMHealthChecker:
             replication_jobs=_or_none(lambda: self._pve.replication_jobs(vm.node, vm.vmid)),
             present=_or_none(lambda: self._pve.vm_config(vm.node, vm.vmid, is_current=True)),
         )
-        begun = self._past(expected_name, "").leaving
+        begun = self._past(expected_name, vm.config).leaving
         is_leaving = begun is not None and begun.uuid == vm.config.uuid
         return (
             *guards.proxmox_guards(vm, expected_name, attached),
@@ -212,10 +216,6 @@ class VMHealthChecker:
     def _not_lifted(self, found: tuple[Guard, ...], vm_name: str) -> tuple[Guard, ...]:
         forced = {node.vm_name for node in self._config.nodes if node.number in self._config.wishes.forced}
         return guards.not_lifted_by_force(found) if vm_name in forced else found
-
-
-def _notes_of(node: NodeFacts) -> str:
-    return node.vm.config.values.get("description", "") if node.vm else ""
 
 
 def _unseen_twin(inventory: Inventory) -> tuple[Guard, ...]:

@@ -38,14 +38,14 @@ CLOUD_INIT_OVER = frozenset({"done", "error", "disabled", "degraded done"})
 
 @dataclass(frozen=True, slots=True)
 class GuestFinder:
-    """Logs in to the VMs of this run. `on_learned` says a sentence; `on_reboot` is told the name of a VM beforehand."""
+    """Logs in to the VMs of this run. `on_learned` says a sentence; `on_reboot` is told a VM's name and uuid before."""
 
     pve: Proxmox
     config: Config
     shells: Shells
     clock: Clock
     on_learned: Callable[[str], None]
-    on_reboot: Callable[[str], None]
+    on_reboot: Callable[[str, str], None]
 
     def login_to_newcomer(self, plan: NodePlan, running: RunningVm) -> Shell:
         """As login, for a VM of which the cluster has no Node: one that hangs is rebooted, once in its life.
@@ -58,7 +58,7 @@ class GuestFinder:
             if not _may_be_rebooted(plan, running.vm):
                 raise
         vm = running.vm
-        self.on_reboot(plan.config.vm_name)
+        self.on_reboot(plan.config.vm_name, vm.config.uuid)
         status = self.pve.reset_vm(vm.node, vm.vmid)
         return self.login(plan.config, replace(running, vm=replace(vm, status=replace(status, uptime_s=0))))
 
@@ -237,6 +237,5 @@ def _may_be_rebooted(plan: NodePlan, vm: VmFacts) -> bool:
     """Only one that was found running, that never was a Ready member, and that nobody wants left alone."""
     is_found_running = not plan.is_write
     is_left_alone = TAG_KEEP in vm.config.tags or vm.status.lock or vm.status.is_ha_managed
-    rebooted_at = plan.facts.past.rebooted_at
-    was_rebooted = rebooted_at is not None and rebooted_at >= vm.config.created_at
+    was_rebooted = plan.facts.past.rebooted_at is not None
     return is_found_running and not MEMBER_TAGS & vm.config.tags and not is_left_alone and not was_rebooted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -92,7 +92,8 @@ class Journal:
 
     def note(self, event: str, **fields: object) -> None:
         """Add an entry and have it on disk. Raises HomelabError where that fails: then nothing may be written."""
-        entry: Entry = {"at": self._clock.now(), "event": event, **fields}
+        noted = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        entry: Entry = {"at": self._clock.now(), "event": event, **noted}
         with self._lock:
             self._entries.append(entry)
             if self._is_read_only:
@@ -117,11 +118,14 @@ class Journal:
         """An earlier run's write has been looked after."""
         Write(self, intent.number).ended(how)
 
-    def latest(self, events: Sequence[str], **fields: object) -> Entry | None:
-        """The newest entry of one of these kinds with these fields."""
+    def latest(
+        self, events: Sequence[str], fits: Callable[[Entry], bool] = lambda _: True, **fields: object
+    ) -> Entry | None:
+        """The newest entry of one of these kinds with these fields, and that fits."""
         with self._lock:
             for entry in reversed(self._entries):
-                if entry["event"] in events and all(entry.get(name) == value for name, value in fields.items()):
+                is_meant = entry["event"] in events and all(entry.get(name) == value for name, value in fields.items())
+                if is_meant and fits(entry):
                     return entry
         return None
 

@@ -7,25 +7,38 @@ from typing import Any
 
 from homelab.memory import notes
 from homelab.memory.journal import Entry, Journal
-from homelab.models import CarriedOver, Creation, Past
+from homelab.models import CarriedOver, Creation, Past, VmConfig
 
 REPLACING, REPLACED, GIVEN_UP, STRUCK, REBOOTED = "replacing", "replaced", "given-up", "struck", "rebooted"
 CREATING, SNIPPET, SNIPPET_GONE = "creating", "snippet", "snippet-gone"
 
 
-def past_of(journal: Journal, vm: str, vm_notes: str = "") -> Past:
-    """What earlier runs noted about the VM of this name, here and in the VM's own notes."""
+def past_of(journal: Journal, vm: str, config: VmConfig | None = None) -> Past:
+    """What earlier runs noted about the VM of this name, here and in the VM's own notes.
+
+    `config` is that of the VM there is now: what happened to another machine of its name, which a person has made anew
+    since, is not its past. Entries of an earlier version tell no machine and count for whichever has the name.
+    """
+
+    def when(event: str) -> float | None:
+        return _when(journal.latest((event,), lambda entry: _is_about(entry, config), vm=vm))
+
     begun = journal.latest((REPLACING, REPLACED, GIVEN_UP), vm=vm)
-    replaced = (_when(journal.latest((REPLACED,), vm=vm)), notes.replaced_at(vm_notes))
+    replaced = (when(REPLACED), notes.replaced_at(config.values.get("description", "")) if config else None)
     replacing = _carried(begun) if begun and begun["event"] == REPLACING else None
     return Past(
-        replaced_at=max((when for when in replaced if when is not None), default=None),
-        struck_at=_when(journal.latest((STRUCK,), vm=vm)),
-        rebooted_at=_when(journal.latest((REBOOTED,), vm=vm)),
+        replaced_at=max((at for at in replaced if at is not None), default=None),
+        struck_at=when(STRUCK),
+        rebooted_at=when(REBOOTED),
         replacing=replacing,
         is_old_gone=begun is not None and replacing is not None and _is_deleted(journal, begun, replacing),
         now=journal.now,
     )
+
+
+def _is_about(entry: Entry, config: VmConfig | None) -> bool:
+    uuids = entry.get("uuids")
+    return config is None or not isinstance(uuids, list) or config.uuid in uuids
 
 
 def _is_deleted(journal: Journal, begun: Entry, old: CarriedOver) -> bool:
@@ -37,9 +50,12 @@ def note_replacing(journal: Journal, vm: str, node: str, carried: CarriedOver) -
     journal.note(REPLACING, vm=vm, node=node, carried={**asdict(carried), "tags": sorted(carried.tags)})
 
 
-def note(journal: Journal, event: str, vm: str) -> None:
-    """One of REPLACED, GIVEN_UP (what was begun is over, and was no replacement), STRUCK, REBOOTED."""
-    journal.note(event, vm=vm)
+def note(journal: Journal, event: str, vm: str, *uuids: str) -> None:
+    """One of REPLACED, GIVEN_UP (what was begun is over, and was no replacement), STRUCK, REBOOTED.
+
+    `uuids` are the machines that it happened to: of a replacement the new one and the old, which a person may restore.
+    """
+    journal.note(event, vm=vm, uuids=uuids)
 
 
 def note_creating(journal: Journal, creation: Creation) -> None:

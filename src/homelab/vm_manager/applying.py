@@ -134,7 +134,8 @@ class VmManager:
             made = create_vm(self._making, spec, image, new_vmid=lambda: self.vmids.next_free(self.pve, node.name))
         vm = self._finished(node.name, made.vmid)
         if spec.carried:
-            memory.note(self.journal, memory.REPLACED if is_replacement(node) else memory.GIVEN_UP, spec.name)
+            how = memory.REPLACED if is_replacement(node) else memory.GIVEN_UP
+            memory.note(self.journal, how, spec.name, vm.config.uuid, spec.carried.uuid)
         what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
         return _made(node, vm, made.losses, what, (*_left_behind(spec, left), *_out_of_pool(vm, made.lost_pool)))
 
@@ -208,7 +209,7 @@ class VmManager:
     def _note_strike(self, node: NodePlan) -> None:
         """The next time within 24 h that the VM is down, it is replaced."""
         if node.rule is Rule.FIRST_STRIKE:
-            memory.note(self.journal, memory.STRUCK, node.config.vm_name)
+            memory.note(self.journal, memory.STRUCK, node.config.vm_name, node.facts.found.config.uuid)
 
     def _power_on(self, vm: VmFacts) -> None:
         if vm.status.status == "running":
@@ -258,8 +259,9 @@ class VmManager:
         """A replacement that an earlier run had begun is over: its VM runs, or the old one does again."""
         begun = node.facts.past.replacing
         if begun:
-            is_old = begun.is_unfinished or node.facts.found.config.uuid == begun.uuid
-            memory.note(self.journal, memory.GIVEN_UP if is_old else memory.REPLACED, node.config.vm_name)
+            uuid = node.facts.found.config.uuid
+            how = memory.GIVEN_UP if begun.is_unfinished or uuid == begun.uuid else memory.REPLACED
+            memory.note(self.journal, how, node.config.vm_name, uuid, begun.uuid)
 
     def _running(self, node: NodePlan, what: str) -> Result:
         vm = node.facts.found
