@@ -120,8 +120,8 @@ def _print_welcome(lab: Lab) -> None:
     for number, node in enumerate(lab.spec.nodes, start=1):
         address = lab.network.node(number)
         print(f"  {node.name:<12} https://{address}:{API_PORT}   ssh root@{address} -p {SSH_PORT}")
-    existing = lab.network.outside(1)
-    print(f"  {lab.spec.existing_server:<12} https://{existing}:6443   ssh ubuntu@{existing} -p {SSH_PORT}")
+    for name, address in lab.k3s_servers.items():
+        print(f"  {name:<12} https://{address}:6443   ssh ubuntu@{address} -p {SSH_PORT}")
     print(f"  {'downloads':<12} http://{lab.network.sources}:{SOURCES_PORT}")
     print(f"Everything one needs to reach it is in {env_path}. Try:")
     for example in _examples(lab.env, env_path):

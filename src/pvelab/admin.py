@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import yaml
+
 from pvelab import progress, sources
 from pvelab.api import ROOT_SSH, Api
 from pvelab.guest import kube_nodes, kube_pods
+from pvelab.guest.k3s_settings import CONFIG_FILE
 from pvelab.machine import Machine
 from pvelab.network import K3S_PORT
 from pvelab.shell.run import run
 from pvelab.spec import NodeSpec
 
 if TYPE_CHECKING:
+    from pvelab.guest.existing import ExistingServer
     from pvelab.site import Site
     from pvelab.state import Vm
 
@@ -55,21 +59,30 @@ class Admin:
         if task.exitstatus != "OK":
             raise SeedFailed(f"{method} {path}: {task.exitstatus}")
 
-    async def start_existing(self) -> None:
-        """Switch the k3s server outside on, and wait until its Node is Ready and its own pods run."""
-        server = self.site.existing_server
+    async def start_existing(self, server: ExistingServer) -> None:
+        """Switch a k3s server outside on, and wait until its Node is Ready and, with etcd, votes."""
         self.site.guests.start_existing(server)
-        await self._until(lambda: self._has_joined(server.hostname, is_server=True), f"start of {server.hostname}")
-        await self._until(self._runs_pods, f"start of the pods on {server.hostname}")
+        await self.wait_for_member(server.hostname, is_server=True)
 
-    async def create_vm(self, spec: NodeSpec, tags: str) -> Vm:
-        """Make a node's VM from the cloud image; it is not started, and its disk is as large as the image."""
+    async def wait_for_member(self, name: str, *, is_server: bool) -> None:
+        """Wait until a Node is Ready and, if a server with etcd, votes."""
+        await self._until(lambda: self._has_joined(name, is_server=is_server), f"join of {name}")
+
+    async def wait_for_pods(self) -> None:
+        """Wait until k3s's own pods run."""
+        await self._until(self._runs_pods, "start of the cluster's pods")
+
+    async def create_vm(self, spec: NodeSpec, tags: str, **own: str) -> Vm:
+        """Make a node's VM from the cloud image, with settings of its `own` beside the usual ones.
+
+        It is not started, and its disk is as large as the image.
+        """
         world = self.site.world
         vmid = max(world.vms, default=FIRST_VMID - 1) + 1
         node = world.nodes[spec.name]
         node.files.provide(_IMAGE_ON_NODE, self.site.image)
         node.files.provide(f"/var/lib/vz/snippets/{SNIPPET}", _VENDOR_DATA)
-        await self.task("POST", f"/nodes/{spec.name}/qemu", vmid=str(vmid), tags=tags, **self._settings(spec))
+        await self.task("POST", f"/nodes/{spec.name}/qemu", vmid=str(vmid), **self._settings(spec, tags) | own)
         node.files.remove(_IMAGE_ON_NODE)
         return world.vms[vmid]
 
@@ -88,19 +101,28 @@ class Admin:
 
     async def join(self, vm: Vm, role: str) -> None:
         """Install k3s in the guest as k3s's documents say, and wait until its Node is Ready and, if a server, votes."""
-        machine, existing = self.site.guests.machine_in(vm), self.site.guests.existing
+        machine, existing = self.site.guests.machine_in(vm), self.site.first_server()
         token = (await self.shell(existing, "cat /var/lib/rancher/k3s/server/token")).strip()
-        config = f"server: https://{existing.address}:{K3S_PORT}\ntoken: {token}\n"
+        flags = self.site.k3s_settings if role == "server" else {}
+        joining = {"server": f"https://{existing.address}:{K3S_PORT}", "token": token}
+        await self.write_config(machine, yaml.safe_dump(flags | joining))
+        await self.install_k3s(machine, role)
+        await self.wait_for_member(vm.name, is_server=role == "server")
+
+    async def write_config(self, machine: Machine, config: str) -> None:
+        """Write k3s's config.yaml, for root's eyes only."""
         await self.shell(machine, "mkdir -p /etc/rancher/k3s")
-        await self.shell(machine, "umask 077; cat > /etc/rancher/k3s/config.yaml", config.encode())
+        await self.shell(machine, f"umask 077; cat > {CONFIG_FILE}", config.encode())
+
+    async def install_k3s(self, machine: Machine, words: str) -> None:
+        """Fetch the install script and let it install the lab's k3s as `words` (server or agent, and flags) say."""
         await self.shell(machine, f"curl -sfLo /root/install.sh {self.site.base_url}{sources.INSTALLER_PATH}")
         await self.shell(
             machine,
-            f"INSTALL_K3S_VERSION={self.site.spec.k3s_version} INSTALL_K3S_EXEC={role} "
+            f"INSTALL_K3S_VERSION={self.site.spec.k3s_version} INSTALL_K3S_EXEC='{words}' "
             f"INSTALL_K3S_ARTIFACT_URL={self.site.base_url}{sources.RELEASES_FOLDER} sh /root/install.sh",
         )
         await self.shell(machine, "rm /root/install.sh")
-        await self._until(lambda: self._has_joined(vm.name, is_server=role == "server"), f"join of {vm.name}")
 
     async def shell(self, machine: Machine, line: str, stdin: bytes = b"") -> str:
         """Run a command line as root on a machine; its output. Raises SeedFailed."""
@@ -109,7 +131,7 @@ class Admin:
             raise SeedFailed(f"{machine.hostname}: {line!r} ended with {result.exit_code}: {result.err.decode()}")
         return result.out.decode()
 
-    def _settings(self, spec: NodeSpec) -> dict[str, str]:
+    def _settings(self, spec: NodeSpec, tags: str) -> dict[str, str]:
         storage = spec.disk_storage or spec.storage
         found = {
             "name": f"k3s-vm-{spec.name}",
@@ -129,6 +151,7 @@ class Admin:
             "sshkeys": quote(self.site.identity.person.public_line, safe=""),
             "ipconfig0": "ip=dhcp",
         }
+        found |= {"tags": tags} if tags else {}
         return found | {f"net{position}": f"virtio,bridge={bridge}" for position, bridge in enumerate(spec.bridges)}
 
     def _has_joined(self, name: str, *, is_server: bool) -> bool:

@@ -37,6 +37,11 @@ class Catalogue:
 
         return added
 
+    def include(self, other: Catalogue) -> None:
+        """Offer what another catalogue of the kind holds, too."""
+        self.things |= other.things
+        self.plans |= other.plans
+
     def choose(self, name: str, options: Mapping[str, object]) -> tuple[Doing, dict[str, Any]]:
         """The function and its options, texts turned into numbers where it wants them. Raises UnknownChoice."""
         if name not in self.things:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pvelab import breakage, image_faults, request_faults
+from pvelab import breakage, guest_faults, image_faults, k3s_faults, request_faults
 from pvelab.catalogue import Catalogue, UnknownChoice
 from pvelab.identity import TOKEN_NAME, TOKEN_USER
 from pvelab.rules import roles, storages
@@ -18,6 +18,8 @@ FAULTS = Catalogue("fault")
 ALL = "all"
 LEFT_FREE_BYTES = 50 << 20
 LACKING_ROLE = "LabLacking"
+FAULTS.include(guest_faults.FAULTS)
+FAULTS.include(k3s_faults.FAULTS)
 FAULTS.add("at", request_faults.At)(request_faults.at_request)
 FAULTS.add("on", request_faults.On)(request_faults.on_requests)
 FAULTS.add("image-broken")(image_faults.image_broken)

@@ -50,7 +50,7 @@ def new_identity(spec: LabSpec, network: Network, image_key: SigningKey) -> Iden
         authority_pem=authority.certificate_pem,
         certificates={name: certs.node_certificate(authority, name, spec.domain, at) for name, at in addresses.items()},
         foreign={name: certs.node_certificate(stranger, name, spec.domain, at) for name, at in addresses.items()},
-        host_keys={name: certs.ssh_key_pair(f"root@{name}") for name in (*addresses, spec.existing_server)},
+        host_keys={name: certs.ssh_key_pair(f"root@{name}") for name in (*addresses, *spec.k3s_servers)},
         person=certs.ssh_key_pair("person@lab"),
         token_secret=str(uuid.uuid4()),
         image_key=image_key,
@@ -69,7 +69,8 @@ def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Pa
     public_path = identity.person.write(keys / "id_ed25519")
     ca_path, known_hosts_path = folder / "pve-root-ca.pem", keys / "known_hosts"
     ca_path.write_bytes(identity.authority_pem)
-    machines = node_addresses(spec, network) | {spec.existing_server: network.outside(1)}
+    servers = {name: network.outside(number) for number, name in enumerate(spec.k3s_servers, start=1)}
+    machines = node_addresses(spec, network) | servers
     known_hosts_path.write_text(
         "".join(
             certs.known_hosts_line(address, SSH_PORT, identity.host_keys[name].public_line) + "\n"

@@ -109,6 +109,11 @@ class Lab:
         """The variables of a ready `.env`."""
         return self._site.environment()
 
+    @property
+    def k3s_servers(self) -> dict[str, str]:
+        """The k3s servers that the seed began with, each with its address; the first is K3S_EXISTING_NODE_IP."""
+        return dict(zip(self._site.k3s_machines, self._site.k3s_addresses, strict=True))
+
     def write_env(self, path: Path, **overrides: str | None) -> Path:
         """Write a ready `.env`; None leaves a variable out."""
         values: Mapping[str, str | None] = {**self.env, **overrides}

@@ -38,6 +38,20 @@ class Network:
         return f"127.{self.octet}.3.{number}"
 
     @property
+    def virtual(self) -> str:
+        """The address that stands before several k3s servers, where a seed has one."""
+        return f"127.{self.octet}.3.100"
+
+    def moved(self, number: int) -> str:
+        """The address that machine `number` outside gets when it does not keep its own."""
+        return f"127.{self.octet}.3.{150 + number}"
+
+    @property
+    def gateway(self) -> str:
+        """The router's address."""
+        return f"127.{self.octet}.0.1"
+
+    @property
     def guest_prefix(self) -> str:
         """The first three numbers, with their dots, of every guest's address."""
         return f"127.{self.octet}.2."

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pvelab import faults, seeds
-from pvelab.admin import Admin
 from pvelab.assembly import Blueprint, new_world
 from pvelab.clock import LabClock, SharedClock
 from pvelab.commands.node import equip
@@ -20,8 +19,9 @@ from pvelab.environment import Papers, environment
 from pvelab.guest.existing import ExistingServer
 from pvelab.guest.guests import Guests, NotRunning
 from pvelab.guest.install_script import INSTALL_SCRIPT
+from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.k3s_release import k3s_binary, release_files
-from pvelab.guest.machine import Nic
+from pvelab.guest.machine import GuestMachine, Nic
 from pvelab.identity import Identity, new_identity, new_image_key, node_addresses, write_papers
 from pvelab.interception import Traps
 from pvelab.machine import Machine
@@ -72,6 +72,12 @@ class Site:
     doors: NodeDoors = field(init=False)
     guests: Guests = field(init=False)
     world: World = field(init=False)
+    k3s_machines: list[str] = field(default_factory=list)
+    """The k3s servers that the seed began with, by name."""
+    k3s_addresses: list[str] = field(default_factory=list)
+    """Where they were when the seed was done."""
+    k3s_settings: dict[str, object] = field(default_factory=dict)
+    """What all of them have in their config.yaml."""
     _hooks: SshHooks = field(init=False)
     _exits: AsyncExitStack = field(default_factory=AsyncExitStack)
     _begun: set[asyncio.Task[None]] = field(default_factory=set)
@@ -113,9 +119,8 @@ class Site:
         self._renew_world()
         self.clock.rewind(seeds.BUILT_BEFORE_S)
         try:
-            await Admin(self).start_existing()
-            self._write_kubeconfig()
             await build(self, **chosen)
+            self._write_kubeconfig()
         finally:
             self.clock.catch_up()
         await self.guests.settled()
@@ -145,32 +150,43 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """The variables of a ready `.env`."""
-        return environment(self.spec, self.network, self.papers)
+        found = environment(self.spec, self.network, self.papers)
+        return found | ({"K3S_EXISTING_NODE_IP": self.k3s_addresses[0]} if self.k3s_addresses else {})
 
     @property
     def base_url(self) -> str:
         """Where downloads are."""
         return f"http://{self.network.sources}:{SOURCES_PORT}"
 
-    @property
-    def existing_server(self) -> ExistingServer:
-        """The k3s server outside the cluster."""
+    def outside_server(self, number: int) -> ExistingServer:
+        """K3s server `number` (from 1) of those that are not ours, with the datastore that the lab was asked for."""
+        hostname = self.spec.k3s_servers[number - 1]
         return ExistingServer(
-            address=self.network.outside(1),
+            address=self.network.outside(number),
             version=self.spec.k3s_version,
             binary=k3s_binary(self.spec.k3s_version),
-            host_key=self.identity.host_keys[self.spec.existing_server],
+            host_key=self.identity.host_keys[hostname],
             authorized_key=self.identity.person.public_line,
-            hostname=self.spec.existing_server,
+            hostname=hostname,
             datastore=self.spec.datastore,
         )
 
+    def first_server(self) -> GuestMachine:
+        """The k3s server that was there first. Raises NotRunning, KeyError."""
+        return self.guest(self.k3s_machines[0])
+
+    def first_cluster(self) -> Cluster:
+        """The k3s cluster that was founded first. Raises StopIteration before there is one."""
+        return next(iter(self.guests.clusters.by_hash.values()))
+
     def machine(self, hostname: str) -> Machine:
-        """A node, the k3s server outside, or what runs in the VM of that name. Raises KeyError."""
-        if hostname in self.world.nodes:
-            return self.world.nodes[hostname]
-        if hostname == self.spec.existing_server:
-            return self.guests.existing
+        """A node, a k3s server outside, or what runs in the VM of that name. Raises KeyError."""
+        return self.world.nodes[hostname] if hostname in self.world.nodes else self.guest(hostname)
+
+    def guest(self, hostname: str) -> GuestMachine:
+        """A k3s server outside, or what runs in the VM of that name. Raises KeyError."""
+        if hostname in self.guests.outsiders:
+            return self.guests.outside(hostname)
         return self.guests.machine_in({vm.name: vm for vm in self.world.vms.values()}[hostname])
 
     def publish_image(self) -> None:
@@ -194,6 +210,9 @@ class Site:
         self.doors.kill_commands()
         await self._finish_begun()
         self.repairs.clear()
+        self.k3s_machines.clear()
+        self.k3s_addresses.clear()
+        self.k3s_settings.clear()
         self.traps.waiting.clear()
         await self.guests.clear()
 
@@ -221,10 +240,11 @@ class Site:
 
     def _write_kubeconfig(self) -> None:
         """The administrator's, as somebody copies it from the server outside and puts its address in."""
-        address, clusters = self.network.outside(1), self.guests.clusters
+        self.k3s_addresses[:] = [self.guest(name).address for name in self.k3s_machines]
+        address, clusters = self.k3s_addresses[0], self.guests.clusters
         path = self.papers.kubeconfig_path
         path.touch(mode=0o600)
-        path.write_bytes(clusters.kubeconfig(clusters.endpoints[address].cluster, f"https://{address}:{K3S_PORT}"))
+        path.write_bytes(clusters.kubeconfig(self.first_cluster(), f"https://{address}:{K3S_PORT}"))
 
     def _neighbours(self, node: Node) -> Iterator[Neighbour]:
         """The guests that are on the network, as every node hears them on its bridge of the same name."""

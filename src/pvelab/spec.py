@@ -20,6 +20,8 @@ IMAGE_NAME = "noble-server-cloudimg-amd64.img"
 K3S_VERSION = "v1.33.5+k3s1"
 K3S_RELEASES = ("v1.32.9+k3s1", K3S_VERSION, "v1.34.1+k3s1")
 """What the lab's release server offers: the existing cluster's version, an older and a newer one."""
+MOST_SERVERS = 7
+"""More k3s servers outside the lab does not make."""
 
 
 class NoSuchVersion(ValueError):
@@ -92,6 +94,12 @@ class LabSpec:
     def __post_init__(self) -> None:
         if self.pve_version not in PVE_VERSIONS:
             raise NoSuchVersion(f"no Proxmox VE {self.pve_version!r} here, only {', '.join(PVE_VERSIONS)}")
+
+    @property
+    def k3s_servers(self) -> tuple[str, ...]:
+        """The names of k3s servers that are not ours, in the order of their addresses: k3s-server, k3s-server2..."""
+        more = (f"{self.existing_server}{number}" for number in range(2, MOST_SERVERS + 1))
+        return (self.existing_server, *more)
 
     def node(self, name: str) -> NodeSpec:
         """The node of that name. Raises NoSuchNode."""

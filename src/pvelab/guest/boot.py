@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pvelab.guest import cloud_init, ubuntu
+from pvelab.guest.apt import start_agent
 from pvelab.guest.seed import Address, Seed
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Boot:
         guest.has_sshd = True
         guest.systemd.boot()
         if guest.files.is_file(f"/usr/lib/systemd/system/{ubuntu.AGENT_UNIT}"):
-            guest.after(AGENT_S, lambda: cloud_init.start_agent(guest))
+            guest.after(AGENT_S, lambda: start_agent(guest))
         self.up()
 
     def _final(self) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pvelab.guest import ubuntu
+from pvelab.guest.ailments import Ailment
+from pvelab.guest.apt import PACKAGES, install_agent
 from pvelab.guest.options import BadOption, Grammar
 from pvelab.guest.timestamps import timestamp
 from pvelab.shell.run import run
@@ -18,11 +20,6 @@ if TYPE_CHECKING:
     from pvelab.guest.seed import Seed
     from pvelab.machine import Process
 
-PACKAGES = frozenset(
-    {"qemu-guest-agent", "curl", "ca-certificates", "open-iscsi", "nfs-common", "jq", "wget", "vim", "htop", "chrony"}
-    | {"cryptsetup", "dmsetup", "iptables", "ethtool", "socat", "conntrack", "lvm2", "xfsprogs", "gnupg", "rsync"}
-)
-"""What the lab's archive has; anything else cannot be located."""
 PACKAGE_S = 8.0
 UPGRADE_S = 60.0
 LAST_S = 2.0
@@ -42,6 +39,8 @@ def begin(guest: GuestMachine, seed: Seed) -> bool:
     state.warnings += seed.warnings
     is_new = guest.disk.instance_id != seed.instance_id
     hostname = str(seed.config.get("hostname") or "").partition(".")[0]
+    held = guest.ails(Ailment.HOSTNAME)
+    hostname = str(held[-1]) if held else hostname
     if hostname and not seed.config.get("preserve_hostname"):
         ubuntu.set_hostname(guest.disk, hostname)
         guest.hostname = hostname
@@ -57,6 +56,8 @@ def finish(guest: GuestMachine, seed: Seed, *, is_new: bool) -> None:
     """The final stage: packages and commands of a new instance, then the status."""
     config = seed.config if is_new else {}
     guest.cloud_init.detail = "Running in stage: modules-final"
+    if "hang" in guest.ails(Ailment.CLOUD_INIT):
+        return
     upgrade_s = UPGRADE_S if config.get("package_upgrade") else 0.0
     packages_s = PACKAGE_S if config.get("packages") else 0.0
 
@@ -72,6 +73,10 @@ def finish(guest: GuestMachine, seed: Seed, *, is_new: bool) -> None:
 
 def _end(guest: GuestMachine) -> None:
     state = guest.cloud_init
+    if "error" in guest.ails(Ailment.CLOUD_INIT):
+        state.errors.append("('scripts_user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))")
+    if "degraded" in guest.ails(Ailment.CLOUD_INIT):
+        state.warnings.append("Could not match supplied host pattern, ignoring: all")
     state.status = "error" if state.errors else "done"
     state.detail = state.errors[0] if state.errors else "DataSourceNoCloud [seed=/dev/sr0]"
     version = f"Cloud-init v. {_VERSION} finished"
@@ -110,6 +115,10 @@ def _write_files(guest: GuestMachine, config: dict[str, Any]) -> None:
 def _install_packages(guest: GuestMachine, config: dict[str, Any]) -> None:
     names = [str(name[0] if isinstance(name, list) else name) for name in config.get("packages", [])]
     unknown = [name for name in names if name not in PACKAGES]
+    if names and guest.ails(Ailment.APT_LOCK):
+        error = "('package_update_upgrade_install', TimeoutError('Could not get apt lock'))"
+        guest.cloud_init.errors.append(error)
+        return
     if unknown:
         _say(guest, f"E: Unable to locate package {unknown[0]}")
         guest.cloud_init.errors.append(
@@ -119,18 +128,6 @@ def _install_packages(guest: GuestMachine, config: dict[str, Any]) -> None:
         return
     if "qemu-guest-agent" in names:
         install_agent(guest)
-
-
-def install_agent(guest: GuestMachine) -> None:
-    """Install the guest agent; it starts at once where QEMU gives it a port."""
-    ubuntu.add_unit(guest.files, "qemu-guest-agent", "QEMU Guest Agent", "/usr/sbin/qemu-ga", is_wanted=False)
-    start_agent(guest)
-
-
-def start_agent(guest: GuestMachine) -> None:
-    """What udev does when the agent's port is there."""
-    if guest.hardware.has_agent_port:
-        guest.systemd.start(guest.systemd.find(ubuntu.AGENT_UNIT))
 
 
 async def _run_commands(guest: GuestMachine, commands: list[Any]) -> None:

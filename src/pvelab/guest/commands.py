@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pvelab.guest import ubuntu
+from pvelab.guest.ailments import Ailment
+from pvelab.guest.apt import apt_get
 from pvelab.guest.cloud_init import cloud_init
 from pvelab.guest.curl import curl
+from pvelab.guest.ethtool import ethtool
 from pvelab.guest.installer import install
 from pvelab.guest.journal import journalctl
 from pvelab.guest.k3s_service import k3s_program
@@ -16,6 +20,7 @@ from pvelab.guest.machine import GuestCommand
 from pvelab.guest.options import BadOption, Grammar
 from pvelab.guest.systemctl import systemctl
 from pvelab.guest.systemd import Idle, Program, Run
+from pvelab.shell.looktools import show_date
 
 if TYPE_CHECKING:
     from pvelab.guest.machine import GuestMachine
@@ -41,10 +46,7 @@ async def ip(guest: GuestMachine, process: Process) -> int:
     if topic in ("a", "addr", "address"):
         _addresses(guest, process, is_short=is_short)
     elif topic in ("r", "route"):
-        for nic in guest.hardware.nics[:1]:
-            if nic.address:
-                gateway = nic.address.rsplit(".", 1)[0] + ".254"
-                process.print(f"default via {gateway} dev {nic.name} proto dhcp src {nic.address} metric 100 ")
+        _routes(guest, process, only_default="default" in words)
     elif topic in ("l", "link"):
         process.print("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536")
         for number, nic in enumerate(guest.hardware.nics, start=2):
@@ -54,6 +56,16 @@ async def ip(guest: GuestMachine, process: Process) -> int:
         process.complain(f'Object "{topic}" is unknown, try "ip help".')
         return 1
     return 0
+
+
+def _routes(guest: GuestMachine, process: Process, *, only_default: bool) -> None:
+    for position, nic in enumerate(nic for nic in guest.hardware.nics if nic.address):
+        network = ipaddress.ip_interface(f"{nic.address}/{nic.prefix}").network
+        if position == 0 and not guest.ails(Ailment.NO_ROUTE):
+            gateway = nic.address.rsplit(".", 1)[0] + ".254"
+            process.print(f"default via {gateway} dev {nic.name} proto dhcp src {nic.address} metric 100 ")
+        if not only_default:
+            process.print(f"{network} dev {nic.name} proto kernel scope link src {nic.address} metric 100 ")
 
 
 def _addresses(guest: GuestMachine, process: Process, *, is_short: bool) -> None:
@@ -82,9 +94,15 @@ async def uname(guest: GuestMachine, process: Process) -> int:
     return 0
 
 
-async def timedatectl(_guest: GuestMachine, process: Process) -> int:
-    """`timedatectl show [-p NAME] [--value]`: the clock is synchronised."""
-    values = {"Timezone": "Etc/UTC", "LocalRTC": "no", "CanNTP": "yes", "NTP": "yes", "NTPSynchronized": "yes"}
+async def date(guest: GuestMachine, process: Process) -> int:
+    """`date`, by the machine's own clock."""
+    return show_date(process, guest.now())
+
+
+async def timedatectl(guest: GuestMachine, process: Process) -> int:
+    """`timedatectl show [-p NAME] [--value]`: the clock is synchronised unless it is wrong."""
+    state = "no" if guest.ails(Ailment.CLOCK) else "yes"
+    values = {"Timezone": "Etc/UTC", "LocalRTC": "no", "CanNTP": "yes", "NTP": "yes", "NTPSynchronized": state}
     try:
         options = _TIME.parse(process.argv[1:])
     except BadOption as problem:
@@ -96,7 +114,9 @@ async def timedatectl(_guest: GuestMachine, process: Process) -> int:
             if name in asked:
                 process.print(values[name] if "value" in options else f"{name}={values[name]}")
         return 0
-    process.print("System clock synchronized: yes\n              NTP service: active\n          RTC in local TZ: no")
+    process.print(
+        f"System clock synchronized: {state}\n              NTP service: active\n          RTC in local TZ: no"
+    )
     return 0
 
 
@@ -125,8 +145,11 @@ async def systemd_detect_virt(_guest: GuestMachine, process: Process) -> int:
 
 GUEST_COMMANDS: Mapping[str, GuestCommand] = MappingProxyType(
     {
+        "apt-get": apt_get,
         "cloud-init": cloud_init,
         "curl": curl,
+        "date": date,
+        "ethtool": ethtool,
         "hostnamectl": hostnamectl,
         "ip": ip,
         "journalctl": journalctl,

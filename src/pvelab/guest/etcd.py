@@ -81,6 +81,12 @@ class Etcd:
         self.members.append(member)
         return member
 
+    def add_ghost(self, name: str, address: str, *, is_learner: bool) -> Member:
+        """A member whose process is gone, left behind by somebody."""
+        member = Member(_new_id(), name, address, is_learner=is_learner, is_up=False)
+        self.members.append(member)
+        return member
+
     def promote(self, member: Member) -> bool:
         """Make a learner that runs a voter; False when it is not possible now."""
         if member not in self.members or not member.is_up or not self.has_quorum:

@@ -1,7 +1,8 @@
-"""The k3s server that was there before: somebody else's machine, outside Proxmox, always with power unless a fault."""
+"""The k3s servers that were there before: somebody else's machines, outside Proxmox, with power unless a fault."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,14 @@ USER = "ubuntu"
 _DISK_BYTES = 40 << 30
 _BINARY = "/usr/local/bin/k3s"
 _UNIT = f"{ADMIN_FOLDER}/k3s.service"
-_MAC = "52:54:00:12:34:56"
 
 
 @dataclass(frozen=True, slots=True)
 class ExistingServer:
-    """What it is and who may log in; `datastore` is etcd or sqlite, `config` its /etc/rancher/k3s/config.yaml."""
+    """What it is and who may log in; `datastore` is etcd or sqlite, `config` its /etc/rancher/k3s/config.yaml.
+
+    A server that `joins` finds another one's address and the token in its config; one that does not founds a cluster.
+    """
 
     address: str
     version: str
@@ -36,6 +39,7 @@ class ExistingServer:
     hostname: str = "k3s-server"
     datastore: str = "etcd"
     config: str = ""
+    joins: bool = False
 
     def installed(self, folder: Path, clock: LabClock) -> Disk:
         """A disk with Ubuntu and k3s, set up but not started yet."""
@@ -44,7 +48,8 @@ class ExistingServer:
         ubuntu.new_identity(disk)
         ubuntu.keep_host_key(disk, self.host_key)
         ubuntu.add_account(disk, USER, [self.authorized_key], sudo=True)
-        words = ("server", "--cluster-init") if self.datastore == "etcd" else ("server",)
+        founds_etcd = self.datastore == "etcd" and not self.joins
+        words = ("server", "--cluster-init") if founds_etcd else ("server",)
         disk.files.provide(_BINARY, self.binary, mode=0o755)
         disk.files.make_link("/usr/local/bin/kubectl", "k3s")
         disk.files.provide(_UNIT, unit_text(_UNIT, _BINARY, words).encode())
@@ -57,11 +62,16 @@ class ExistingServer:
 
     def switched_on(self, disk: Disk, surroundings: Surroundings) -> GuestMachine:
         """The machine, up at once; its k3s starts now."""
-        nic = Nic("ens3", _MAC, self.address)
+        nic = Nic("ens3", _mac(self.hostname), self.address)
         system_uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, self.hostname))
         machine = GuestMachine(disk, Hardware(system_uuid, disk_bytes=_DISK_BYTES, nics=(nic,)), surroundings)
-        machine.address, machine.hostname = self.address, self.hostname
+        machine.address, machine.hostname, machine.name = self.address, self.hostname, self.hostname
         machine.has_sshd = machine.is_booted = True
         machine.cloud_init.status = "done"
         machine.systemd.boot()
         return machine
+
+
+def _mac(hostname: str) -> str:
+    """The address of its network card, the same at every start."""
+    return f"52:54:00:{hashlib.sha256(hostname.encode()).digest()[:3].hex(':')}"

@@ -73,6 +73,9 @@ async def fetch(guest: GuestMachine, inquiry: Inquiry) -> Answer:
         return _ask_self(guest, inquiry)
     if not (parts.hostname or "").replace(".", "").isdigit():
         raise NoAnswer(Trouble.RESOLVE)
+    wall = guest.wall(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    if wall:
+        raise NoAnswer(Trouble.TIMEOUT if wall.is_silent else Trouble.CONNECT)
     try:
         async with asyncio.timeout(_PATIENCE_S):
             return await _ask(inquiry)

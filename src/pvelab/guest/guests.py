@@ -1,17 +1,18 @@
-"""The machines inside VMs, and the k3s server outside: what the nodes that power them see of them."""
+"""The machines inside VMs, and the k3s servers outside: what the nodes that power them see of them."""
 
 from __future__ import annotations
 
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvelab.door import Door, Listener
 from pvelab.guest import ubuntu
 from pvelab.guest.agent import Agent
+from pvelab.guest.ailments import ALL, Ailment, Ailments
 from pvelab.guest.boot import Boot
 from pvelab.guest.clusters import Clusters
 from pvelab.guest.commands import GUEST_COMMANDS, program
@@ -35,7 +36,7 @@ from pvelab.state import MIB, Vm, Volume, World
 if TYPE_CHECKING:
     from pvelab.clock import LabClock
 
-ALL = "all"
+SHUT_HANGING = "hang"
 _NIC = re.compile(r"(?:\w+=)?((?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2})")
 _UUID = re.compile(r"uuid=([0-9a-fA-F-]+)")
 _BOOT_SECTOR_END = 510
@@ -55,6 +56,15 @@ class Inside:
 
 
 @dataclass(slots=True, eq=False)
+class Outsider:
+    """A k3s server that is no VM: as what it was installed, its disk, and what runs on it while it has power."""
+
+    spec: ExistingServer
+    disk: Disk
+    inside: Inside | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Guests:
     """Implements GuestSide. `stuck`, `silent` and `crashing` hold names of VMs, or ALL, that a fault has hit."""
 
@@ -69,12 +79,11 @@ class Guests:
     world: World = field(init=False)
     """Set as soon as there is one, before any VM is switched on."""
     clusters: Clusters = field(init=False)
+    ailments: Ailments = field(default_factory=Ailments)
     _leases: Leases = field(init=False)
     _disks: dict[Volume, Disk] = field(default_factory=dict)
     _inside: dict[int, Inside] = field(default_factory=dict)
-    _existing: Inside | None = None
-    _existing_disk: Disk | None = None
-    _existing_spec: ExistingServer | None = None
+    _outside: dict[str, Outsider] = field(default_factory=dict)
     _doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
     def __post_init__(self) -> None:
@@ -91,6 +100,7 @@ class Guests:
         disk = self._system_on(volume)
         hardware = _hardware(vm, volume.size_bytes if volume else 0)
         machine = GuestMachine(disk or self._empty_disk(), hardware, self._surroundings())
+        machine.name = vm.name
         machine.crashes_k3s = lambda: self._is_hit(self.crashing, vm)
         inside = Inside(machine, Agent(machine))
         self._inside[vm.vmid] = inside
@@ -149,46 +159,79 @@ class Guests:
 
     @property
     def existing(self) -> GuestMachine:
-        """The k3s server outside. Raises NotRunning before `start_existing`."""
-        if self._existing is None:
-            raise NotRunning("the existing k3s server")
-        return self._existing.machine
+        """The first k3s server outside. Raises NotRunning before `start_existing`, and while it is off."""
+        return self.outside(self._first_outside())
+
+    @property
+    def outsiders(self) -> list[str]:
+        """The names of the k3s servers outside, in the order in which they came."""
+        return list(self._outside)
+
+    def outside(self, hostname: str) -> GuestMachine:
+        """The k3s server outside of that name. Raises NotRunning."""
+        inside = self._outsider(hostname).inside
+        if inside is None:
+            raise NotRunning(hostname)
+        return inside.machine
+
+    def look_at_ssh(self, name: str) -> None:
+        """The ailments of a machine's sshd (or of all, ALL) have changed: its door is now as they say."""
+        for inside in self._powered():
+            door, machine = inside.door, inside.machine
+            if door and not machine.is_paused and name in (ALL, machine.name):
+                if machine.ails(Ailment.SSH):
+                    self._doorkeeper.close(door)
+                self._listen(inside, door)
 
     def door_of(self, hostname: str) -> Door | None:
         """The door to the sshd of a machine that is switched on."""
-        every = (*self._inside.values(), *([self._existing] if self._existing else []))
-        return next((one.door for one in every if one.machine.hostname == hostname), None)
+        return next((one.door for one in self._powered() if one.machine.hostname == hostname), None)
 
     def start_existing(self, spec: ExistingServer) -> GuestMachine:
-        """Install and switch on the k3s server outside; its k3s is up some seconds later."""
-        self._existing_spec, self._existing_disk = spec, spec.installed(self.folder, self.clock)
-        return self.existing_on()
+        """Install and switch on a k3s server outside; its k3s is up some seconds later."""
+        self._outside[spec.hostname] = Outsider(spec, spec.installed(self.folder, self.clock))
+        return self.existing_on(spec.hostname)
 
-    def existing_off(self) -> None:
-        """Cut the power of the existing server."""
-        if self._existing:
-            self._cut(self._existing)
-            self._existing = None
+    def existing_off(self, hostname: str = "") -> None:
+        """Cut the power of a k3s server outside, the first if none is named. Raises NotRunning if there is none."""
+        outsider = self._outsider(hostname or self._first_outside())
+        if outsider.inside:
+            self._cut(outsider.inside)
+            outsider.inside = None
 
-    def existing_on(self) -> GuestMachine:
-        """Switch the existing server on. Raises NotRunning before `start_existing`."""
-        spec, disk = self._existing_spec, self._existing_disk
-        if spec is None or disk is None:
-            raise NotRunning("the existing k3s server")
-        machine = spec.switched_on(disk, self._surroundings())
-        self._existing = Inside(machine, Agent(machine))
-        self._open(self._existing)
+    def existing_on(self, hostname: str = "") -> GuestMachine:
+        """Switch a k3s server outside on, the first if none is named. Raises NotRunning before `start_existing`."""
+        outsider = self._outsider(hostname or self._first_outside())
+        machine = outsider.spec.switched_on(outsider.disk, self._surroundings())
+        outsider.inside = Inside(machine, Agent(machine))
+        self._open(outsider.inside)
         return machine
+
+    def move_outsider(self, hostname: str, address: str) -> None:
+        """A k3s server outside reboots and gets another address. Raises NotRunning."""
+        outsider = self._outsider(hostname)
+        self.existing_off(hostname)
+        outsider.spec = replace(outsider.spec, address=address)
+        self.existing_on(hostname)
+
+    def reboot_elsewhere(self, vm: Vm) -> None:
+        """The machine in a VM reboots, and DHCP gives its cards other addresses. Raises NotRunning."""
+        machine = self.machine_in(vm)
+        for nic in machine.hardware.nics:
+            self._leases.forget(machine.machine_id, nic.mac.lower())
+        self.power_on(vm)
 
     async def clear(self) -> None:
         """Switch everything off and forget it: disks, leases, clusters, faults."""
-        for inside in (*self._inside.values(), *([self._existing] if self._existing else [])):
+        for inside in self._powered():
             self._cut(inside)
         self._inside.clear()
         self._disks.clear()
-        self._existing = self._existing_disk = self._existing_spec = None
+        self._outside.clear()
         for hit in (self.stuck, self.silent, self.crashing):
             hit.clear()
+        self.ailments.clear()
+        self.clusters.forget()
         await self.settled()
         self.clusters = Clusters(self.clock, K3sServing(self.clock, self.folder, self.record), self._doorkeeper)
         self._leases = Leases(self.network.guest)
@@ -204,7 +247,18 @@ class Guests:
     # --- parts ---
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(self.clock, self.clusters, COMMANDS, GUEST_COMMANDS, k3s, kubectl, program)
+        return Surroundings(self.clock, self.clusters, self.ailments, COMMANDS, GUEST_COMMANDS, k3s, kubectl, program)
+
+    def _powered(self) -> list[Inside]:
+        return [*self._inside.values(), *(one.inside for one in self._outside.values() if one.inside)]
+
+    def _first_outside(self) -> str:
+        return next(iter(self._outside), "the existing k3s server")
+
+    def _outsider(self, hostname: str) -> Outsider:
+        if hostname not in self._outside:
+            raise NotRunning(hostname)
+        return self._outside[hostname]
 
     def _is_hit(self, names: set[str], vm: Vm) -> bool:
         return vm.name in names or ALL in names
@@ -248,7 +302,10 @@ class Guests:
             text = f"error: Bind to port {SSH_PORT} on {machine.address} failed: {error.strerror}."
             machine.journal.write(machine.boot_id, "ssh.service", "sshd", text)
 
-        self._doorkeeper.open(door, lambda: not machine.is_off.is_set(), failed)
+        if SHUT_HANGING in machine.ails(Ailment.SSH):
+            self._doorkeeper.hang(door)
+        elif not machine.ails(Ailment.SSH):
+            self._doorkeeper.open(door, lambda: not machine.is_off.is_set(), failed)
 
     def _cut(self, inside: Inside) -> None:
         inside.machine.cut_power()

@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from pvelab.certs import Authority, Issued
 
 LOCAL_SERVER = "https://127.0.0.1:6443"
-_ALWAYS_NAMED = ("127.0.0.1", "10.43.0.1", "kubernetes", "localhost")
+ALWAYS_NAMED = ("127.0.0.1", "10.43.0.1", "kubernetes", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,7 @@ class Authorities:
 
     def serving(self, names: Sequence[str]) -> Issued:
         """What a server with these addresses and names shows."""
-        wanted = dict.fromkeys((*_ALWAYS_NAMED, *names))
-        return self.server.issue(_subject("k3s", "k3s"), list(wanted))
+        return self.server.issue(_subject("k3s", "k3s"), names)
 
     def kubeconfig(self, server: str) -> bytes:
         """The administrator's configuration, as k3s writes it."""

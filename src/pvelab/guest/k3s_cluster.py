@@ -79,11 +79,16 @@ class Cluster:
     servers: dict[str, Server] = field(default_factory=dict)
     kubelets: dict[str, Running] = field(default_factory=dict)
     store: ObjectStore = field(init=False)
+    founded_at: float = field(init=False)
+    forgets_removals_s: float = 0.0
+    """For so long after a member was removed it comes back when a server stops."""
+    _last_removed: tuple[Member, float] | None = None
     _pod_number: int = 0
     _silences: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = ObjectStore(self.timer.now)
+        self.founded_at = self.timer.now()
         for name in NAMESPACES:
             namespace = {"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}
             status = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
@@ -120,8 +125,10 @@ class Cluster:
             return refusal
         if not self.has_etcd:
             return Refusal(Stage.BOOTSTRAP, f"{request.url}/v1-k3s/server-bootstrap: 400 Bad Request")
-        if dict(request.critical) != self.critical:
-            return Refusal(Stage.SETTINGS, CRITICAL_MISMATCH)
+        names = self.critical.keys() | request.critical.keys()
+        differing = sorted(name for name in names if self.critical.get(name) != request.critical.get(name))
+        if differing:
+            return Refusal(Stage.SETTINGS, CRITICAL_MISMATCH, tuple(differing))
         if any(member.name != member_name for member in self.etcd.of_node(request.node_name)):
             return Refusal(Stage.ETCD_FATAL, DUPLICATE_MEMBER)
         return self._refuse_member(request, member_name)
@@ -134,7 +141,7 @@ class Cluster:
         if kubernetes_minor(request.version) > kubernetes_minor(self.lowest_version):
             return Refusal(Stage.CONFIGURATION, DOWN_LEVEL)
         name = kube_nodes.secret_name(request.node_name)
-        held = self.store.find("secrets", name, "kube-system")
+        held = self.store.find("secrets", name, kube_nodes.SECRETS)
         if held and not kube_nodes.password_matches(held, request.node_password):
             return Refusal(Stage.CONFIGURATION, PASSWORD_REJECTED)
         if not held:
@@ -199,6 +206,9 @@ class Cluster:
     def server_stopped(self, address: str) -> None:
         """A server's process is gone."""
         self.servers.pop(address, None)
+        if self._last_removed and self.timer.now() - self._last_removed[1] < self.forgets_removals_s:
+            self.etcd.members.append(self._last_removed[0])
+            self._last_removed = None
 
     # --- kubelets ---
 
@@ -223,9 +233,13 @@ class Cluster:
         if not self.is_available:
             self.timer.after(RETRY_S, lambda: self.kubelet_ready(kubelet))
             return
-        behind = kubernetes_minor(self.lowest_version)[1] - kubernetes_minor(kubelet.version)[1]
-        if behind <= 1:
+        if not self.is_too_old(kubelet):
             self.store.change("nodes", kubelet.node_name, lambda node: kube_nodes.mark_ready(node, self.timer.now()))
+
+    def is_too_old(self, kubelet: Kubelet) -> bool:
+        """May the kubelet not list nodes, so that it gets no network?"""
+        own = kubernetes_minor(kubelet.version)[1]
+        return bool(self.servers) and kubernetes_minor(self.lowest_version)[1] - own > 1
 
     def kubelet_stopped(self, node_name: str) -> None:
         """A kubelet reports no longer, for whatever reason."""
@@ -272,14 +286,14 @@ class Cluster:
             self.timer.after(CONTROLLER_S, lambda: self._node_gone(name))
         elif "deletionTimestamp" in metadata:
             self.timer.after(CONTROLLER_S, lambda: self._finalize(name))
-        elif metadata["annotations"].get(kube_nodes.REMOVE_MEMBER) == "true":
+        elif metadata["annotations"].get(kube_nodes.REMOVE_MEMBER, "").lower() == "true":
             self.timer.after(CONTROLLER_S, lambda: self._remove_member_of(name))
 
     def _node_gone(self, name: str) -> None:
         if self.store.find("nodes", name):
             return
-        if self.store.find("secrets", kube_nodes.secret_name(name), "kube-system"):
-            self.store.delete("secrets", kube_nodes.secret_name(name), "kube-system")
+        if self.store.find("secrets", kube_nodes.secret_name(name), kube_nodes.SECRETS):
+            self.store.delete("secrets", kube_nodes.secret_name(name), kube_nodes.SECRETS)
         running = self.kubelets.get(name)
         if running:
             self.timer.after(NODE_LOST_S, lambda: self._end_kubelet(name, running))
@@ -304,6 +318,8 @@ class Cluster:
         if not is_managed or kube_nodes.ETCD_LABEL not in metadata["labels"]:
             return True
         annotations = metadata["annotations"]
+        if annotations.get(kube_nodes.REMOVE_MEMBER, "").lower() == "true" and kube_nodes.REMOVED_MEMBER in annotations:
+            return True
         if kube_nodes.MEMBER_NAME not in annotations or kube_nodes.MEMBER_ADDRESS not in annotations:
             return False
         member = self.etcd.find(annotations[kube_nodes.MEMBER_NAME])
@@ -322,14 +338,15 @@ class Cluster:
         if not self.is_available or not self._let_member_go(node):
             self.timer.after(RETRY_S, lambda: self._remove_member_of(name))
             return
-        member_name = node["metadata"]["annotations"].get(kube_nodes.MEMBER_NAME, "")
 
         def note(found: Document) -> None:
-            found["metadata"]["annotations"][kube_nodes.REMOVED_MEMBER] = member_name
-            found["metadata"]["labels"].pop(kube_nodes.ETCD_LABEL, None)
+            annotations = found["metadata"]["annotations"]
+            annotations[kube_nodes.REMOVED_MEMBER] = annotations.pop(kube_nodes.MEMBER_NAME)
+            del annotations[kube_nodes.MEMBER_ADDRESS]
 
         self.store.change("nodes", name, note)
 
     def _member_removed(self, member: Member) -> None:
+        self._last_removed = (member, self.timer.now())
         not_a_member = ("False", "NotAMember", "Node is not a member of the etcd cluster")
         self._tell_voter(member, not_a_member)

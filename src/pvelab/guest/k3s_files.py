@@ -8,12 +8,14 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pvelab.guest.k3s_release import IMAGES, release_files
 from pvelab.guest.k3s_settings import Settings
 
 if TYPE_CHECKING:
     from pvelab.guest.k3s_cluster import Cluster
     from pvelab.shell.files import FileSystem
 
+_ARCHIVES = (".tar", ".tar.gz", ".tar.lz4", ".tar.zst", ".tgz", ".tbz", ".tzst")
 NODE_PASSWORD = "/etc/rancher/node/password"
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 
@@ -59,6 +61,13 @@ class K3sFiles:
             return []
         found: list[str] = [f"https://{address}" for address in json.loads(self.files.read(path))["ServerAddresses"]]
         return found
+
+    def image_archives(self, version: str) -> list[tuple[str, bool]]:
+        """What lies among the images to import, and whether it can be: the archive of this very release."""
+        folder = f"{self.data_dir}/agent/images"
+        names = self.files.names(folder) if self.files.is_folder(folder) else []
+        archives = [f"{folder}/{name}" for name in names if name.endswith(_ARCHIVES)]
+        return [(path, self.files.read(path) == release_files(version)[IMAGES]) for path in archives]
 
     def node_password(self) -> str:
         """The node's password, made when first asked for."""

@@ -29,10 +29,11 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a join goes no further for now."""
+    """Why a join goes no further for now; `settings` are those that differ from the servers'."""
 
     stage: Stage
     text: str
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def server_log(refusal: Refusal) -> tuple[str, str]:
         case Stage.BOOTSTRAP:
             return "fatal", f"{bootstrap}{refusal.text}"
         case Stage.SETTINGS:
-            return "fatal", f"Error: preparing server: {refusal.text}"
+            return "fatal", f"{bootstrap}{refusal.text}"
         case Stage.ETCD_FATAL:
             return "fatal", refusal.text
         case Stage.ETCD_WAIT:

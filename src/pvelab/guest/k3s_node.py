@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pvelab.guest import k3s_log
+from pvelab.guest.ailments import Ailment
 from pvelab.guest.k3s_files import K3sFiles
 from pvelab.guest.k3s_join import JoinRequest
 from pvelab.guest.k3s_release import commit_of
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     from pvelab.guest.k3s_settings import Settings
     from pvelab.guest.systemd import Run
 
+_NO_NETWORK = (
+    '"Failed to watch" err="failed to list *v1.Node: nodes is forbidden: '
+    'User \\"system:k3s-controller\\" cannot list resource \\"nodes\\" in API group \\"\\" at the cluster scope"'
+)
+_NO_CONTAINER = '"Error syncing pod, skipping" err="failed to \\"StartContainer\\" with {}: \\"{}\\""'
+_NO_PARSER = (
+    'failed to create containerd container: get apparmor_parser version: exec: "apparmor_parser": executable file '
+    "not found in $PATH"
+)
+_NO_REGISTRY = (
+    'failed to pull image "rancher/mirrored-pause:3.6": failed to resolve reference '
+    '"docker.io/rancher/mirrored-pause:3.6": failed to do request: Head '
+    '"https://registry-1.docker.io/v2/rancher/mirrored-pause/manifests/3.6": dial tcp: lookup registry-1.docker.io: '
+    "Try again"
+)
 READY_S = 5.0
 """From a Node's registration until its network is up."""
 
@@ -43,7 +59,7 @@ class K3sNode:
 
     def log(self, level: str, message: str) -> None:
         """Write to the journal as k3s does."""
-        self.run.log(k3s_log.line(self.run.guest.clock.now(), level, message))
+        self.run.log(k3s_log.line(self.run.guest.now(), level, message))
 
     def fatal(self, message: str) -> None:
         """Say why, and end."""
@@ -67,12 +83,26 @@ class K3sNode:
             critical=self.settings.critical,
         )
 
-    def register(self, cluster: Cluster) -> None:
-        """The kubelet runs: it keeps the Node from now on."""
+    def register(self, cluster: Cluster) -> bool:
+        """Start containerd and the kubelet, which keeps the Node from now on; False where k3s ends instead."""
         self.files.keep_agent(cluster)
+        self.log("info", f"Running containerd -c {self.settings.data_dir}/agent/etc/containerd/config.toml")
+        if self.run.guest.ails(Ailment.CONTAINERD):
+            self.log("error", "containerd exited: exit status 1")
+            self.run.exited(1)
+            return False
+        self._import_images()
         self._cluster, self._kubelet = cluster, self._new_kubelet()
         self.log("info", f"Running kubelet --hostname-override={self.name}")
         self._report()
+        return True
+
+    def _import_images(self) -> None:
+        for path, is_good in self.files.image_archives(self.version):
+            if is_good:
+                self.log("info", f"Imported images from {path} in 5.023s")
+            else:
+                self.log("error", f"Error encountered while importing {path}: failed to import images: unexpected EOF")
 
     def silence(self) -> None:
         """The kubelet reports no longer."""
@@ -88,7 +118,16 @@ class K3sNode:
         cluster, kubelet = self._cluster, self._kubelet
         if cluster and kubelet:
             cluster.kubelet_started(kubelet, self._node_deleted)
-            self.run.after(READY_S, lambda: cluster.kubelet_ready(kubelet))
+            self.run.after(READY_S, lambda: self._ready(cluster, kubelet))
+
+    def _ready(self, cluster: Cluster, kubelet: Kubelet) -> None:
+        cluster.kubelet_ready(kubelet)
+        if cluster.is_too_old(kubelet):
+            self.run.log(k3s_log.kubernetes_error(self.run.guest.now(), "reflector.go:200", _NO_NETWORK))
+        if kubelet.container_trouble:
+            reason, message = kubelet.container_trouble
+            text = _NO_CONTAINER.format(reason, message.replace('"', '\\\\\\"'))
+            self.run.log(k3s_log.kubernetes_error(self.run.guest.now(), "pod_workers.go:1301", text))
 
     def _node_deleted(self) -> None:
         self.log("error", f'Unable to update node status: nodes "{self.name}" not found')
@@ -115,7 +154,15 @@ class K3sNode:
             node_args=arguments,
             labels=self.settings.labels,
             taints=self.settings.taints,
+            container_trouble=self._container_trouble(),
         )
+
+    def _container_trouble(self) -> tuple[str, str] | None:
+        guest = self.run.guest
+        if guest.ails(Ailment.APPARMOR):
+            return "CreateContainerError", _NO_PARSER
+        has_images = any(is_good for _, is_good in self.files.image_archives(self.version))
+        return ("ErrImagePull", _NO_REGISTRY) if guest.ails(Ailment.NO_IMAGES) and not has_images else None
 
     def _words(self) -> list[tuple[str, str]]:
         words = self.run.argv[1:]

@@ -7,6 +7,7 @@ import hashlib
 import random
 import re
 
+IMAGES = "k3s-airgap-images-amd64.tar.zst"
 _HEADER = b"\x7fELF\x02\x01\x01" + bytes(9)
 _MARK = b"pvelab stand-in for the k3s binary, version "
 _VERSION = re.compile(re.escape(_MARK) + rb"(v\d+\.\d+\.\d+\+k3s\d+)\n")
@@ -42,6 +43,6 @@ def release_files(version: str) -> dict[str, bytes]:
     """The files of a release by name, its checksum list left to whoever publishes them."""
     return {
         "k3s": k3s_binary(version),
-        "k3s-airgap-images-amd64.tar.zst": b"pvelab stand-in for the images of k3s " + version.encode() + b"\n",
+        IMAGES: b"pvelab stand-in for the images of k3s " + version.encode() + b"\n",
         "k3s-images.txt": b"docker.io/rancher/mirrored-pause:3.6\ndocker.io/rancher/mirrored-coredns-coredns:1.12.3\n",
     }

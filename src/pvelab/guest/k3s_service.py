@@ -6,13 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pvelab.guest.k3s_cluster import Server
-from pvelab.guest.k3s_join import Refusal, Stage, agent_log, server_log
+from pvelab.guest.k3s_join import Refusal, agent_log, server_log
 from pvelab.guest.k3s_node import K3sNode
-from pvelab.guest.k3s_settings import SettingsProblem, read_settings
+from pvelab.guest.k3s_reach import has_peers, reach
+from pvelab.guest.k3s_settings import DATA_FOLDER, SettingsProblem, read_settings
+from pvelab.guest.k3s_start import why_not
 from pvelab.guest.k3s_tokens import ca_hash
 
 if TYPE_CHECKING:
-    from pvelab.guest.clusters import Clusters
     from pvelab.guest.etcd import Member
     from pvelab.guest.k3s_cluster import Cluster
     from pvelab.guest.systemd import Program, Run
@@ -23,6 +24,10 @@ JOIN_S = 5.0
 UP_S = 5.0
 RETRY_S = 5.0
 _CRASH = "panic: runtime error: invalid memory address or nil pointer dereference"
+_OTHER_TOKEN = (
+    "Error: preparing server: failed to bootstrap cluster data: failed to reconcile with local datastore: "
+    "bootstrap data already found and encrypted with different token"
+)
 _REMOVED = "the member has been permanently removed from the cluster"
 
 
@@ -34,6 +39,9 @@ def k3s_program(run: Run) -> Program | None:
         return None
     if run.guest.crashes_k3s():
         return Failing(run, _CRASH, 2)
+    trouble = why_not(run.guest, version, DATA_FOLDER)
+    if trouble:
+        return Failing(run, trouble, 1)
     try:
         settings = read_settings(run.guest.files, run.guest.hostname, run.argv[2:], run.env)
     except SettingsProblem as problem:
@@ -63,22 +71,12 @@ class Failing:
         """Nothing runs."""
 
 
-def _reach(clusters: Clusters, url: str) -> Cluster | Refusal:
-    cluster = clusters.at(url)
-    if cluster:
-        return cluster
-    host = url.removeprefix("https://").rstrip("/")
-    text = f'failed to get CA certs: Get "{url}/cacerts": dial tcp {host}: connect: connection refused'
-    return Refusal(Stage.CONNECTION, text)
-
-
 class AgentProgram:
     """`k3s agent`: asks a server for its configuration until it gets it, then runs a kubelet."""
 
     def __init__(self, node: K3sNode) -> None:
         self._node = node
         self._run = node.run
-        self._clusters = node.run.guest.surroundings.clusters
 
     def start(self) -> None:
         """Begin to ask."""
@@ -118,10 +116,10 @@ class AgentProgram:
         named = self._node.settings.server
         others = self._node.files.known_servers if self._node.files.has_certificate else []
         for url in (named, *others):
-            reached = _reach(self._clusters, url)
+            reached = reach(self._run.guest, url)
             if not isinstance(reached, Refusal):
                 return url, reached
-        return named, _reach(self._clusters, named)
+        return named, reach(self._run.guest, named)
 
     def _refusal(self, cluster: Cluster, url: str) -> Refusal | None:
         request = self._node.request(url)
@@ -132,9 +130,9 @@ class AgentProgram:
         if not cluster.is_available:
             self._run.after(RETRY_S, self._ask)
             return
-        self._node.register(cluster)
-        self._node.log("info", "k3s agent is up and running")
-        self._run.ready()
+        if self._node.register(cluster):
+            self._node.log("info", "k3s agent is up and running")
+            self._run.ready()
 
 
 class ServerProgram:
@@ -182,7 +180,7 @@ class ServerProgram:
         datastore = "etcd" if settings.is_cluster_init else "sqlite"
         cluster = self._clusters.found(datastore, dict(settings.critical))
         if settings.token:
-            cluster.tokens.server_password = settings.token.rpartition(":")[2]
+            cluster.tokens.server_password = self._password
         cluster.tokens.agent_password = settings.agent_token.rpartition(":")[2]
         if cluster.has_etcd:
             name = self._node.files.member_name(self._node.name)
@@ -191,7 +189,7 @@ class ServerProgram:
 
     def _join(self) -> None:
         url = self._node.settings.server
-        reached = _reach(self._clusters, url)
+        reached = reach(self._run.guest, url)
         name = self._node.files.member_name(self._node.name)
         if isinstance(reached, Refusal):
             self._refused(reached)
@@ -205,6 +203,8 @@ class ServerProgram:
         self._belong(reached)
 
     def _refused(self, refusal: Refusal) -> None:
+        for name in refusal.settings:
+            self._node.log("warning", f"critical configuration mismatched: {name}")
         level, text = server_log(refusal)
         if level == "fatal":
             self._node.fatal(text)
@@ -217,23 +217,31 @@ class ServerProgram:
         if cluster is None:
             self._node.fatal("Error: preparing server: failed to load the cluster's certificates")
             return
+        if self._node.settings.token and self._password != cluster.tokens.server_password:
+            self._node.fatal(_OTHER_TOKEN)
+            return
         if cluster.has_etcd and not self._is_member(cluster):
             return
         self._come_up_with(cluster)
 
     def _is_member(self, cluster: Cluster) -> bool:
-        """Is this disk's member still one, at this address? If not, k3s ends."""
+        """Is this disk's member still one? If not, k3s ends."""
         name = self._node.files.member_name(self._node.name)
         self._member = cluster.etcd.find(name)
         if self._member is None:
             self._node.fatal(_REMOVED)
             return False
-        if self._member.address != self._node.address:
-            found = f"{name}=https://{self._member.address}:2380"
-            expected = f"{name}=https://{self._node.address}:2380"
-            self._node.fatal(f"this server is a not a member of the etcd cluster. Found [{found}], expect: {expected}")
-            return False
         return True
+
+    @property
+    def _password(self) -> str:
+        """What the settings' token proves, whether it is whole or bare."""
+        return self._node.settings.token.rpartition(":")[2]
+
+    @property
+    def _has_moved(self) -> bool:
+        """Has the machine another address than its etcd member, so that the others do not find it?"""
+        return self._member is not None and self._member.address != self._node.address
 
     def _belong(self, cluster: Cluster) -> None:
         self._node.files.keep_server(cluster, self._node.settings, self._clusters.kubeconfig(cluster))
@@ -247,10 +255,16 @@ class ServerProgram:
 
     def _come_up(self, cluster: Cluster) -> None:
         self._is_up = True
-        if self._member:
-            self._member.is_up = True
         self._clusters.open(cluster, self._node.address, (self._node.name, *self._node.settings.tls_sans))
-        cluster.server_started(Server(self._node.name, self._node.address, self._node.version))
+        self._take_part(cluster)
+
+    def _take_part(self, cluster: Cluster) -> None:
+        """Be one of the servers, unless the members of etcd do not find one another."""
+        is_alone = self._has_moved or not has_peers(self._run.guest, cluster)
+        if self._member:
+            self._member.is_up = not is_alone
+        if not is_alone:
+            cluster.server_started(Server(self._node.name, self._node.address, self._node.version))
 
     def _go_down(self) -> None:
         self._node.silence()
@@ -263,13 +277,27 @@ class ServerProgram:
         self._clusters.close(self._node.address)
 
     def _wait_for_datastore(self) -> None:
-        if self._cluster and self._cluster.is_available:
+        cluster = self._cluster
+        if cluster and cluster.is_available and self._node.address in cluster.servers:
             self._node.log("info", "k3s is up and running")
             self._run.ready()
             self._configure()
-        else:
-            self._node.log("info", "Waiting for etcd server to become available")
-            self._run.after(RETRY_S, self._wait_for_datastore)
+            return
+        self._node.log(*self._why_waiting(cluster))
+        self._run.after(RETRY_S, self._wait_for_datastore)
+        if cluster and self._is_up and self._node.address not in cluster.servers:
+            self._take_part(cluster)
+
+    def _why_waiting(self, cluster: Cluster | None) -> tuple[str, str]:
+        member = self._member
+        if cluster and member and self._has_moved:
+            found = " ".join(f"{one.name}=https://{one.address}:2380" for one in cluster.etcd.members)
+            expected = f"{member.name}=https://{self._node.address}:2380"
+            text = f"this server is a not a member of the etcd cluster. Found [{found}], expect: {expected}"
+            return "info", f"Failed to test data store connection: {text}"
+        if cluster and not has_peers(self._run.guest, cluster):
+            return "error", "Failed to check local etcd status for learner management: context deadline exceeded"
+        return "info", "Waiting for etcd server to become available"
 
     def _configure(self) -> None:
         if not self._cluster:

@@ -28,6 +28,7 @@ CRITICAL = (
     "flannel-external-ip",
     "flannel-ipv6-masq",
     "secrets-encryption",
+    "secrets-encryption-provider",
 )
 _REPEATED = frozenset(
     {"node-label", "node-taint", "tls-san", "disable", "kubelet-arg", "kube-apiserver-arg", "node-ip"}
@@ -45,7 +46,13 @@ _VALUES = frozenset(
     | {"cluster-cidr", "service-cidr", "cluster-dns", "cluster-domain", "egress-selector-mode", "bind-address"}
     | {"advertise-address", "advertise-port", "https-listen-port", "datastore-endpoint", "snapshotter", "v", "vmodule"}
     | {"resolv-conf", "private-registry", "log", "etcd-snapshot-schedule-cron", "etcd-snapshot-retention"}
-    | {"etcd-snapshot-dir", "default-local-storage-path", "service-node-port-range", "lb-server-port"}
+    | {
+        "secrets-encryption-provider",
+        "etcd-snapshot-dir",
+        "default-local-storage-path",
+        "service-node-port-range",
+        "lb-server-port",
+    }
 )
 _SHORT = {"-s": "--server", "-t": "--token", "-d": "--data-dir"}
 _ENVIRONMENT = {
@@ -94,6 +101,8 @@ def read_settings(files: FileSystem, hostname: str, argv: Sequence[str], env: Ma
             values[flag] = [env[name]]
     values |= _from_flags(argv)
     node_name = _one(values, "node-name") or hostname
+    if _one(values, "datastore-endpoint"):
+        raise SettingsProblem("the lab does not emulate datastore-endpoint")
     labels = dict(label.partition("=")[::2] for label in values.get("node-label", []))
     _refuse_labels(labels)
     return Settings(
@@ -108,8 +117,15 @@ def read_settings(files: FileSystem, hostname: str, argv: Sequence[str], env: Ma
         labels=labels,
         taints=tuple(values.get("node-taint", [])),
         tls_sans=tuple(san for text in values.get("tls-san", []) for san in text.split(",")),
-        critical={name: ",".join(values[name]) for name in CRITICAL if values.get(name, ["false"]) != ["false"]},
+        critical=_critical(values),
     )
+
+
+def _critical(values: Mapping[str, list[str]]) -> dict[str, str]:
+    """What all servers must have alike. Source: k3s, CriticalControlArgs with the names that it gives in its log."""
+    found = {name: ",".join(values[name]) for name in CRITICAL if values.get(name, ["false"]) != ["false"]}
+    disabled = {name for text in values.get("disable", []) for name in text.split(",")}
+    return found | ({"disable-service-lb": "true"} if "servicelb" in disabled else {})
 
 
 def _from_files(files: FileSystem) -> dict[str, list[str]]:

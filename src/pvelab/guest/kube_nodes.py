@@ -13,6 +13,8 @@ from pvelab.guest.k3s_release import kubernetes_minor
 from pvelab.guest.kube_objects import Document
 from pvelab.guest.timestamps import timestamp
 
+SECRETS = "kube-system"
+"""The namespace of the Secrets that hold node passwords."""
 ETCD_FINALIZER = "wrangler.cattle.io/managed-etcd-controller"
 NODE_FINALIZER = "wrangler.cattle.io/node"
 ETCD_LABEL = "node-role.kubernetes.io/etcd"
@@ -61,6 +63,8 @@ class Kubelet:
     node_args: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[str, ...] = ()
+    container_trouble: tuple[str, str] | None = None
+    """Reason and message, where no container can be started."""
 
     @property
     def node_info(self) -> Document:
@@ -214,7 +218,7 @@ def password_secret(node_name: str, password: str) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": secret_name(node_name), "namespace": "kube-system"},
+        "metadata": {"name": secret_name(node_name), "namespace": SECRETS},
         "data": {"hash": base64.b64encode(_hash(salt, password).encode()).decode()},
         "immutable": True,
         "type": "Opaque",

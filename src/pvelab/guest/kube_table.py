@@ -102,7 +102,10 @@ def _pod_status(document: Document, _now: float) -> Cell:
     status = document.get("status", {})
     if "deletionTimestamp" in document["metadata"]:
         return "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
-    return str(status.get("reason") or status.get("phase") or "Pending")
+    waiting = [
+        one["state"]["waiting"]["reason"] for one in status.get("containerStatuses", []) if "waiting" in one["state"]
+    ]
+    return waiting[-1] if waiting else str(status.get("reason") or status.get("phase") or "Pending")
 
 
 def _restarts(document: Document, _now: float) -> Cell:

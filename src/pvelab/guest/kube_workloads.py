@@ -39,6 +39,7 @@ class _PodSeen:
     is_ending: bool
     is_running: bool
     is_ready: bool
+    is_waiting: bool = False
 
 
 class Workloads:
@@ -139,8 +140,32 @@ class Workloads:
                 kube_pods.end(self._cluster, {"name": name, "namespace": SYSTEM, "uid": pod.uid})
         elif not pod.node:
             self._schedule(name)
+        elif self._trouble(pod.node):
+            if not pod.is_waiting:
+                self._store.change("pods", name, self._wait, SYSTEM)
         elif node and node.is_ready != pod.is_ready and (node.is_ready or pod.is_running):
             self._store.change("pods", name, lambda document: self._run(document, node), SYSTEM)
+
+    def _trouble(self, node: str) -> tuple[str, str] | None:
+        running = self._cluster.kubelets.get(node)
+        return running.kubelet.container_trouble if running else None
+
+    def _wait(self, document: Document) -> None:
+        """The node's kubelet cannot start the containers."""
+        reason, message = self._trouble(document["spec"]["nodeName"]) or ("", "")
+        status, waiting = document["status"], {"reason": reason, "message": message}
+        status["phase"] = "Pending"
+        status["conditions"] = [{"type": kind, "status": "False"} for kind in ("Ready", "ContainersReady")]
+        status["containerStatuses"] = [
+            {
+                "name": one["name"],
+                "image": one["image"],
+                "ready": False,
+                "restartCount": 0,
+                "state": {"waiting": waiting},
+            }
+            for one in document["spec"]["containers"]
+        ]
 
     def _schedule(self, name: str) -> None:
         free = [node for node, seen in self._nodes.items() if seen.takes_pods]
@@ -234,4 +259,5 @@ def _seen_pod(document: Document) -> _PodSeen:
         is_ending="deletionTimestamp" in document["metadata"],
         is_running=document.get("status", {}).get("phase") == "Running",
         is_ready=kube_pods.is_healthy(document),
+        is_waiting=any("waiting" in one["state"] for one in document.get("status", {}).get("containerStatuses", [])),
     )

@@ -13,10 +13,16 @@ class Leases:
     address: Callable[[int], str]
     """The n-th address of the pool, from 1."""
     _given: dict[tuple[str, str], str] = field(default_factory=dict)
+    _count: int = 0
 
     def ask(self, machine_id: str, mac: str) -> str:
         """The address of this client: the one it had, or the next free one."""
         client = (machine_id, mac)
         if client not in self._given:
-            self._given[client] = self.address(len(self._given) + 1)
+            self._count += 1
+            self._given[client] = self.address(self._count)
         return self._given[client]
+
+    def forget(self, machine_id: str, mac: str) -> None:
+        """The lease of this client ends; it is given another address when it asks again."""
+        self._given.pop((machine_id, mac), None)

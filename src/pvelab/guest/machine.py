@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pvelab.clock import in_background
+from pvelab.guest.ailments import Ailment, Ailments, Wall
 from pvelab.guest.journal import Journal
 from pvelab.guest.k3s_release import version_of
 from pvelab.guest.systemd import Program, Run, Systemd
@@ -76,6 +77,7 @@ class Surroundings:
 
     clock: LabClock
     clusters: Clusters
+    ailments: Ailments
     commands: Mapping[str, Command]
     guest_commands: Mapping[str, GuestCommand]
     k3s: GuestCommand
@@ -97,8 +99,12 @@ class GuestMachine:
     is_booted: bool = False
     is_paused: bool = False
     has_sshd: bool = False
+    name: str = ""
+    """As faults name it: its VM, or the host name of a server outside."""
     crashes_k3s: Callable[[], bool] = lambda: False
     """A fault: does k3s of this machine end at once whenever it is started?"""
+    without_offload: set[str] = field(default_factory=set)
+    """Network devices that do not leave checksums to somebody else."""
     cloud_init: CloudInit = field(default_factory=CloudInit)
     is_off: asyncio.Event = field(default_factory=asyncio.Event)
     systemd: Systemd = field(init=False)
@@ -131,6 +137,19 @@ class GuestMachine:
         """/etc/machine-id, empty before the first boot."""
         path = "/etc/machine-id"
         return self.files.read(path).decode().strip() if self.files.is_file(path) else ""
+
+    def now(self) -> float:
+        """Unix time as this machine believes it is."""
+        return self.clock.now() + sum(how for how in self.ails(Ailment.CLOCK) if isinstance(how, float))
+
+    def ails(self, ailment: Ailment) -> list[object]:
+        """How the machine has this ailment; empty if it does not."""
+        return self.surroundings.ailments.of(self.name or self.hostname, ailment)
+
+    def wall(self, host: str, port: int) -> Wall | None:
+        """The firewall, if one is there, that keeps this machine from an address and port."""
+        walls = (how for how in self.ails(Ailment.WALL) if isinstance(how, Wall))
+        return next((one for one in walls if one.stops(host, port)), None)
 
     def after(self, delay_s: float, callback: Callback) -> None:
         """Call back in this machine's time: never once it is off, and not before it goes on while it is paused."""

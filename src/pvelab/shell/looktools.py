@@ -368,8 +368,13 @@ def _full_name(process: Process) -> str:
 
 async def date(process: Process) -> int:
     """date [-u] [-Is] [+FORMAT]"""
+    return show_date(process, process.machine.clock.now())
+
+
+def show_date(process: Process, unix_time_s: float) -> int:
+    """What `date` prints at that moment."""
     options = Options(process, "uI:R", ("utc", "iso-8601="))
-    now = datetime.fromtimestamp(process.machine.clock.now(), UTC)
+    now = datetime.fromtimestamp(unix_time_s, UTC)
     template = "+%a %b %e %H:%M:%S UTC %Y"
     if "-I|--iso-8601" in options:
         template = "+%Y-%m-%dT%H:%M:%S+00:00"
