@@ -15,6 +15,7 @@ from typing import TextIO
 
 from homelab import masking
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
+from homelab.legible import legible
 from homelab.models import GIB, Action, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
 from homelab.settings import Config, Secret
 
@@ -319,7 +320,7 @@ class Report:
     # --- printing --------------------------------------------------------------------------------------------
 
     def _json(self, told: dict[str, object]) -> None:
-        self._line(json.dumps(masking.masked_data(told, self.secrets), indent=2))
+        _write(sys.stdout, json.dumps(masking.masked_data(told, self.secrets), indent=2))
 
     def _line(self, text: str) -> None:
         _write(sys.stdout, self._masked(text))
@@ -328,13 +329,17 @@ class Report:
         _write(sys.stderr, self._masked(text))
 
     def _masked(self, text: str) -> str:
-        return masking.masked(text, self.secrets)
+        return legible(masking.masked(text, self.secrets))
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """In one write, so that the lines of several threads do not mix. When nobody reads any more, the work goes on."""
+    """In one write, so that the lines of several threads do not mix. When nobody reads any more, the work goes on.
+
+    What the stream's encoding has no letters for is written as `\\xe4`.
+    """
+    encoding = stream.encoding or "utf-8"
     try:
-        stream.write(f"{line}\n")
+        stream.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

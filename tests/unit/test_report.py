@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from homelab.errors import ConfigError, NodeFailed, Problem
+from homelab.legible import legible
 from homelab.models import GIB, Action, Outcome, Plan, Rule, Size, Status, Verdict
 from homelab.report import Report
 from homelab.settings import DroppedNode, Secret
@@ -76,6 +77,43 @@ def test_a_line_is_written_at_once_so_that_those_of_several_nodes_do_not_mix(mon
     Report().progress("pve1: image uploaded")
     Report().warn("the name is long")
     assert stream.each == ["pve1: image uploaded\n", "warning: the name is long\n"]
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_what_the_streams_encoding_has_no_letter_for_is_written_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, is_json: bool
+) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    report = Report(is_json=is_json)
+    report.add([Outcome("pve1", Status.OK, "Gr\u00fc\u00dfe von \ud800")])
+
+    report.finish()
+
+    assert b"von \\ud800" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Gr\u00fc\u00dfe", "Gr\u00fc\u00dfe"),
+        ("a\n\tb", "a\n\tb"),
+        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
+        ("\ud800\x00\x9b", "\\ud800\\x00\\x9b"),
+        ("\u202eevil", "\\u202eevil"),
+        ("x" * 5000 + "\nshort", "x" * 4000 + "... (1000 more characters)\nshort"),
+    ],
+)
+def test_text_from_outside_steers_no_terminal_and_is_not_endless(text: str, shown: str) -> None:
+    assert legible(text) == shown
+
+
+def test_json_is_whole_however_long_a_text_in_it_is(capsys: Captured) -> None:
+    report = Report(is_json=True)
+    report.add([Outcome("pve1", Status.OK, "x" * 10_000)])
+    report.finish()
+    assert json.loads(capsys.readouterr().out)["outcomes"][0]["what"] == "x" * 10_000
 
 
 def test_quiet_leaves_only_what_needs_attention(capsys: Captured) -> None:
