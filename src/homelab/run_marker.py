@@ -94,7 +94,7 @@ class RunMarker:
             if "already exists" not in error.why:
                 raise
             return False
-        except Undecided:
+        except (Undecided, Misunderstood):
             if self.pve.pool_comment(POOL) is None:
                 raise
             return False

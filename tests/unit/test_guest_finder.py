@@ -16,6 +16,7 @@ from support.clock import SteppingClock
 from support.fake_shell import FakeShell, done
 from unit.builders import CONFIG, node_config, vm
 
+HOST_KEY = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIFW2LLQV8MkT0TmaqCqWFt2dU1aDxSxE5RmMwLrdkIgO")
 JSON = '{"status": "done"}'
 
 
@@ -80,11 +81,11 @@ class Guests:
 
 
 def test_host_key_file_that_is_not_written_yet_is_read_again() -> None:
-    agent, guests = Agent("", "ssh-ed25519 AAAA\n"), Guests()
+    agent, guests = Agent("", "ssh-ed25519 !\n", f"{HOST_KEY}\n"), Guests()
     finder = GuestFinder(
         cast(Proxmox, agent), CONFIG, cast(Shells, guests), SteppingClock(), lambda _: None, lambda *_: None
     )
 
     finder.login(node_config(ip_config="ip=192.0.2.7/24,gw=192.0.2.1"), RunningVm(vm()))
 
-    assert guests.trusted == [PinnedKey((HostKey("ssh-ed25519", "AAAA"),))]
+    assert guests.trusted == [PinnedKey((HOST_KEY,))]

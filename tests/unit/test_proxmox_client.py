@@ -52,7 +52,7 @@ def test_created_vm_comes_back_as_its_config() -> None:
 
 
 def test_image_path_is_imported_by_root() -> None:
-    pve, wire = proxmox({"POST /nodes/pve1/qemu": None, CONFIG: MADE})
+    pve, wire = proxmox({"POST /nodes/pve1/qemu": UPID, **TASK_OK, CONFIG: MADE})
     pve.create_vm("pve1", PARAMS, import_path="/var/lib/vz/x.img")
     assert wire.calls[0][1]["scsi0"] == "local:0,discard=on,import-from=/var/lib/vz/x.img"
 
@@ -70,9 +70,20 @@ def test_taken_vmid_stays_refused_while_other_failures_are_failed_tasks() -> Non
         proxmox({"POST /nodes/pve1/qemu": bad})[0].create_vm("pve1", PARAMS)
 
 
+@pytest.mark.parametrize("answer", [None, 7, [[1]], "yes", "UPID:", "UPID:pve1/../x:1:2:3:qmcreate:100:root@pam:"])
+def test_creation_whose_task_is_not_named_is_looked_at_once_nothing_works_on_it(answer: object) -> None:
+    made = {"POST /nodes/pve1/qemu": answer, TASKS: Turns([ACTIVE], []), CONFIG: MADE}
+    pve, wire = proxmox(made)
+    assert pve.create_vm("pve1", PARAMS).digest == "d"
+    assert [key for key, _ in wire.calls] == ["POST /nodes/pve1/qemu", TASKS, TASKS, CONFIG]
+
+    with pytest.raises(Misunderstood, match="is no task id"):
+        proxmox({**made, CONFIG: {"lock": "create"}})[0].create_vm("pve1", PARAMS)
+
+
 @pytest.mark.parametrize("shown", [{"name": "vm"}, {**MADE, "lock": "create"}, {**MADE, "name": "other"}])
 def test_vm_that_is_not_as_it_was_to_be_made_is_a_failure(shown: dict[str, str]) -> None:
-    pve, _ = proxmox({"POST /nodes/pve1/qemu": None, CONFIG: shown})
+    pve, _ = proxmox({"POST /nodes/pve1/qemu": UPID, **TASK_OK, CONFIG: shown})
     with pytest.raises(TaskFailed, match="reading it back shows otherwise"):
         pve.create_vm("pve1", PARAMS)
 
@@ -197,7 +208,7 @@ def test_power_action_is_over_when_the_status_shows_it(action: str, before: Any,
 
 
 def test_action_that_never_shows_is_a_failure() -> None:
-    pve, _ = proxmox({f"POST {VM}/status/start": None, STATUS: STOPPED})
+    pve, _ = proxmox({f"POST {VM}/status/start": UPID, **TASK_OK, STATUS: STOPPED})
     with pytest.raises(TaskFailed, match="start of VM 100 on pve1"):
         pve.start_vm("pve1", 100)
 
@@ -240,7 +251,7 @@ def test_delete_of_a_vm_that_is_gone_is_as_wanted() -> None:
 
 
 def test_vm_that_stays_after_its_delete_is_a_time_out() -> None:
-    pve, _ = proxmox({f"DELETE {VM}": None, CONFIG: MADE})
+    pve, _ = proxmox({f"DELETE {VM}": UPID, **TASK_OK, CONFIG: MADE})
     with pytest.raises(TimedOut, match="removal of VM 100"):
         pve.delete_vm("pve1", 100)
 
@@ -255,7 +266,7 @@ def test_delete_whose_answer_was_lost_is_decided_by_looking() -> None:
 
 
 def test_trouble_with_reading_is_never_taken_for_gone() -> None:
-    pve, _ = proxmox({f"DELETE {VM}": None, CONFIG: Misunderstood("GET", "html")})
+    pve, _ = proxmox({f"DELETE {VM}": UPID, **TASK_OK, CONFIG: Misunderstood("GET", "html")})
     with pytest.raises(Misunderstood):
         pve.delete_vm("pve1", 100)
 
@@ -297,7 +308,7 @@ def test_download_by_the_node_is_checked_and_seen() -> None:
     with pytest.raises(Undecided):
         fetch(proxmox({post: LOST, CONTENT: []})[0])
     with pytest.raises(TaskFailed, match="is not there"):
-        fetch(proxmox({post: None, CONTENT: []})[0])
+        fetch(proxmox({post: UPID, CONTENT: [], **TASK_OK})[0])
 
 
 def test_snippet_is_written_by_root() -> None:
@@ -308,9 +319,9 @@ def test_snippet_is_written_by_root() -> None:
 
 def test_path_and_checksum_are_asked_of_root() -> None:
     pve, wire = proxmox({})
-    wire.respond = lambda _: done("00ff  /x\n")
+    wire.respond = lambda _: done(f"{'00ff' * 16}  /x\n")
     assert pve.image_path("pve1", VOLUME) == f"/store/{VOLUME}"
-    assert pve.file_sha256("pve1", "/x") == "00ff"
+    assert pve.file_sha256("pve1", "/x") == "00ff" * 16
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------

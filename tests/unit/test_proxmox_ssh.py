@@ -18,6 +18,7 @@ from homelab.proxmox.transport import Upload
 from homelab.shell import Result
 from support.fake_shell import FakeShell, Respond, done
 
+KEY_FILE = "/tmp/.homelab-sshkeys.abcDEF0123"
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
@@ -71,13 +72,13 @@ def test_password_is_typed_and_stands_in_no_command() -> None:
 
 
 def test_create_with_password_and_keys_uses_a_file_that_is_gone_afterwards() -> None:
-    ssh, shell = wire(lambda line, _: done("/tmp/tmp.1\n" if line.startswith("mktemp") else ""))
+    ssh, shell = wire(lambda line, _: done(f"{KEY_FILE}\n" if line.startswith("mktemp") else ""))
     ssh.call("POST", "/nodes/pve1/qemu", {"vmid": 100, "sshkeys": "ssh-ed25519%20AAAA%0A", "cipassword": "pw"})
     assert shell.commands == [
         "mktemp /tmp/.homelab-sshkeys.XXXXXXXXXX",
-        "sh -c 'cat > /tmp/tmp.1'",
-        "qm create 100 --sshkeys /tmp/tmp.1",
-        "rm -f /tmp/tmp.1",
+        f"sh -c 'cat > {KEY_FILE}'",
+        f"qm create 100 --sshkeys {KEY_FILE}",
+        f"rm -f {KEY_FILE}",
         "qm set 100 --cipassword",
     ]
     assert shell.inputs[1] == b"ssh-ed25519 AAAA\n"
@@ -89,13 +90,13 @@ def test_key_file_is_removed_when_the_command_fails(caplog: pytest.LogCaptureFix
             return done("", "storage 'x' does not exist\n", 255)
         if line.startswith("rm"):
             raise Unreachable("SSH", "gone", "wait")
-        return done("/tmp/tmp.1\n")
+        return done(f"{KEY_FILE}\n")
 
     ssh, shell = wire(respond)
     with pytest.raises(Refused, match="storage 'x' does not exist"):
         ssh.call("PUT", "/nodes/pve1/qemu/100/config", {"sshkeys": "k", "scsi0": "x:1"})
-    assert shell.commands[-1] == "rm -f /tmp/tmp.1"
-    assert "/tmp/tmp.1 may be left" in caplog.text
+    assert shell.commands[-1] == f"rm -f {KEY_FILE}"
+    assert f"{KEY_FILE} may be left" in caplog.text
 
 
 def recorded(*names: str) -> Iterator[Any]:

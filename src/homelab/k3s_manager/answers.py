@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from homelab import json_text
 from homelab.errors import Misunderstood
 from homelab.models import K3sNode
 
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+LOOK = "on that machine: sudo k3s kubectl get nodes; is it a k3s server that works?"
 ETCD = "node-role.kubernetes.io/etcd"
 
 
-def parse_nodes(text: str, where: str) -> tuple[K3sNode, ...]:
+def parse_nodes(text: str | bytes, where: str) -> tuple[K3sNode, ...]:
     """The items of `kubectl get nodes -o json`."""
     try:
-        return tuple(_node(item) for item in json.loads(text)["items"])
+        return tuple(_node(item) for item in json_text.read(text)["items"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Misunderstood(
-            f"{where}: the list of Nodes is not understood", f"{type(error).__name__}: {error}"
+            f"{where}: the list of Nodes is not understood", f"{type(error).__name__}: {error}", LOOK
         ) from error
 
 
 def _node(item: Mapping[str, Any]) -> K3sNode:
     metadata, status = item["metadata"], item["status"]
-    labels: Mapping[str, str] = metadata.get("labels", {})
-    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
+    labels, info = _fields(metadata.get("labels", {})), _fields(status["nodeInfo"])
+    conditions = {_text(condition, "type"): condition["status"] for condition in status.get("conditions", [])}
     return K3sNode(
-        name=metadata["name"],
+        name=_text(metadata, "name"),
         is_ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
-        system_uuid=status["nodeInfo"]["systemUUID"].lower(),
-        version=status["nodeInfo"]["kubeletVersion"],
+        system_uuid=_text(info, "systemUUID").lower(),
+        version=_text(info, "kubeletVersion"),
         is_server=CONTROL_PLANE in labels,
         is_etcd=ETCD in labels,
         is_etcd_voter=conditions.get("EtcdIsVoter") == "True",
-        addresses=tuple(address["address"] for address in status.get("addresses", [])),
-        boot_id=status["nodeInfo"].get("bootID", ""),
+        addresses=tuple(_text(address, "address") for address in status.get("addresses", [])),
+        boot_id=_text({"bootID": "", **info}, "bootID"),
     )
 
 
-def parse_members(text: str, where: str) -> tuple[str, ...]:
+def parse_members(text: str | bytes, where: str) -> tuple[str, ...]:
     """Names in the answer of /db/info; an SQLite cluster lists none."""
     try:
-        return tuple(member["name"] for member in json.loads(text)["members"])
+        return tuple(_text(member, "name") for member in json_text.read(text)["members"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Misunderstood(f"{where}: the list of etcd members is not understood", str(error)) from error
+        raise Misunderstood(f"{where}: the list of etcd members is not understood", str(error), LOOK) from error
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"fields, not {type(value).__name__}")
+    return value
+
+
+def _text(fields: Mapping[str, Any], key: str) -> str:
+    value = fields[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is no text but {type(value).__name__}")
+    return value
 
 
 def parse_version(text: str) -> tuple[int, ...]:
@@ -54,4 +68,4 @@ def parse_version(text: str) -> tuple[int, ...]:
     try:
         return (*(int(part) for part in version.partition("-")[0].split(".")), int(build or 0))
     except ValueError as error:
-        raise Misunderstood("a k3s version is not understood", repr(text)) from error
+        raise Misunderstood("a k3s version is not understood", repr(text[:80]), LOOK) from error

@@ -9,6 +9,7 @@ import yaml
 
 from homelab.errors import Misunderstood
 
+CORRECT = "correct that file on the server"
 SWITCHES = frozenset(
     {"disable-cloud-controller", "disable-helm-controller", "disable-kube-proxy", "disable-network-policy"}
     | {"embedded-registry", "flannel-external-ip", "flannel-ipv6-masq", "secrets-encryption"}
@@ -38,10 +39,10 @@ def shared(files: Mapping[str, str], unit: str) -> dict[str, object]:
 def _document(path: str, text: str) -> dict[str, object]:
     try:
         document = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise Misunderstood(f"{path} is not understood", str(error)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Misunderstood(f"{path} is not understood", str(error), CORRECT) from error
     if not isinstance(document, dict):
-        raise Misunderstood(f"{path} is not understood", "it holds no keys")
+        raise Misunderstood(f"{path} is not understood", "it holds no keys", CORRECT)
     return {str(key): value for key, value in document.items()}
 
 
@@ -58,7 +59,9 @@ def _command(unit: str) -> list[str]:
     try:
         return shlex.split(next((command for command in reversed(commands) if command.strip()), ""))
     except ValueError as error:
-        raise Misunderstood("the unit of k3s is not understood", str(error)) from error
+        raise Misunderstood(
+            "the unit of k3s is not understood", str(error), "on that server: systemctl cat k3s"
+        ) from error
 
 
 def _flags(words: Sequence[str]) -> dict[str, object]:

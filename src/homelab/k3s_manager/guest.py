@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from homelab import cloud_init
+from homelab import cloud_init, json_text
 from homelab.errors import (
     HomelabError,
     Misunderstood,
@@ -207,7 +206,7 @@ def _cloud_init_status(shell: Shell) -> tuple[int, str]:
 def cloud_init_state(text: str) -> str:
     """The status in what `cloud-init status` prints, JSON or (before 23.1) `status: ...`; empty: not understood."""
     try:
-        return str(json.loads(text)["status"])
+        return str(json_text.read(text)["status"])
     except (ValueError, KeyError, TypeError):
         plain = re.search(r"^status:\s*(.+?)\s*$", text, re.MULTILINE)
         return plain[1] if plain else ""

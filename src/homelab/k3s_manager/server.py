@@ -12,7 +12,7 @@ from homelab.k3s_manager import flags
 from homelab.k3s_manager.answers import parse_members, parse_nodes
 from homelab.models import K3sNode
 from homelab.settings import Secret
-from homelab.shell import Shell
+from homelab.shell import Result, Shell
 
 TOKEN_FILE = "/var/lib/rancher/k3s/server/node-token"
 AGENT_TOKEN_FILE = "/var/lib/rancher/k3s/server/agent-token"
@@ -43,11 +43,11 @@ class K3sServer:
 
     def host_name(self) -> str:
         """What the machine calls itself."""
-        return self._run(["hostname"]).strip()
+        return self._run(["hostname"]).stdout.strip()
 
     def nodes(self) -> tuple[K3sNode, ...]:
         """All Node objects. Source: kubectl get nodes -o json."""
-        return parse_nodes(self._kubectl("get", "nodes", "-o", "json"), self.where)
+        return parse_nodes(self._kubectl("get", "nodes", "-o", "json").raw_stdout, self.where)
 
     def tokens(self) -> Tokens:
         """Both join tokens, each checked against the CA that the server shows."""
@@ -87,7 +87,8 @@ class K3sServer:
 
     def ca_sha256(self) -> str:
         """SHA-256 of the cluster's CA as served without authentication. Source: GET /cacerts."""
-        return hashlib.sha256(self._run(["curl", "-sfk", "--max-time", "10", f"{API}/cacerts"]).encode()).hexdigest()
+        served = self._run(["curl", "-sfk", "--max-time", "10", f"{API}/cacerts"])
+        return hashlib.sha256(served.raw_stdout).hexdigest()
 
     def shared_flags(self) -> dict[str, object]:
         """Settings that must be equal on all servers: this one's config.yaml, its drop-ins, the flags of its unit."""
@@ -113,9 +114,8 @@ class K3sServer:
 
     def etcd_members(self) -> tuple[str, ...]:
         """Names of the etcd members (`<node>-<8 hex>`). Source: GET /db/info on the server itself."""
-        return parse_members(
-            self._run(["sudo", "-n", "curl", "-sfk", "--max-time", "10", f"{API}/db/info"]), self.where
-        )
+        listed = self._run(["sudo", "-n", "curl", "-sfk", "--max-time", "10", f"{API}/db/info"])
+        return parse_members(listed.raw_stdout, self.where)
 
     def delete_node(self, name: str, timeout_s: int = 120) -> None:
         """Delete the Node; for a server, k3s takes its etcd member out before the Node goes."""
@@ -136,10 +136,10 @@ class K3sServer:
                 f"echo '{self.shell.machine.user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/90-homelab",
             )
 
-    def _kubectl(self, *words: str, timeout_s: float = 30) -> str:
+    def _kubectl(self, *words: str, timeout_s: float = 30) -> Result:
         return self._run(["sudo", "-n", "k3s", "kubectl", *words, "--request-timeout=10s"], timeout_s=timeout_s)
 
-    def _run(self, command: Sequence[str], timeout_s: float = 30) -> str:
+    def _run(self, command: Sequence[str], timeout_s: float = 30) -> Result:
         result = self.shell.run(command, timeout_s=timeout_s)
         self._check_sudo(result.stderr)
         if result.exit_code:
@@ -149,7 +149,7 @@ class K3sServer:
                 f"try it by hand: {self.shell.machine.login} '{' '.join(command)}'",
                 status=result.exit_code,
             )
-        return result.stdout
+        return result
 
 
 def _last_line(text: str) -> str:

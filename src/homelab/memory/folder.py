@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from homelab import json_text
 from homelab.errors import HomelabError
 
 CLUSTER_FILE = "cluster.json"
@@ -87,7 +88,7 @@ def _replace(path: Path, text: str) -> None:
 def _cluster_of(folder: Path) -> Cluster | None:
     """None where the folder is nobody's, as far as can be told."""
     try:
-        known: Any = json.loads((folder / CLUSTER_FILE).read_text(encoding="utf-8"))
+        known: Any = json_text.read((folder / CLUSTER_FILE).read_text(encoding="utf-8"))
         return Cluster(frozenset(map(str, known["nodes"])), frozenset(map(str, known["addresses"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,6 +11,7 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
+from homelab import json_text
 from homelab.errors import HomelabError
 from homelab.runtime import Clock, Interruption
 
@@ -175,7 +176,7 @@ def _read(path: Path) -> Iterator[Entry]:
         raise _unusable(path, error) from error
     for line in text.splitlines():
         try:
-            entry = json.loads(line)
+            entry = json_text.read(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and _is_sound(entry):

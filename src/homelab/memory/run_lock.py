@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from homelab import json_text
 from homelab.errors import Locked
 from homelab.memory.folder import unusable
 
@@ -55,8 +56,8 @@ def _write_holder(folder: Path, now: float) -> None:
 
 def _holder(folder: Path) -> str:
     try:
-        known = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
+        known = json_text.read((folder / HOLDER_FILE).read_text(encoding="utf-8"))
         since = datetime.fromtimestamp(float(known["since"]), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"{known['command']}, process {known['pid']} on {known['host']}, since {since}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return f"it holds {folder / 'lock'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,15 @@ from homelab.models import (
 )
 
 Row = Mapping[str, Any]
+
+LARGEST = 2**63 - 1
+VMIDS = range(100, 1_000_000_000)
+FLAGS = {"1": True, "True": True, "0": False, "False": False, "": False}
+GUESTS = ("qemu", "lxc")
+RESOURCES = (*GUESTS, "node", "storage", "pool", "sdn", "network")
+LONGEST_SHOWN = 80
+DNS_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+"""All that Proxmox takes for a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ def rows(data: Any, what: str) -> Sequence[Row]:
 def text(row: Row, key: str, default: str = "") -> str:
     """A field as text: Proxmox gives the same field now as a number, now as a string."""
     value = row.get(key)
+    if isinstance(value, list | Mapping):
+        raise misunderstood(f"the field {key!r}", f"{_shown(value)} is no text")
     return default if value is None else str(value)
 
 
@@ -58,13 +70,46 @@ def number(row: Row, key: str, default: int | None = None) -> int:
     """A whole number, given as number or digits; without default it must be there."""
     value: Any = row.get(key, default)
     try:
-        return int(value)
+        found = int(value)
     except (TypeError, ValueError) as error:
-        raise misunderstood(f"the field {key!r}", f"{value!r} is not a number") from error
+        raise misunderstood(f"the field {key!r}", f"{_shown(value)} is not a number") from error
+    if abs(found) > LARGEST:
+        raise misunderstood(f"the field {key!r}", f"{_shown(value)} is too large a number")
+    return found
+
+
+def vmid(row: Row, key: str = "vmid") -> int:
+    """A number that a VM can have."""
+    found = number(row, key)
+    if found not in VMIDS:
+        raise misunderstood(f"the field {key!r}", f"{found} is no VMID")
+    return found
 
 
 def flag(row: Row, key: str) -> bool:
-    return text(row, key, "0") not in ("0", "", "False")
+    """Yes or no; a field that is missing or empty says no."""
+    value = text(row, key)
+    if value not in FLAGS:
+        raise misunderstood(f"the field {key!r}", f"{_shown(value)} is neither 0 nor 1")
+    return FLAGS[value]
+
+
+def _kind(row: Row, *known: str) -> str:
+    found = text(row, "type")
+    if found not in known:
+        raise misunderstood("the field 'type'", f"{_shown(found)} is none of {', '.join(known)}")
+    return found
+
+
+def _name(row: Row) -> str:
+    """The name of a VM; empty for what can be none, as where the list does not know it yet."""
+    name = text(row, "name")
+    return name if DNS_NAME.fullmatch(name) else ""
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
 
 
 def whole(data: Any, what: str) -> str:
@@ -76,28 +121,26 @@ def whole(data: Any, what: str) -> str:
 
 def cluster_status(data: Any) -> ClusterStatus:
     entries = rows(data, "GET /cluster/status")
+    nodes = [row for row in entries if _kind(row, "node", "cluster") == "node"]
     members = tuple(
-        Member(text(row, "name"), text(row, "ip"), flag(row, "online"), flag(row, "local"))
-        for row in entries
-        if row.get("type") == "node"
+        Member(text(row, "name"), text(row, "ip"), flag(row, "online"), flag(row, "local")) for row in nodes
     )
-    clusters = [row for row in entries if row.get("type") == "cluster"]
+    clusters = [row for row in entries if row not in nodes]
     if not members:
         raise misunderstood("GET /cluster/status", "it names no node")
     return ClusterStatus(members, all(flag(row, "quorate") for row in clusters))
 
 
 def cluster_vms(data: Any) -> tuple[VmRow, ...]:
+    found = [row for row in rows(data, "GET /cluster/resources") if _kind(row, *RESOURCES) in GUESTS]
     return tuple(
-        VmRow(number(row, "vmid"), text(row, "node"), text(row, "name"), row.get("type") == "lxc", text(row, "pool"))
-        for row in rows(data, "GET /cluster/resources")
-        if row.get("type") in ("qemu", "lxc")
+        VmRow(vmid(row), text(row, "node"), _name(row), row["type"] == "lxc", text(row, "pool")) for row in found
     )
 
 
 def node_vms(data: Any, node: str) -> tuple[VmRow, ...]:
     found = rows(data, f"GET /nodes/{node}/qemu")
-    return tuple(VmRow(number(row, "vmid"), node, text(row, "name")) for row in found)
+    return tuple(VmRow(vmid(row), node, _name(row)) for row in found)
 
 
 def host_status(data: Any) -> HostStatus:
@@ -160,7 +203,7 @@ def volumes(data: Any, storage: str) -> tuple[VolumeRow, ...]:
             volume=text(row, "volid"),
             content=text(row, "content"),
             size_bytes=number(row, "size", 0),
-            vmid=number(row, "vmid") if row.get("vmid") is not None else None,
+            vmid=vmid(row) if row.get("vmid") is not None else None,
             used_bytes=number(row, "used", 0),
         )
         for row in rows(data, f"content of storage {storage}")

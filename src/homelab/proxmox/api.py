@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import email.utils
-import json
 import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from homelab import json_text
 from homelab.errors import HomelabError, Refused, Undecided, Unreachable
 from homelab.models import Wire
 from homelab.proxmox import tasks
@@ -244,7 +244,7 @@ def _form(value: Any) -> Any:
 
 def _json(response: Response) -> Any:
     try:
-        return json.loads(response.content)
+        return json_text.read(response.content)
     except ValueError:
         return None
 

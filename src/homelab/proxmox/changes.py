@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from homelab.errors import HomelabError, Misunderstood, NotThere, Refused, TaskFailed, TimedOut, Undecided
-from homelab.models import DRIVE_KEY, NET_KEY, VmConfig
+from homelab.models import DRIVE_KEY, NET_KEY, VmConfig, Wire
 from homelab.proxmox import tasks
 from homelab.proxmox.reads import Reads
 from homelab.proxmox.recording import node_of, on_record, vmid_of
@@ -55,7 +55,8 @@ class Changes(Reads):
                 answer = wire.call(method, path, params, timeout_s=timeout_s)
             except Refused as refused:
                 raise _as_task(refused, method, path) from refused
-            if isinstance(answer, str) and answer.startswith("UPID:"):
+            if answer is not None or _is_task(wire, method, path):
+                tasks.check(answer, f"{method} {path}")
                 write.sent(answer)
                 tasks.wait(wire, answer, clock=self._clock, timeout_s=timeout_s)
 
@@ -97,6 +98,12 @@ class Changes(Reads):
             return change.look(change.node, change.vmid)
         except HomelabError as error:
             raise doubt from error
+
+
+def _is_task(wire: Transport | Any, method: str, path: str) -> bool:
+    """Is a task what this wire gives for such a request? Commands have waited for it, and give none."""
+    begins_task = path.startswith("/nodes/") and (method == "POST" or (method == "DELETE" and "/qemu/" in path))
+    return begins_task and wire.wire is Wire.API
 
 
 def _as_task(refused: Refused, method: str, path: str) -> HomelabError:

@@ -71,14 +71,13 @@ class Reads:
         files = [posixpath.join(folder, name) for name in listed if name.endswith(".conf")]
         if not files:
             return ()
+        vmids = {file: answers.vmid({"vmid": posixpath.basename(file).removesuffix(".conf")}) for file in files}
         names: dict[str, str] = {}
         # a second file makes grep say the name of the first
         for line in output(root, ["grep", "^name:", *files, "/dev/null"], good=(0, 1)).splitlines():
             file, _, name = line.partition(":name:")
             names.setdefault(file, name.strip())
-        return tuple(
-            VmRow(int(posixpath.basename(file).removesuffix(".conf")), node, names.get(file, "")) for file in files
-        )
+        return tuple(VmRow(vmid, node, names.get(file, "")) for file, vmid in vmids.items())
 
     def sees_all_vms(self) -> bool:
         """May we see every VM: VM.Audit on /vms and all below, or nothing but root over SSH?"""
@@ -173,8 +172,7 @@ class Reads:
 
     def next_vmid(self) -> int:
         """The lowest free VMID; asking reserves nothing."""
-        data = self._read("", "/cluster/nextid")
-        return number({"vmid": data}, "vmid")
+        return answers.vmid({"nextid": self._read("", "/cluster/nextid")}, "nextid")
 
     def _read(self, node: str, path: str, params: Params | None = None) -> Any:
         """GET by the node's own link, else by the next that answers; an empty node means any."""

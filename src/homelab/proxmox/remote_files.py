@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import posixpath
+import re
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from io import BytesIO
 
 from homelab.errors import HomelabError, Refused, TimedOut, Undecided
+from homelab.proxmox.answers import misunderstood, number
 from homelab.proxmox.refusals import LOOK_THERE, cure_for, undecided
 from homelab.proxmox.transport import Root, Upload
 from homelab.shell import Readable, Result
@@ -19,6 +21,8 @@ from homelab.shell import Readable, Result
 logger = logging.getLogger(__name__)
 
 SLOWEST_BYTES_PER_S = 500_000
+SHA256 = re.compile(r"\\?([0-9a-f]{64})\s")
+"""What sha256sum prints; a backslash before it tells of one in the name."""
 TEMPORARY = "/tmp/.homelab-sshkeys."
 
 
@@ -55,6 +59,8 @@ def place_bytes(root: Root, target: str, content: bytes) -> None:
 def temporary(root: Root, content: bytes) -> Iterator[str]:
     """A file that only root can read, for the time of the block."""
     path = output(root, ["mktemp", f"{TEMPORARY}XXXXXXXXXX"]).strip()
+    if not re.fullmatch(rf"{re.escape(TEMPORARY)}\w{{10}}", path):
+        raise misunderstood("mktemp", f"it printed no name of a file but {path[:80]!r}")
     try:
         _stream(root, path, BytesIO(content), 30)
         yield path
@@ -79,6 +85,15 @@ def output(root: Root, argv: Sequence[str], *, timeout_s: float = 30, good: tupl
     return _checked(root.run(argv, timeout_s=timeout_s), " ".join(argv[:3]), good).stdout
 
 
+def sha256_of(root: Root, path: str, timeout_s: float) -> str:
+    """Reads the whole file there. Raises Misunderstood as well."""
+    printed = output(root, ["sha256sum", path], timeout_s=timeout_s)
+    found = SHA256.match(printed)
+    if found is None:
+        raise misunderstood("sha256sum", f"it printed no hash but {printed[:80]!r}")
+    return found[1]
+
+
 def _place(root: Root, target: str, source: Readable, size: int, sha256: str) -> None:
     directory, name = posixpath.split(target)
     part = posixpath.join(directory, f".{name}.{secrets.token_hex(4)}.part")
@@ -86,8 +101,8 @@ def _place(root: Root, target: str, source: Readable, size: int, sha256: str) ->
     output(root, ["mkdir", "-p", directory])
     try:
         _stream(root, part, source, timeout_s)
-        length = int(output(root, ["stat", "-c", "%s", part]))
-        arrived = output(root, ["sha256sum", part], timeout_s=timeout_s).split()[0]
+        length = number({"size": output(root, ["stat", "-c", "%s", part])}, "size")
+        arrived = sha256_of(root, part, timeout_s)
         if (length, arrived) != (size, sha256):
             why = f"{length} of {size} bytes, sha256 {arrived}, wanted {sha256}"
             raise Refused(f"file {target}", f"it did not arrive whole: {why}", "run again", status=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
+from homelab import json_text
 from homelab.errors import Refused, TimedOut, Undecided, Unreachable
 from homelab.models import Wire
 from homelab.proxmox import remote_files
@@ -18,6 +19,7 @@ from homelab.proxmox.transport import Params, Upload
 from homelab.shell import Readable, Result, Shell
 
 NOT_FOUND = 127
+ABSOLUTE = re.compile(r"/[\x20-\x7e]+")
 
 
 class Ssh:
@@ -101,7 +103,10 @@ class Ssh:
         result = self.run(["pvesm", "path", volume])
         if result.exit_code != 0:
             raise _refused(f"pvesm path {volume} at {self._shell.where}", result)
-        return result.stdout.strip()
+        path = result.stdout.strip()
+        if not ABSOLUTE.fullmatch(path):
+            raise misunderstood(f"pvesm path {volume} at {self._shell.where}", f"it printed no path but {path[:80]!r}")
+        return path
 
     def _read(self, what: str, command: Command, timeout_s: float) -> Any:
         """Any member answers for the whole cluster, so it does not matter here whether this is the node meant."""
@@ -116,7 +121,7 @@ class Ssh:
             raise Unreachable(what, error.why, error.cure) from error
         if result.exit_code != 0:
             raise _refused(what, result)
-        return _json(what, result.stdout)
+        return _json(what, result.raw_stdout)
 
     def _write_with_keys(self, what: str, method: str, path: str, values: dict[str, Any], timeout_s: float) -> Any:
         """`--sshkeys` takes a file where the API takes the encoded text."""
@@ -137,20 +142,18 @@ class Ssh:
             raise undecided(what, result)
         if result.exit_code != 0 or (command.fails_silently and not result.stdout.strip() and _said(result)):
             raise _refused(what, result)
-        return _json(what, result.stdout) if command.prints_json else None
+        return _json(what, result.raw_stdout) if command.prints_json else None
 
 
-def _json(what: str, stdout: str) -> Any:
+def _json(what: str, printed: bytes) -> Any:
     """The JSON that a command printed, after whatever a task said before it."""
-    if not stdout.strip():
+    if not printed.strip():
         return None
-    lines = stdout.strip().splitlines()
-    for candidate in (stdout, lines[-1]):
-        try:
-            return json.loads(candidate)
-        except ValueError:
-            continue
-    raise misunderstood(what, f"it printed no JSON but {lines[-1][:80]!r}")
+    last = printed.strip().splitlines()[-1]
+    for candidate in (printed, last):
+        with suppress(ValueError):
+            return json_text.read(candidate)
+    raise misunderstood(what, f"it printed no JSON but {last[:80].decode(errors='replace')!r}")
 
 
 USAGE = re.compile(r"^(?:qm|pvesh|pvesm) [a-z]")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from homelab.errors import Misunderstood, NotThere, TaskFailed, Undecided, Unreachable
 from homelab.proxmox.answers import rows, table, text
@@ -14,6 +16,7 @@ from homelab.runtime import Clock, Wait, wait_for
 logger = logging.getLogger(__name__)
 
 LOG_LINES = 5
+UPID = re.compile(r"UPID:[\w.-]+(?::[^\s:/]*){6,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,17 @@ def wait(wire: Link | Transport, upid: str, *, clock: Clock, timeout_s: float) -
     raise TaskFailed(f"{what} failed", _reason(state.exit_status, log), cure)
 
 
+def check(answer: Any, what: str) -> None:
+    """Raise Misunderstood unless an answer is the UPID of a task."""
+    if not isinstance(answer, str) or not UPID.fullmatch(answer):
+        shown = repr(answer)[:80]
+        raise Misunderstood(what, f"{shown} is no task id", "report this with the Proxmox version")
+
+
 def _parts(upid: str) -> tuple[str, str, str]:
     """Node, kind and subject of `UPID:node:pid:pstart:starttime:type:id:user:`."""
+    check(upid, "a task of Proxmox'")
     parts = upid.split(":")
-    if parts[0] != "UPID" or len(parts) < 8:
-        raise Misunderstood("a task of Proxmox'", f"{upid!r} is no task id", "report this with the Proxmox version")
     subject = f"VM {parts[6]}" if parts[6].isdigit() else parts[6]
     return parts[1], parts[5], f"of {subject} " if subject else ""
 

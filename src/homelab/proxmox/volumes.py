@@ -7,7 +7,7 @@ import shlex
 from homelab.errors import Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
-from homelab.proxmox.remote_files import output, remove_parts, remove_temporary
+from homelab.proxmox.remote_files import output, remove_parts, remove_temporary, sha256_of
 from homelab.proxmox.transport import Download, Params, Upload
 
 
@@ -87,7 +87,7 @@ class Volumes(Changes):
 
     def file_sha256(self, node: str, path: str) -> str:
         """By root SSH; reads the whole file there."""
-        return output(self.root(node), ["sha256sum", path], timeout_s=600).split()[0]
+        return sha256_of(self.root(node), path, 600)
 
     def _size_of(self, node: str, volume: str) -> int | None:
         """File size of a volume; None when the storage does not list it."""

@@ -33,8 +33,11 @@ class HostKey:
 
     @classmethod
     def parse(cls, line: str) -> HostKey:
-        """Read `ssh-ed25519 AAAA... comment`, the content of an ssh_host_*_key.pub."""
+        """Read `ssh-ed25519 AAAA... comment`, the content of an ssh_host_*_key.pub. Raises ValueError for all else."""
         kind, text = line.split()[:2]
+        blob = base64.b64decode(text, validate=True)
+        if blob[4 : 4 + int.from_bytes(blob[:4], "big")] != kind.encode():
+            raise ValueError(f"it is no public key of type {kind}")
         return cls(kind, text)
 
     @property
