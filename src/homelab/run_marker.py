@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from homelab.errors import HomelabError, Locked, Misunderstood, Refused, TimedOut, Undecided, Unreachable
-from homelab.memory import Journal
+from homelab.memory import Journal, read_stamp, stamp
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.recording import Record, WriteOnRecord
 from homelab.runtime import Clock
@@ -19,7 +18,6 @@ POOL = "homelab-run"
 MADE, REMOVED = "marked", "unmarked"
 LASTS_S = 1800
 RENEWED_AFTER_S = 600
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 COMMENT = re.compile(r"run of (?P<owner>\S+) until (?P<until>[0-9TZ:-]+)")
 
 
@@ -115,8 +113,7 @@ class RunMarker:
         self._renewed_at = self.clock.now()
 
     def _comment(self) -> str:
-        until = datetime.fromtimestamp(self.clock.now() + LASTS_S, UTC)
-        return f"homelab: run of {self.owner} until {until.strftime(TIME_FORMAT)}"
+        return f"homelab: run of {self.owner} until {stamp(self.clock.now() + LASTS_S)}"
 
     def _is_ours(self, comment: str) -> bool:
         found = COMMENT.search(comment)
@@ -129,11 +126,8 @@ class RunMarker:
             return False
         if self._is_ours(comment):
             return True
-        try:
-            until = datetime.strptime(found["until"], TIME_FORMAT).replace(tzinfo=UTC)
-        except ValueError:
-            return False
-        return self.clock.now() > until.timestamp()
+        until = read_stamp(found["until"])
+        return until is not None and self.clock.now() > until
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,6 @@ POWERS: dict[str, frozenset[str]] = {
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
     "memory": FILES | TIME,
-    "run_marker": TIME,
     "config.dotenv_file": FILES,
     "config.general": frozenset({"ssl"}),
 }

@@ -19,6 +19,7 @@ from homelab.memory.past import (
     snippet_on,
 )
 from homelab.memory.run_lock import held
+from homelab.memory.stamps import read_stamp, stamp
 from homelab.memory.told import news
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
     "note_snippet_gone",
     "owner",
     "past_of",
+    "read_stamp",
     "snippet_on",
+    "stamp",
     "with_line",
     "without_line",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+from homelab.memory.stamps import read_stamp, stamp
+
 LINE = re.compile(r"\s*^homelab: replaced (?P<when>\S+)[ \t]*$", re.MULTILINE)
 
 
@@ -16,17 +16,9 @@ def without_line(notes: str) -> str:
 
 def with_line(notes: str, replaced_at: float) -> str:
     """The notes with the time, in Unix seconds, at which the VM was last replaced."""
-    when = datetime.fromtimestamp(replaced_at, UTC).strftime(TIME_FORMAT)
-    return f"{without_line(notes)}\n\nhomelab: replaced {when}".strip()
+    return f"{without_line(notes)}\n\nhomelab: replaced {stamp(replaced_at)}".strip()
 
 
 def replaced_at(notes: str) -> float | None:
     """The newest time that the notes tell, in Unix seconds; what cannot be read as a time tells none."""
-    return max((when for line in LINE.finditer(notes) if (when := _when(line["when"])) is not None), default=None)
-
-
-def _when(text: str) -> float | None:
-    try:
-        return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
+    return max((when for line in LINE.finditer(notes) if (when := read_stamp(line["when"])) is not None), default=None)
