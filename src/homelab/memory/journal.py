@@ -53,8 +53,9 @@ class Write:
 class Journal:
     """Lines of JSON in one file, each flushed to disk before anything else happens. Thread-safe.
 
-    Holds no parameter of a request, so no secret. Lines that cannot be read (the last one of a killed run) count as
-    not written.
+    Holds none of the configuration's secrets, since no request's parameters. What a replacement takes over stands in
+    it, a person's notes on the VM too, which whoever may see the VM in Proxmox can read: so the file is its owner's
+    alone. Lines that cannot be read (the last one of a killed run) count as not written.
     """
 
     def __init__(self, path: Path, clock: Clock, *, is_read_only: bool = False) -> None:

@@ -75,7 +75,7 @@ class Resumption:
         self.pve.wait_while(lambda: is_busy(self.pve, intent), f"{title(intent)} on {intent.node}", PATIENCE_S)
 
     def _clean(self, node: str, remove: Callable[[str], None]) -> None:
-        """Only a run over SSH leaves temporary files, so where SSH does not answer there are none to be removed."""
+        """What root left half written over SSH (public keys, part of a file) stays where SSH does not answer now."""
         try:
             self.pve.root(node)
         except Unreachable:
