@@ -111,8 +111,12 @@ class K3sManager:
         return self._had[uuid]
 
     def remove(self, name: str, uuid: str) -> None:
-        """End the membership of a machine that is off, known by its uuid: etcd member, Node, node-password secret."""
+        """End the membership of a machine that is off, known by its uuid: etcd member, Node, node-password secret.
+
+        Raises Interrupted where nothing new is to be begun.
+        """
         if self.config.existing_server:
+            self.joins.journal.interruption.check()
             Leaving(self._server(), self.clock, self.progress).remove(name, uuid)
 
     # --- joining ---------------------------------------------------------------------------------------------

@@ -18,7 +18,11 @@ class Joins:
     mark: Callable[[], None]
 
     def begin(self, uuid: str, tag: str) -> None:
-        """Before anything is installed; `tag` is what the VM is to bear as a member. Raises Locked as `mark` does."""
+        """Before anything is installed; `tag` is what the VM is to bear as a member.
+
+        Raises Locked as `mark` does, Interrupted where nothing new is to be begun.
+        """
+        self.journal.interruption.check()
         self.mark()
         self.journal.note(BEGUN, uuid=uuid, tag=tag)
 
