@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from homelab import cli
@@ -88,18 +88,15 @@ def side_by_side(
     A defect of this program that one node brings to light is that node's failure, and does not stop the others.
     """
 
-    def guarded(node: NodePlan, ended: threading.Event) -> None:
+    from homelab.runtime import begun
+
+    def guarded(node: NodePlan) -> None:
         try:
             work(node)
         except Exception as defect:  # noqa: BLE001
             report.defect(node.name, defect)
-        finally:
-            ended.set()
 
-    ended = [threading.Event() for _ in nodes]
-    for node, event in zip(nodes, ended, strict=True):
-        threading.Thread(target=guarded, args=(node, event), name=node.name, daemon=True).start()
-    interruption.wait_for(ended, report.ending)
+    interruption.wait_for([begun(partial(guarded, node), node.name) for node in nodes], report.ending)
 
 
 if __name__ == "__main__":

@@ -113,10 +113,11 @@ class Report:
 
     def abort(self, error: HomelabError) -> int:
         """The run cannot go on."""
+        code = ExitCode.INTERRUPTED if self._is_interrupted else error.exit_code
         if self.is_cron and not self._new([Matter("", str(error))], {""}):
-            return error.exit_code
+            return code
         self.problem(error.problem)
-        return self._ended(error.exit_code, [error.problem])
+        return self._ended(code, [error.problem])
 
     def ending(self) -> None:
         """Ctrl-C or SIGTERM while nodes are worked on."""

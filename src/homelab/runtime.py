@@ -62,6 +62,34 @@ class Interruption:
             on_ending()
             _wait(ended)
 
+    def see_through(self, work: Callable[[], None], on_ending: Callable[[], None]) -> None:
+        """Do it where Ctrl-C does not break it off, and wait as `wait_for` does; raises what it raises."""
+        raised: list[BaseException] = []
+
+        def kept() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001
+                raised.append(error)
+
+        self.wait_for([begun(kept, "work")], on_ending)
+        for error in raised:
+            raise error
+
+
+def begun(work: Callable[[], None], name: str) -> threading.Event:
+    """Begin it in a thread of its own, which ends with the program; the event is set when it has ended."""
+    ended = threading.Event()
+
+    def to_its_end() -> None:
+        try:
+            work()
+        finally:
+            ended.set()
+
+    threading.Thread(target=to_its_end, name=name, daemon=True).start()
+    return ended
+
 
 def _wait(ended: Sequence[threading.Event]) -> None:
     for event in ended:

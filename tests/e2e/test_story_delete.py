@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.world import ALL_MEMBERS, k3s, power_off, ready_members, uuids, vm_on, voters
+from e2e.interruptions import open_writes
+from e2e.world import ALL_MEMBERS, before_call, k3s, power_off, ready_members, uuids, vm_on, voters
 from pvelab.lab import Lab
 from support.clock import SteppingClock
 
@@ -55,6 +58,40 @@ def test_without_a_terminal_yes_is_needed(lab: Lab, homelab: Homelab, via: str) 
     assert run.exit_code == 1
     assert "--yes" in run.err
     assert lab.writes == []
+
+
+def test_deletion_that_was_begun_is_finished_after_ctrl_c(lab: Lab, homelab: Homelab, via: str) -> None:
+    before_call(lab, "DELETE", "/nodes/pve3/qemu/102", lambda _: os.kill(os.getpid(), signal.SIGINT))
+
+    run = homelab.delete("pve3", "102", "--yes", "--via", via)
+
+    assert run.exit_code == 130, run.text
+    assert "interrupted: what was begun is finished, nothing new is begun" in run.err
+    assert "VM k3s-vm-pve3 (vmid=102) on pve3 is deleted" in run.out
+    assert 102 not in lab.snapshot()["vms"]
+    assert lab.snapshot()["pools"] == {}
+    assert open_writes(homelab) == 0
+
+
+def test_after_sigterm_a_stop_is_finished_and_neither_node_nor_vm_is_deleted(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    waiting = [signal.SIGTERM]
+    before_call(
+        lab, "POST", "/nodes/pve3/qemu/102/status/stop", lambda _: os.kill(os.getpid(), waiting.pop() if waiting else 0)
+    )
+
+    run = homelab.delete("pve3", "102", "--yes", "--via", via)
+
+    assert run.exit_code == 130, run.text
+    assert "interrupted: nothing new is begun" in run.err
+    assert vm_on(lab, "pve3")[1]["status"] == "stopped"
+    assert "k3s-vm-pve3" in k3s(lab)["nodes"]
+    assert lab.snapshot()["pools"] == {}
+    assert open_writes(homelab) == 0
+
+    assert homelab.delete("pve3", "102", "--yes", "--via", via).exit_code == 0
+    assert 102 not in lab.snapshot()["vms"]
 
 
 class Terminal(io.StringIO):

@@ -119,6 +119,8 @@ def command_call(argv: Sequence[str], node: str) -> tuple[str, str] | None:
             return "POST", f"/nodes/{node}/qemu"
         case ["qm", verb, vmid] if verb in ("start", "stop", "resume"):
             return "POST", f"/nodes/{node}/qemu/{vmid}/status/{verb}"
+        case ["qm", "destroy", vmid]:
+            return "DELETE", f"/nodes/{node}/qemu/{vmid}"
     return None
 
 

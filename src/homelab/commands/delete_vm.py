@@ -71,12 +71,17 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
     if options.is_forced and cluster.problem:
         report.warn(f"{cluster.problem}: its Node stays in the cluster; kubectl delete node {node.vm_name}")
         members = Nobody()
-    if guards.must_leave_first(vm, cluster):
-        report.warn(f"VM {vm.config.name} leaves etcd while it still runs: with it down the others have no quorum")
-        members.remove(vm.config.name.lower(), vm.config.uuid)
-    vm_manager.delete_vm(homelab.pve, vm, members)
-    report.say(f"VM {vm.config.name} (vmid={vm.vmid}) on {vm.node} is deleted{_afterwards(vm, node)}")
-    return ExitCode.OK
+
+    def carry_out() -> None:
+        if guards.must_leave_first(vm, cluster):
+            report.warn(f"VM {vm.config.name} leaves etcd while it still runs: with it down the others have no quorum")
+            members.remove(vm.config.name.lower(), vm.config.uuid)
+        vm_manager.delete_vm(homelab.pve, vm, members)
+        report.say(f"VM {vm.config.name} (vmid={vm.vmid}) on {vm.node} is deleted{_afterwards(vm, node)}")
+
+    interruption = homelab.journal.interruption
+    interruption.see_through(carry_out, report.ending)
+    return ExitCode.INTERRUPTED if interruption.is_wanted else ExitCode.OK
 
 
 def _refuse_if_guarded(homelab: assembly.Homelab, node: NodeConfig, vm: VmFacts, *, is_forced: bool) -> K3sFacts:
