@@ -1,5 +1,8 @@
 """What the set-up asks of the machine's Python, which stands here as a small script with known answers."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 import environment
 from environment import SetupError, index_url, make_virtual_environment
 
+SCRIPTS = Path(environment.__file__).parent
 HELP = "  -i, --index-url <url>  Base URL of the Python Package Index (default https://built.in/simple). More."
 
 
@@ -78,3 +82,18 @@ def test_pip_and_poetry_see_no_active_environment_and_no_rule_against_installing
     seen = environment.quiet_environment(active)
     assert seen.keys().isdisjoint({"VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV"})
     assert (seen["PIP_USER"], seen["PIP_CERT"]) == ("0", "/c")
+
+
+def test_script_that_another_python_started_goes_on_in_the_projects_own(tmp_path: Path) -> None:
+    scripts = tmp_path / "project" / "scripts"
+    scripts.mkdir(parents=True)
+    for name in ("delete_vm.py", "own_python.py"):
+        shutil.copy(SCRIPTS / name, scripts)
+    own = scripts.parent / ".venv" / "bin"
+    own.mkdir(parents=True)
+    fake_python(own, "*) exit 7 ;;")
+
+    done = subprocess.run([sys.executable, scripts / "delete_vm.py", "pve1", "100"], timeout=30, check=False)
+
+    assert done.returncode == 7
+    assert asked(own) == [f"{scripts / 'delete_vm.py'} pve1 100"]
