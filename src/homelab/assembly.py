@@ -27,12 +27,15 @@ from homelab.vm_manager import Replacements, VmManager
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """What a run leaves word of itself in: here, and where other machines see it."""
+class Run:
+    """What the rooms of one run share: its nodes, connections, report, time, and what it leaves word of itself in."""
 
+    found: discovery.Found
+    shells: Shells
+    report: Report
+    clock: Clock
     journal: Journal
     marker: RunMarker
-    clock: Clock
 
     @property
     def patient(self) -> Clock:
@@ -79,7 +82,7 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
         owner = "" if is_dry_run else memory.owner(folder)
         marker = RunMarker(Proxmox(found.links, clock), clock, owner, report.progress, journal)
         try:
-            yield _assemble(found, shells, report, Records(journal, marker, clock))
+            yield _assemble(Run(found, shells, report, clock, journal, marker))
         finally:
             if not is_dry_run:
                 marker.give_back()
@@ -98,19 +101,19 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
     return tuple(secret for secret in (token.secret if token else None, password) if secret)
 
 
-def _assemble(found: discovery.Found, shells: Shells, report: Report, records: Records) -> Homelab:
-    config, journal = found.config, records.journal
-    pve = Proxmox(found.links, records.clock, MarkedRecord(journal, records.marker))
+def _assemble(run: Run) -> Homelab:
+    found, config, journal = run.found, run.found.config, run.journal
+    pve = Proxmox(found.links, run.clock, MarkedRecord(journal, run.marker))
     health = VMHealthChecker(
         pve, config, found.status, found.problems, lambda name, vm: memory.past_of(journal, name, vm)
     )
-    k3s = _k3s(config, pve, shells, report, records)
+    k3s = _k3s(run, pve)
     images = ImageManager(
         pve,
         config.image,
         cache_folder(),
-        records.patient,
-        report.progress,
+        run.patient,
+        run.report.progress,
         threading.Semaphore(config.policy.max_parallel),
     )
 
@@ -128,28 +131,28 @@ def _assemble(found: discovery.Found, shells: Shells, report: Report, records: R
         slots=threading.Semaphore(config.policy.max_parallel),
         journal=journal,
     )
-    return Homelab(config, pve, health, vms, k3s, journal, records.marker)
+    return Homelab(config, pve, health, vms, k3s, journal, run.marker)
 
 
-def _k3s(config: Config, pve: Proxmox, shells: Shells, report: Report, records: Records) -> K3sManager:
-    clock = records.patient
+def _k3s(run: Run, pve: Proxmox) -> K3sManager:
+    config, report, clock = run.found.config, run.report, run.patient
 
     def log_in(address: str) -> Shell:
-        return shells.server(address, config.ssh.guest_port, config.guest.user)
+        return run.shells.server(address, config.ssh.guest_port, config.guest.user)
 
     def note_reboot(vm: str, uuid: str) -> None:
-        memory.note(records.journal, memory.REBOOTED, vm, uuid)
+        memory.note(run.journal, memory.REBOOTED, vm, uuid)
         report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
 
     return K3sManager(
         config=config.k3s,
         pve=pve,
-        finder=GuestFinder(pve, config, shells, clock, report.progress, note_reboot),
+        finder=GuestFinder(pve, config, run.shells, clock, report.progress, note_reboot),
         clock=clock,
         connect=log_in,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
         progress=report.progress,
-        joins=Joins(records.journal, records.marker.take),
+        joins=Joins(run.journal, run.marker.take),
     )
 
 
