@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from homelab import download, memory
 from homelab.config.dotenv_file import home
+from homelab.errors import HomelabError
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager
@@ -18,7 +19,7 @@ from homelab.memory import Joins, Journal
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
-from homelab.report import Report
+from homelab.report import News, Report
 from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
@@ -66,26 +67,49 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
     report.dropped(config)
     ssh = config.ssh
     cluster = memory.Cluster(frozenset(node.name for node in config.nodes), _addresses(config))
-    folder = memory.find_folder(state_root(), cluster)
-    if not is_dry_run:
-        memory.make_folder(folder, cluster)
+    named = memory.find_folder(state_root(), cluster)
     with (
-        nullcontext() if is_dry_run else memory.held(folder, clock.now()),
+        _memory(named, clock, is_dry_run=is_dry_run) as at_first,
         report.details(),
         Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts, home=home()) as shells,
     ):
-        journal = Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
-        report.news = lambda matters, looked_at: memory.news(
-            journal, matters, looked_at, is_told=config.wishes.is_unattended
-        )
+        report.news = _news(at_first, config)
         found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
-        owner = "" if is_dry_run else memory.owner(folder)
-        marker = RunMarker(Proxmox(found.links, clock), clock, owner, report.progress, journal)
-        try:
-            yield _assemble(Run(found, shells, report, clock, journal, marker))
-        finally:
+        pve = Proxmox(found.links, clock)
+        if not memory.is_certain(named, cluster) or at_first.unfinished():
+            cluster = replace(cluster, identity=_identity(pve))
+        folder = memory.folder_by_identity(state_root(), named, cluster)
+        with nullcontext(at_first) if folder == named else _memory(folder, clock, is_dry_run=is_dry_run) as journal:
+            report.news = _news(journal, config)
             if not is_dry_run:
-                marker.give_back()
+                memory.note_cluster(folder, cluster)
+            owner = "" if is_dry_run else memory.owner(folder)
+            marker = RunMarker(pve, clock, owner, report.progress, journal)
+            try:
+                yield _assemble(Run(found, shells, report, clock, journal, marker))
+            finally:
+                if not is_dry_run:
+                    marker.give_back()
+
+
+@contextmanager
+def _memory(folder: Path, clock: Clock, *, is_dry_run: bool) -> Iterator[Journal]:
+    """The journal in a folder that this run holds; a dry run makes and holds nothing."""
+    if not is_dry_run:
+        memory.make_folder(folder)
+    with nullcontext() if is_dry_run else memory.held(folder, clock.now()):
+        yield Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
+
+
+def _news(journal: Journal, config: Config) -> News:
+    return lambda matters, looked_at: memory.news(journal, matters, looked_at, is_told=config.wishes.is_unattended)
+
+
+def _identity(pve: Proxmox) -> str:
+    """Empty where the cluster does not say; then its names have to do."""
+    with suppress(HomelabError):
+        return pve.cluster_identity()
+    return ""
 
 
 def _addresses(config: Config) -> frozenset[str]:

@@ -69,7 +69,8 @@ class Homelab:
         names = frozenset(node.name for node in self._lab.spec.nodes)
         cluster = memory.Cluster(names, frozenset(self._lab.env["PVE_IPS"].split(", ")))
         folder = memory.find_folder(self.home / "state" / "homelab", cluster)
-        memory.make_folder(folder, cluster)
+        memory.make_folder(folder)
+        memory.note_cluster(folder, cluster)
         return folder
 
     def _env_file(self, settings: Mapping[str, str | None]) -> Path:

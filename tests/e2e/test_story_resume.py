@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from e2e.conftest import Homelab, Run
@@ -77,6 +79,42 @@ def test_what_was_begun_on_a_node_that_is_disabled_is_left_as_it_is(lab: Lab, ho
 
     assert lab.snapshot() == before
     assert open_writes(homelab) == 1
+
+
+def test_what_was_begun_is_found_again_when_every_address_in_the_configuration_has_changed(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    first, second, _ = lab.env["PVE_IPS"].split(", ")
+    with killed("POST", "/nodes/pve3/qemu/[0-9]+/status/start"):
+        homelab("--via", via, PVE_IPS=first, **ONLY_PVE3, **NO_JOIN)
+
+    run = homelab("--via", via, PVE_IPS=second, **ONLY_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert open_writes(homelab) == 0
+    assert len(list(homelab.home.glob("state/homelab/*/cluster.json"))) == 1
+
+
+def test_memory_of_another_cluster_with_nodes_of_the_same_names_is_left_alone(homelab: Homelab) -> None:
+    with killed("POST", "/nodes/pve3/qemu/[0-9]+/status/start"):
+        homelab(**ONLY_PVE3, **NO_JOIN)
+    (known,) = homelab.home.glob("state/homelab/*/cluster.json")
+    known.write_text(re.sub('"identity": "[^"]+"', '"identity": "00:11"', known.read_text()))
+    theirs = (known.parent / "journal.jsonl").read_text()
+
+    assert homelab(**ONLY_PVE3, **NO_JOIN).exit_code == 0
+
+    assert (known.parent / "journal.jsonl").read_text() == theirs
+    assert len(list(homelab.home.glob("state/homelab/*/cluster.json"))) == 2
+
+
+def test_cluster_that_does_not_show_what_it_is_is_known_by_its_names(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("on", do="error", method="GET", path="/nodes/*/certificates/info")
+
+    assert homelab("--via", "api", **ONLY_PVE3, **NO_JOIN).exit_code == 0
+
+    (known,) = homelab.home.glob("state/homelab/*/cluster.json")
+    assert '"identity": ""' in known.read_text()
 
 
 WITHOUT_PVE3: dict[str, str | None] = {"NODE_3": None, "STORAGE_3": None, "IMG_STORAGE_3": None}

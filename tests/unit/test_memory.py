@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,11 @@ def cluster(*nodes: str, at: Sequence[str] = ()) -> Cluster:
 
 
 def made(root: Path, named: Cluster) -> Path:
-    folder = memory.find_folder(root, named)
-    memory.make_folder(folder, named)
+    """The folder that a run uses which finds this cluster under these names."""
+    found = memory.find_folder(root, replace(named, identity=""))
+    folder = memory.folder_by_identity(root, found, named)
+    memory.make_folder(folder)
+    memory.note_cluster(folder, named)
     return folder
 
 
@@ -70,11 +74,51 @@ def test_nodes_of_the_same_names_elsewhere_are_another_cluster(tmp_path: Path, a
 
 def test_folder_of_exactly_these_nodes_goes_before_one_that_contains_them(tmp_path: Path) -> None:
     small, big = tmp_path / "small", tmp_path / "big"
-    memory.make_folder(small, cluster("pve1"))
-    memory.make_folder(big, cluster("pve1", "pve2", "pve3"))
+    for folder, named in ((small, cluster("pve1")), (big, cluster("pve1", "pve2", "pve3"))):
+        memory.make_folder(folder)
+        memory.note_cluster(folder, named)
 
     assert memory.find_folder(tmp_path, cluster("pve1")) == small
     assert memory.find_folder(tmp_path, cluster("pve1", "pve2")) == big
+
+
+HERE, THERE = "AA:BB", "CC:DD"
+
+
+def shown(identity: str, *at: str) -> Cluster:
+    return replace(cluster("pve1", "pve2", at=at), identity=identity)
+
+
+def test_folder_is_found_again_by_what_the_cluster_shows_when_every_address_has_changed(tmp_path: Path) -> None:
+    folder = made(tmp_path, shown(HERE, "192.0.2.1"))
+
+    assert made(tmp_path, shown(HERE, "198.51.100.1")) == folder
+    assert memory.is_certain(folder, cluster("pve1", "pve2", at=["198.51.100.1"]))
+    assert not memory.is_certain(folder, cluster("pve1", "pve2", at=["203.0.113.1"]))
+    assert made(tmp_path, shown("", "198.51.100.1")) == folder
+
+
+@pytest.mark.parametrize("at", ["192.0.2.1", "198.51.100.1"], ids=["same-address", "other-address"])
+def test_another_cluster_of_the_same_names_has_a_folder_of_its_own(tmp_path: Path, at: str) -> None:
+    folder = made(tmp_path, shown(HERE, "192.0.2.1"))
+
+    assert made(tmp_path, shown(THERE, at)) not in (folder, tmp_path)
+    assert made(tmp_path, shown(THERE, at)) == made(tmp_path, shown(THERE, at))
+    assert made(tmp_path, shown(HERE, "192.0.2.1")) == folder
+
+
+def test_folder_of_an_earlier_version_is_known_by_its_names_until_the_cluster_has_shown_itself(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "cluster.json").write_text('{"nodes": ["pve1", "pve2"], "addresses": ["192.0.2.1"]}')
+
+    assert not memory.is_certain(tmp_path / "old", shown("", "192.0.2.1"))
+    assert made(tmp_path, shown(HERE, "192.0.2.1")) == tmp_path / "old"
+    assert memory.is_certain(tmp_path / "old", shown("", "192.0.2.1"))
+
+
+def test_cluster_that_cannot_be_noted_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(HomelabError, match="the state directory cannot be used"):
+        memory.note_cluster(tmp_path / "nowhere", cluster("pve1"))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "[", '{"nodes": 1, "addresses": []}', "\0"])

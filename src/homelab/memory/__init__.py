@@ -1,6 +1,14 @@
 """What runs remember: one at a time, what each meant to write, and what earlier ones did."""
 
-from homelab.memory.folder import Cluster, find_folder, make_folder, owner
+from homelab.memory.folder import (
+    Cluster,
+    find_folder,
+    folder_by_identity,
+    is_certain,
+    make_folder,
+    note_cluster,
+    owner,
+)
 from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.notes import with_line, without_line
@@ -34,10 +42,13 @@ __all__ = [
     "Write",
     "creation_of",
     "find_folder",
+    "folder_by_identity",
     "held",
+    "is_certain",
     "make_folder",
     "news",
     "note",
+    "note_cluster",
     "note_creating",
     "note_replacing",
     "note_snippet",

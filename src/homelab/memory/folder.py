@@ -1,4 +1,4 @@
-"""Where a cluster's memory lies: a folder known by its nodes and addresses, found again as they change."""
+"""Where a cluster's memory lies: a folder known by nodes and addresses, and by what the cluster itself shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,27 @@ OWNER_FILE = "owner"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """How the configuration names a cluster: NODE_n, and the addresses (NODE_HOST_n, PVE_IPS), if any are given."""
+    """How the configuration names a cluster: NODE_n, and the addresses (NODE_HOST_n, PVE_IPS), if any are given.
+
+    `identity` is what no other cluster shows, the fingerprint of its own CA; empty while it is not known.
+    """
 
     nodes: frozenset[str]
     addresses: frozenset[str] = frozenset()
+    identity: str = ""
 
     def may_be(self, other: Cluster) -> bool:
         """The same cluster, before or after nodes or addresses came or went? Node names alone are everybody's."""
         is_part = self.nodes <= other.nodes or other.nodes <= self.nodes
         return is_part and (self.addresses == other.addresses or bool(self.addresses & other.addresses))
 
+    def is_named_as(self, other: Cluster) -> bool:
+        return (self.nodes, self.addresses) == (other.nodes, other.addresses)
+
     def with_(self, other: Cluster) -> Cluster:
         """All that it has been known by, so that it is found again by each of them."""
-        return Cluster(self.nodes | other.nodes, self.addresses | other.addresses)
+        identity = other.identity or self.identity
+        return Cluster(self.nodes | other.nodes, self.addresses | other.addresses, identity)
 
 
 def find_folder(root: Path, cluster: Cluster) -> Path:
@@ -39,30 +47,67 @@ def find_folder(root: Path, cluster: Cluster) -> Path:
 
     Raises HomelabError where `root` cannot be read.
     """
-    try:
-        folders = sorted(root.iterdir()) if root.is_dir() else []
-        known = [(found, folder) for folder in folders if (found := _cluster_of(folder)) and cluster.may_be(found)]
-    except OSError as error:
-        raise unusable(root, error) from error
+    known = [(found, folder) for found, folder in _known(root) if cluster.may_be(found)]
     if known:
-        return max(known, key=lambda one: (one[0] == cluster, len(one[0].nodes & cluster.nodes)))[1]
-    words = "\n".join([*sorted(cluster.nodes), "", *sorted(cluster.addresses)])
-    return root / hashlib.sha256(words.encode()).hexdigest()[:16]
+        return max(known, key=lambda one: (one[0].is_named_as(cluster), len(one[0].nodes & cluster.nodes)))[1]
+    return _new_folder(root, cluster)
 
 
-def make_folder(folder: Path, cluster: Cluster) -> None:
-    """Make it, readable by its owner only, and note whose it is. Raises HomelabError where that cannot be written."""
+def is_certain(folder: Path, cluster: Cluster) -> bool:
+    """Has this folder's cluster been known by all these names, and shown its identity? Then it need not be asked."""
+    known = _cluster_of(folder)
+    return known is not None and known.identity != "" and known.with_(cluster) == known
+
+
+def folder_by_identity(root: Path, found: Path, cluster: Cluster) -> Path:
+    """The folder of the cluster that shows this identity; `found` is the one that its names led to.
+
+    A cluster whose addresses have changed has another one, one of the same names as another cluster's a new one.
+    """
+    known = {folder: other.identity for other, folder in _known(root)}
+    if not cluster.identity or known.get(found, "") == cluster.identity:
+        return found
+    own = next((folder for folder, identity in known.items() if identity == cluster.identity), None)
+    if own is not None:
+        return own
+    return _new_folder(root, cluster) if known.get(found) else found
+
+
+def make_folder(folder: Path) -> None:
+    """Make it, readable by its owner only. Raises HomelabError where that cannot be written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = _cluster_of(folder)
-        now = known.with_(cluster) if known else cluster
-        if now != known:
-            words = {name: sorted(values) for name, values in asdict(now).items()}
-            _replace(folder / CLUSTER_FILE, json.dumps(words))
         if not _owner_in(folder):
             _replace(folder / OWNER_FILE, f"{platform.node() or 'somewhere'}-{secrets.token_hex(4)}")
     except OSError as error:
         raise unusable(folder, error) from error
+
+
+def note_cluster(folder: Path, cluster: Cluster) -> None:
+    """Note whose folder it is, beside all that this cluster has been known by. Raises HomelabError."""
+    known = _cluster_of(folder)
+    now = known.with_(cluster) if known else cluster
+    if now == known:
+        return
+    words = {"nodes": sorted(now.nodes), "addresses": sorted(now.addresses), "identity": now.identity}
+    try:
+        _replace(folder / CLUSTER_FILE, json.dumps(words))
+    except OSError as error:
+        raise unusable(folder, error) from error
+
+
+def _known(root: Path) -> list[tuple[Cluster, Path]]:
+    """Every cluster that has a folder, in the order of their names."""
+    try:
+        folders = sorted(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        raise unusable(root, error) from error
+    return [(found, folder) for folder in folders if (found := _cluster_of(folder))]
+
+
+def _new_folder(root: Path, cluster: Cluster) -> Path:
+    words = [*sorted(cluster.nodes), "", *sorted(cluster.addresses), *filter(None, [cluster.identity])]
+    return root / hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def owner(folder: Path) -> str:
@@ -89,7 +134,8 @@ def _cluster_of(folder: Path) -> Cluster | None:
     """None where the folder is nobody's, as far as can be told."""
     try:
         known: Any = json_text.read((folder / CLUSTER_FILE).read_text(encoding="utf-8"))
-        return Cluster(frozenset(map(str, known["nodes"])), frozenset(map(str, known["addresses"])))
+        nodes, addresses = frozenset(map(str, known["nodes"])), frozenset(map(str, known["addresses"]))
+        return Cluster(nodes, addresses, str(known.get("identity", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -27,6 +27,7 @@ from homelab.runtime import Clock
 
 NOT_IMPLEMENTED = 501
 EVERYTHING = frozenset({"*"})
+ROOT_CA = "pve-root-ca.pem"
 FIREWALL_LISTS = {"rules": "rules", "aliases": "aliases", "IP sets": "ipset"}
 """What a VM's firewall may have, and where the API lists it."""
 
@@ -53,6 +54,12 @@ class Reads:
     def root(self, node: str) -> SshWire:
         """Root on a node over SSH; raises Unreachable when SSH does not answer."""
         return self.link(node).root
+
+    def cluster_identity(self) -> str:
+        """The fingerprint of the CA that the cluster, or a host outside any, made for itself; empty: it has none."""
+        node = next(iter(self.links), "")
+        listed = rows(self._read(node, f"/nodes/{node}/certificates/info"), "certificates")
+        return next((text(row, "fingerprint") for row in listed if text(row, "filename") == ROOT_CA), "")
 
     def member_names(self) -> frozenset[str]:
         """The nodes of the cluster, those that are off too."""
