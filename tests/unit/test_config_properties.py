@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,17 +67,78 @@ def test_any_text_in_any_key_can_be_reported_in_utf_8(key: str, text: str) -> No
     str(said).encode()
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
-@given(
-    st.one_of(
-        st.binary(max_size=200), st.lists(st.sampled_from([*"='\"#${}:-\n \\", "NODE_1", "a", "export "])).map("".join)
-    )
+marks = st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xef\xbb"])
+endings = st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n"])
+file_keys = st.one_of(keys.map(str.encode), st.sampled_from([b"NO\0DE_1", b"\xff", b"NODE_" + b"9" * 400, b"export A"]))
+file_values = st.one_of(
+    st.binary(max_size=30),
+    st.builds(lambda part, times: part * times, st.binary(min_size=1, max_size=3), st.sampled_from([1, 1000, 70_000])),
+    st.lists(st.sampled_from([*"='\"#${}:-\n \\", "a", "\0", "ü"]), max_size=12).map("".join).map(str.encode),
 )
-def test_any_file_ends_in_a_configuration_or_in_problems(content: bytes | str) -> None:
+
+
+@st.composite
+def files(draw: st.DrawFn) -> bytes:
+    """A file of lines, perhaps with a byte order mark, Windows line ends, zeros, what is no UTF-8, huge values."""
+    assignments = draw(st.lists(st.tuples(file_keys, file_values), max_size=5))
+    end = draw(endings)
+    return draw(marks) + b"".join(key + b"=" + value + end for key, value in assignments)
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(st.one_of(st.binary(max_size=200), files()))
+def test_any_file_ends_in_a_configuration_or_in_problems(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, ".env")
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.write_bytes(content)
         try:
             load(path, Via.AUTO, GOOD)
         except ConfigError as error:
             assert has_cures(error)
+
+
+WRITTEN = "".join(f"{key}={value}\n" for key, value in GOOD.items())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WRITTEN.encode("utf-8-sig"),
+        WRITTEN.replace("\n", "\r\n").encode(),
+        WRITTEN.replace("\n", "\r\n").encode("utf-8-sig"),
+        WRITTEN.replace("\n", "\r").encode(),
+    ],
+    ids=["byte-order-mark", "windows-lines", "both", "old-mac-lines"],
+)
+def test_file_of_another_editor_is_read_as_any_other(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert load(tmp_path / ".env", Via.AUTO, {}) == load(None, Via.AUTO, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (WRITTEN.encode("utf-16"), "it is not UTF-8 text"),
+        (WRITTEN.encode() + b"CLOUD_USER=m\xfcller\n", "it is not UTF-8 text"),
+        (WRITTEN.encode() + b"#" * 300_000, "it is larger than 262144 characters"),
+    ],
+    ids=["utf-16", "latin-1", "huge"],
+)
+def test_file_that_is_no_text_or_endless_is_named(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path / ".env", Via.AUTO, {})
+    (problem,) = error.value.problems
+    assert (problem.what, problem.why) == (f"{tmp_path / '.env'} cannot be read", why)
+
+
+def test_device_that_never_ends_is_not_read_to_its_end() -> None:
+    with pytest.raises(ConfigError, match="larger than"):
+        load(Path("/dev/zero"), Via.AUTO, {})
+
+
+def test_zeros_and_bytes_of_the_environment_that_are_no_text_are_problems_of_their_key() -> None:
+    for odd in ("a\0b", os.fsdecode(b"m\xfcller")):
+        with pytest.raises(ConfigError) as error:
+            load(None, Via.AUTO, {**GOOD, "CLOUD_USER": odd})
+        assert [problem.why for problem in error.value.problems] == ["it holds a character that cannot be printed"]

@@ -9,6 +9,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 from homelab.config.parsing import read_config
@@ -19,6 +20,7 @@ from homelab.settings import Config, Via
 
 PACKAGE = Path(__file__).resolve().parent.parent
 LARGEST_FILE = 4 * 1024**2
+LARGEST_ENV_FILE = 256 * 1024
 
 
 class LocalFiles:
@@ -93,14 +95,16 @@ def _read_lines(path: Path) -> list[Line]:
     cure = "name a readable text file with --env, or leave --env out"
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
+            text = stream.read(LARGEST_ENV_FILE + 1)
     except OSError as error:
         raise ConfigError([Problem(f"{path} cannot be read", str(error.strerror), cure)]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(f"{path} cannot be read", "it is not UTF-8 text", cure)]) from error
+    if len(text) > LARGEST_ENV_FILE:
+        raise ConfigError([Problem(f"{path} cannot be read", f"it is larger than {LARGEST_ENV_FILE} characters", cure)])
     return [
         Line(_line_number(binding.original.line, binding.original.string), binding.key, binding.value or "")
-        for binding in bindings
+        for binding in parse_stream(StringIO(text))
         if binding.key is not None or binding.error
     ]
 
