@@ -121,11 +121,11 @@ class Told:
 def tell(arena: Arena, story: Story, via: str) -> Told:
     """Tell a story without mishaps."""
     story.begin(arena)
-    before, kinds = _machines(arena), Kinds()
+    before, kinds = machines(arena), Kinds()
     arena.lab.trap(kinds)
     run = story.run(arena, via)
     assert run.exit_code in story.ends_in, run.text
-    deleted = frozenset(before) - frozenset(_machines(arena))
+    deleted = frozenset(before) - frozenset(machines(arena))
     arena.lab.clear_faults()
     return Told(story, via, tuple(kinds.seen), deleted)
 
@@ -133,12 +133,12 @@ def tell(arena: Arena, story: Story, via: str) -> Told:
 def suffer(arena: Arena, told: Told, mishap: Mishap) -> list[str]:
     """Tell the story with a mishap, then again without; what was not as it has to be."""
     told.story.begin(arena)
-    before = _machines(arena)
+    before = machines(arena)
     try:
         problems = [f"in trouble: {problem}" for problem in _in_trouble(arena, told, mishap)]
     except Endless as endless:
         problems = [f"in trouble: {endless}"]
-    lost = set(before) - set(_machines(arena)) - told.deleted
+    lost = set(before) - set(machines(arena)) - told.deleted
     problems += [f"in trouble: {before[uuid]} was deleted" for uuid in sorted(lost)]
     return problems + [f"afterwards: {problem}" for problem in _afterwards(arena, told)]
 
@@ -150,7 +150,7 @@ def _in_trouble(arena: Arena, told: Told, mishap: Mishap) -> Iterator[str]:
         run = told.story.run(arena, told.via)
     finally:
         arena.patience = 1.0
-    yield from _wrong(run)
+    yield from wrong(run)
     if run.lab_s > LONGEST_LAB_S and mishap.do not in PATIENCE:
         yield f"it took {run.lab_s / 3600:.1f} h"
     if not _CLUSTER_WIDE.search(str(mishap.kind)):
@@ -162,14 +162,14 @@ def _afterwards(arena: Arena, told: Told) -> Iterator[str]:
     arena.lab.look(_stop_tasks)
     arena.pass_time(SETTLED_S)
     run = told.story.run(arena, told.via)
-    yield from _wrong(run)
+    yield from wrong(run)
     if run.exit_code not in told.story.ends_in:
         yield f"it ended with {run.exit_code}: {last_lines(run)}"
     arena.pass_time(SETTLED_S)
     yield from unsound(arena.lab)
 
 
-def _wrong(run: Ended) -> Iterator[str]:
+def wrong(run: Ended) -> Iterator[str]:
     """What is wrong with a run whatever happens to it."""
     yield from never_said(run)
     if run.exit_code not in (0, 1, 3):
@@ -186,7 +186,7 @@ def _stop_tasks(world: World) -> None:
         progress.interrupt(task)
 
 
-def _machines(arena: Arena) -> dict[str, str]:
+def machines(arena: Arena) -> dict[str, str]:
     """The name of each VM by its system UUID."""
     vms = arena.lab.snapshot()["vms"].values()
     return {str(vm["config"].get("smbios1")): str(vm["config"].get("name")) for vm in vms}
