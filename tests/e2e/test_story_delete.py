@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import open_writes
+from e2e.interruptions import killed, open_writes
 from e2e.world import ALL_MEMBERS, before_call, k3s, power_off, ready_members, uuids, vm_on, voters
 from pvelab.lab import Lab
 from support.clock import SteppingClock
@@ -320,3 +320,16 @@ def test_wrong_configuration_is_exit_code_2_and_contacts_nothing(lab: Lab, homel
 @pytest.mark.parametrize("words", [[], ["pve3"], ["pve3", "abc"], ["pve3", "100", "--nonsense"]])
 def test_wrong_usage_is_exit_code_2(homelab: Homelab, words: list[str]) -> None:
     assert homelab.delete(*words).exit_code == 2
+
+
+def test_task_of_a_deletion_that_was_killed_is_waited_for(lab: Lab, homelab: Homelab) -> None:
+    vmid, _ = vm_on(lab, "pve3")
+    with killed("GET", "/nodes/pve3/tasks/[^/]*:qmstop:[^/]*/status"), pytest.raises(SystemExit):
+        homelab.delete("pve3", str(vmid), "--yes", "--via", "api")
+
+    run = homelab.delete("pve3", str(vmid), "--yes", "--via", "api")
+
+    assert run.exit_code == 0, run.text
+    assert f"pve3: waiting for POST /nodes/pve3/qemu/{vmid}/status/stop of VM {vmid}" in run.err
+    assert vmid not in lab.snapshot()["vms"]
+    assert open_writes(homelab) == 0
