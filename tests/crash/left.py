@@ -18,7 +18,7 @@ _VMID = re.compile(r"(?<=vm-)\d+(?=-)|(?<=:)\d+(?=/vm-)")
 _TIME = re.compile(r"\b(\d{10}(\.\d+)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?Z?)\b")
 TOP_PARTS = 3
 _CHANCE = ("smbios1", "vmgenid", "meta", "digest")
-_NODE_FOLDERS = ("/root", "/tmp", "/var/tmp", "/var/lib/vz", "/etc/cron.d", "/home", "/usr/local")
+_NODE_FOLDERS = ("/root", "/run", "/tmp", "/var/tmp", "/var/lib/vz", "/etc/cron.d", "/home", "/usr/local")
 _GUEST_FOLDERS = ("/root", "/tmp", "/var/tmp", "/home", "/etc/rancher", "/var/lib/homelab")
 
 

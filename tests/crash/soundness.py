@@ -13,7 +13,7 @@ from pvelab.lab import Lab
 OURS = "k3s-vm-"
 UNFINISHED = "homelab-unfinished"
 _OWNER = re.compile(r"vm-(\d+)-")
-_TEMPORARY = re.compile(r"\.part$|/tmp/\.?[a-z-]+\.\w{6,}|/tmp/pveupload|\.new$")
+_TEMPORARY = re.compile(r"\.part$|/tmp/\.?[a-z-]+\.\w{6,}|/run/homelab|/tmp/pveupload|\.new$")
 
 
 def unsound(lab: Lab, *, joins: bool = True) -> list[str]:

@@ -103,8 +103,8 @@ def killed_while_writing(path: str) -> Iterator[None]:
     """Whoever writes a file of that kind on a node over SSH is gone when it is written."""
     stream = remote_files._stream
 
-    def dies(root: Root, target: str, source: Readable, timeout_s: float) -> None:
-        stream(root, target, source, timeout_s)
+    def dies(root: Root, target: str, source: Readable, timeout_s: float, *, before: str = "") -> None:
+        stream(root, target, source, timeout_s, before=before)
         if re.fullmatch(path, target):
             raise SystemExit
 
@@ -119,7 +119,7 @@ def killed_while_writing(path: str) -> Iterator[None]:
     [
         (r"/var/lib/vz/template/iso/\..*\.part", "/var/lib/vz/template/iso"),
         (rf"{SNIPPETS}/\..*\.part", SNIPPETS),
-        (r"/tmp/\.homelab-sshkeys\..*", "/tmp"),
+        ("/run/homelab-sshkeys", "/run"),
     ],
     ids=["image", "snippet", "keys"],
 )
@@ -127,15 +127,12 @@ def test_file_that_a_killed_run_was_writing_is_removed(lab: Lab, homelab: Homela
     with killed_while_writing(path):
         homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN)
     assert [name for name in files(lab, "pve3", folder) if name.endswith(".part") or "homelab-sshkeys" in name]
-    lab.shell("pve3", f"touch {folder}/.mine.part {folder}/homelab-sshkeys")
+    lab.shell("pve3", f"touch {folder}/.mine.part")
 
     assert homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN).exit_code == 0
 
     left = set(files(lab, "pve3", folder))
-    assert {name for name in left if name.endswith(".part") or "homelab-sshkeys" in name} == {
-        ".mine.part",
-        "homelab-sshkeys",
-    }
+    assert {name for name in left if name.endswith(".part") or "homelab-sshkeys" in name} == {".mine.part"}
     assert tags(lab) == {100: "homelab"}
 
 

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 SLOWEST_BYTES_PER_S = 500_000
 SHA256 = re.compile(r"\\?([0-9a-f]{64})\s")
 """What sha256sum prints; a backslash before it tells of one in the name."""
-TEMPORARY = "/tmp/.homelab-sshkeys."
+KEYS = "/run/homelab-sshkeys"
+"""Only root writes there, the next creation on the node overwrites and removes it, and no reboot outlasts it."""
 
 
 class _Counted:
@@ -57,27 +58,30 @@ def place_bytes(root: Root, target: str, content: bytes) -> None:
 
 @contextmanager
 def temporary(root: Root, content: bytes) -> Iterator[str]:
-    """A file that only root can read, for the time of the block."""
-    path = output(root, ["mktemp", f"{TEMPORARY}XXXXXXXXXX"]).strip()
-    if not re.fullmatch(rf"{re.escape(TEMPORARY)}\w{{10}}", path):
-        raise misunderstood("mktemp", f"it printed no name of a file but {path[:80]!r}")
+    """A file that only root can read, for the time of the block.
+
+    Raises Undecided where it may be left: what was done with it is looked at then, and stays open for the next run.
+    """
     try:
-        _stream(root, path, BytesIO(content), 30)
-        yield path
-    finally:
-        _remove(root, path)
+        _stream(root, KEYS, BytesIO(content), 30, before=f"rm -f {KEYS} && umask 077 && ")
+        yield KEYS
+    except HomelabError:
+        _remove(root, KEYS)
+        raise
+    try:
+        remove_temporary(root)
+    except HomelabError as error:
+        raise Undecided(f"removal of {KEYS}", str(error), error.cure) from error
 
 
 def remove_temporary(root: Root) -> None:
     """Remove what was to be there for a moment only, and was left by a run that was cut off."""
-    output(root, ["sh", "-c", f"rm -f {TEMPORARY}??????????"])
+    output(root, ["rm", "-f", KEYS])
 
 
 def remove_parts(root: Root, target: str) -> None:
     """Remove what was written of a file under another name, and not renamed."""
-    directory, name = posixpath.split(target)
-    stem = posixpath.join(directory, f".{name}.")
-    output(root, ["sh", "-c", f"rm -f {shlex.quote(stem)}????????.part"])
+    output(root, ["sh", "-c", _removal_of_parts(target)])
 
 
 def output(root: Root, argv: Sequence[str], *, timeout_s: float = 30, good: tuple[int, ...] = (0,)) -> str:
@@ -94,11 +98,21 @@ def sha256_of(root: Root, path: str, timeout_s: float) -> str:
     return found[1]
 
 
-def _place(root: Root, target: str, source: Readable, size: int, sha256: str) -> None:
+def _part_of(target: str, mark: str) -> str:
     directory, name = posixpath.split(target)
-    part = posixpath.join(directory, f".{name}.{secrets.token_hex(4)}.part")
+    return posixpath.join(directory, f".{name}.{mark}")
+
+
+def _removal_of_parts(target: str) -> str:
+    return f"rm -f {shlex.quote(_part_of(target, ''))}????????.part"
+
+
+def _place(root: Root, target: str, source: Readable, size: int, sha256: str) -> None:
+    """Under a name of its own first. What others have begun to write is gone then: they were killed, or try again."""
+    part = _part_of(target, f"{secrets.token_hex(4)}.part")
     timeout_s = 60 + size / SLOWEST_BYTES_PER_S
-    output(root, ["mkdir", "-p", directory])
+    folder = shlex.quote(posixpath.dirname(target))
+    output(root, ["sh", "-c", f"mkdir -p {folder} && {_removal_of_parts(target)}"])
     try:
         _stream(root, part, source, timeout_s)
         length = number({"size": output(root, ["stat", "-c", "%s", part])}, "size")
@@ -112,9 +126,9 @@ def _place(root: Root, target: str, source: Readable, size: int, sha256: str) ->
         raise
 
 
-def _stream(root: Root, path: str, source: Readable, timeout_s: float) -> None:
-    """Write to a file; the redirection has to happen with root's rights."""
-    script = f"cat > {shlex.quote(path)}"
+def _stream(root: Root, path: str, source: Readable, timeout_s: float, *, before: str = "") -> None:
+    """Write to a file, after what the shell is to do first; the redirection has to happen with root's rights."""
+    script = f"{before}cat > {shlex.quote(path)}"
     try:
         _checked(root.run(["sh", "-c", script], stdin=source, timeout_s=timeout_s), f"writing {path}")
     except TimedOut as error:
