@@ -15,7 +15,7 @@ from homelab.errors import Misunderstood
 from homelab.k3s_manager import answers as k3s_answers
 from homelab.k3s_manager.flags import shared
 from homelab.proxmox import answers
-from homelab.proxmox.remote_files import place_bytes, temporary
+from homelab.proxmox.remote_files import place_bytes
 from homelab.proxmox.ssh import Ssh
 from homelab.shell import HostKey, Result
 from support.fake_shell import FakeShell, done
@@ -212,16 +212,6 @@ def test_file_whose_check_prints_nonsense_is_removed_and_not_put_in_place(comman
 
     assert [line.split()[0] for line in shell.commands][-1] == "rm"
     assert not any(line.startswith("mv") for line in shell.commands)
-
-
-@pytest.mark.parametrize("odd", ["", "/etc/passwd", "/tmp/.homelab-sshkeys.a/../../etc/shadow", "<html>", "a\nb"])
-def test_file_of_the_moment_without_a_name_is_not_written(odd: str) -> None:
-    ssh, shell = node({"mktemp": odd})
-
-    with pytest.raises(Misunderstood, match="mktemp"), temporary(ssh, b"keys"):
-        pytest.fail("there is no such file")
-
-    assert len(shell.commands) == 1
 
 
 @pytest.mark.parametrize("odd", ["", "var/lib", "/a\n/b", "/\x00", "/\ufffd", "rbd:pool/x"])

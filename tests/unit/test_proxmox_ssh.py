@@ -18,7 +18,6 @@ from homelab.proxmox.transport import Upload
 from homelab.shell import Result
 from support.fake_shell import FakeShell, Respond, done
 
-KEY_FILE = "/tmp/.homelab-sshkeys.abcDEF0123"
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 

@@ -55,9 +55,7 @@ def main(
 def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Callable[[str], str] | None) -> int:
     """Find the VM, show it, ask, check the guards, delete it and see that it is gone."""
     node = _configured(homelab, options.node)
-    if homelab.journal.unfinished():
-        homelab.marker.take()
-        homelab.vms.resume(report.progress)
+    homelab.vms.resume(homelab.marker.take, report.progress, report.warn)
     vm = _find(homelab, node, options.vmid)
     if vm is None:
         report.say(f"VM {options.vmid} is not there: nothing to delete")
