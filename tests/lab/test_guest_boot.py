@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -94,9 +95,7 @@ def test_agent_runs_commands_and_reads_files(tmp_path: Path) -> None:
             "exited": 1,
             "exitcode": 3,
             "out-data": "out\n",
-            "out-truncated": 0,
             "err-data": "err\n",
-            "err-truncated": 0,
         }
         with pytest.raises(AgentError, match="PID ld does not exist"):
             bench.guests.agent(vm, "exec-status", {"pid": pid})
@@ -104,6 +103,33 @@ def test_agent_runs_commands_and_reads_files(tmp_path: Path) -> None:
             bench.guests.agent(vm, "exec", {"command": ["/no/such"]})
         key = bench.guests.agent(vm, "file-read", {"file": "/etc/ssh/ssh_host_ed25519_key.pub"})["content"]
         assert key == machine.files.read("/etc/ssh/ssh_host_ed25519_key.pub").decode()
+
+    play(tmp_path, scenario)
+
+
+def test_output_of_the_agent_is_cut_at_16_mib_and_its_bytes_are_taken_for_characters(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        vm = bench.vm()
+        await bench.booted(vm)
+
+        async def ran(*words: str) -> dict[str, Any]:
+            pid = bench.guests.agent(vm, "exec", {"command": list(words)})["pid"]
+            answer: dict[str, Any] = {"exited": 0}
+            while not answer["exited"]:
+                await bench.passes(1)
+                answer = bench.guests.agent(vm, "exec-status", {"pid": pid})
+            return answer
+
+        assert (await ran("echo", "\u2192"))["out-data"] == "\u00e2\u0086\u0092\n"
+        whole = await ran("head", "-c", str(16 << 20), "/dev/zero")
+        assert len(whole["out-data"]) == 16 << 20 and "out-truncated" not in whole
+        cut = await ran("head", "-c", str((16 << 20) + 1), "/dev/zero")
+        assert (len(cut["out-data"]), cut["out-truncated"]) == (16 << 20, 0)
+        bench.guests.machine_in(vm).files.provide("/root/f", b"x" * ((1 << 20) + 3))
+        read = bench.guests.agent(vm, "file-read", {"file": "/root/f", "decode": 0})
+        assert read["content"].endswith("eA==eHh4") and "truncated" not in read
+        assert bench.guests.agent(vm, "file-read", {"file": "/root/f", "count": 3})["truncated"] == 1
+        assert bench.guests.agent(vm, "file-read", {"file": "/root/f", "count": 3, "offset": 1 << 20})["truncated"] == 1
 
     play(tmp_path, scenario)
 
