@@ -67,16 +67,20 @@ class Authority:
         unsigned = self._for(subject, key, ExtendedKeyUsageOID.SERVER_AUTH).add_extension(names, critical=False)
         return self._signed(unsigned, key)
 
-    def issue_client(self, subject: x509.Name) -> Issued:
-        """Sign a certificate by which a client shows who it is."""
+    def issue_client(self, subject: x509.Name, days: float = _DAYS_OF_A_CERTIFICATE) -> Issued:
+        """Sign a certificate by which a client shows who it is; it began a day ago, and ends so many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return self._signed(self._for(subject, key, ExtendedKeyUsageOID.CLIENT_AUTH), key)
+        return self._signed(self._for(subject, key, ExtendedKeyUsageOID.CLIENT_AUTH, days), key)
 
     def _for(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, usage: x509.ObjectIdentifier
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        usage: x509.ObjectIdentifier,
+        days: float = _DAYS_OF_A_CERTIFICATE,
     ) -> x509.CertificateBuilder:
         return (
-            _unsigned(subject, self.subject, key, _DAYS_OF_A_CERTIFICATE)
+            _unsigned(subject, self.subject, key, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -150,7 +154,7 @@ def _name(*parts: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
 
 
 def _unsigned(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

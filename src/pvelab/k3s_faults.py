@@ -13,12 +13,14 @@ from pvelab.guest import kube_nodes
 from pvelab.guest.ailments import ALL
 from pvelab.guest.k3s_cluster import EVICTION_S
 from pvelab.guest.k3s_settings import DATA_FOLDER
+from pvelab.k3s_pods import pod_on
 
 if TYPE_CHECKING:
     from pvelab.guest.etcd import Etcd, Member
     from pvelab.site import Site
 
 FAULTS = Catalogue("fault")
+FAULTS.add("pod-on")(pod_on)
 OTHER_SERVER = "k3s-other"
 LOST_REMOVAL_S = 7.0
 TOKENS = ("foreign", "rotated", "missing")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from pvelab import seeds
+from pvelab import kubeconfigs, seeds
 from pvelab.admin import Admin
 from pvelab.clock import SharedClock
 from pvelab.environment import dotenv_text
@@ -113,6 +113,12 @@ class Lab:
     def k3s_servers(self) -> dict[str, str]:
         """The k3s servers that the seed began with, each with its address; the first is K3S_EXISTING_NODE_IP."""
         return dict(zip(self._site.k3s_machines, self._site.k3s_addresses, strict=True))
+
+    def kubeconfig(self, kind: str) -> Path:
+        """A kubeconfig for the first k3s server: admin, token (an administrator's), reader (nodes and pods only),
+        expired, expired-token, or foreign (of a cluster that is gone). Raises UnknownChoice.
+        """
+        return self.look(lambda _: kubeconfigs.write(self._site, kind))
 
     def write_env(self, path: Path, **overrides: str | None) -> Path:
         """Write a ready `.env`; None leaves a variable out."""

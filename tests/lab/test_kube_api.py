@@ -108,12 +108,16 @@ def test_who_is_no_administrator_is_forbidden_by_name(client: Client) -> None:
     assert status(client.ask("DELETE", "/api/v1/namespaces/default/secrets/x"))[2] == (
         f'secrets "x" is forbidden: {forbidden} delete resource "secrets" in API group "" in the namespace "default"'
     )
-    assert status(client.ask("GET", "/version"))[2] == f'forbidden: {forbidden} get path "/version"'
+    assert status(client.ask("GET", "/metrics"))[2] == f'forbidden: {forbidden} get path "/metrics"'
+    assert client.get("/version")["gitVersion"].startswith("v1.")
+    eviction = client.ask("POST", "/api/v1/namespaces/default/pods/x/eviction")
+    assert f'{forbidden} create resource "pods/eviction"' in status(eviction)[2]
 
 
 def test_discovery_is_told_whole_to_those_who_can_read_it(client: Client) -> None:
     assert client.get("/api")["versions"] == ["v1"]
-    groups = ["apps", "batch", "coordination.k8s.io", "networking.k8s.io", "policy", "storage.k8s.io", "metrics.k8s.io"]
+    groups = ["apps", "batch", "coordination.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"]
+    groups += ["storage.k8s.io", "metrics.k8s.io"]
     assert [group["name"] for group in client.get("/apis")["groups"]] == groups
     assert client.get("/apis/metrics.k8s.io")["preferredVersion"]["version"] == "v1beta1"
     measured = client.get("/apis/metrics.k8s.io/v1beta1")["resources"]
@@ -206,10 +210,20 @@ def test_logs_are_empty_and_need_the_kubelet(client: Client) -> None:
 
 
 def test_somebody_is_told_who_they_are_and_what_they_may(client: Client) -> None:
-    access = client.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", data=b"k8s\0...")
+    access = client.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json={"spec": {}})
     assert (access.status_code, access.json()["status"]) == (201, {"allowed": True})
+    unread = client.ask(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        headers={"Content-Type": "application/vnd.kubernetes.protobuf"},
+        data=b"k8s\0...",
+    )
+    assert "the lab cannot read this object" in status(unread)[2]
     oneself = client.ask("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json={}).json()
-    assert oneself["status"]["userInfo"] == {"username": "system:admin", "groups": ["system:masters"]}
+    assert oneself["status"]["userInfo"] == {
+        "username": "system:admin",
+        "groups": ["system:authenticated", "system:masters"],
+    }
 
 
 def test_what_is_not_there_is_not_found(client: Client) -> None:

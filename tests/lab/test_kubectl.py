@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pvelab.catalogue import UnknownChoice
 from pvelab.guest.kube_nodes import UNSCHEDULABLE_TAINT
 from pvelab.guest.kube_objects import Document
 from pvelab.lab import Lab
@@ -305,3 +306,106 @@ def test_a_cluster_without_quorum_is_not_ready_and_serves_nothing(kubectl: Kubec
     assert kubectl.refused("get", "nodes").endswith("the server is currently unable to handle the request\n")
     kubectl.lab.shell(MEMBER, "systemctl start k3s")
     kubectl("get", "nodes")
+
+
+# --- other users -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["admin", "token"])
+def test_an_administrator_shows_a_certificate_or_a_token(kubectl: Kubectl, kind: str) -> None:
+    path = str(kubectl.lab.kubeconfig(kind))
+    assert kubectl("--kubeconfig", path, "get", "nodes", "-o", "name") == kubectl("get", "nodes", "-o", "name")
+    assert kubectl("--kubeconfig", path, "auth", "can-i", "delete", "nodes") == "yes\n"
+    kubectl("--kubeconfig", path, "cordon", AGENT)
+
+
+def test_a_reader_is_forbidden_what_no_role_allows(kubectl: Kubectl) -> None:
+    path = str(kubectl.lab.kubeconfig("reader"))
+    assert AGENT in kubectl("--kubeconfig", path, "get", "nodes")
+    assert "no" in kubectl.run("--kubeconfig", path, "auth", "can-i", "delete", "nodes").stdout
+    said = kubectl.refused("--kubeconfig", path, "delete", "node", AGENT)
+    user = "system:serviceaccount:kube-system:homelab-reader"
+    text = f'nodes "{AGENT}" is forbidden: User "{user}" cannot delete resource "nodes" in API group "" at the cluster'
+    assert text in said
+    assert "is forbidden" in kubectl.refused("--kubeconfig", path, "get", "secrets", "-n", "kube-system")
+    assert "is forbidden" in kubectl.run("--kubeconfig", path, "cordon", AGENT).stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("expired", "logged in"), ("expired-token", "logged in"), ("foreign", "signed by unknown authority")],
+)
+def test_a_kubeconfig_that_is_good_no_more_leads_nowhere(kubectl: Kubectl, kind: str, said: str) -> None:
+    assert said in kubectl.refused("--kubeconfig", str(kubectl.lab.kubeconfig(kind)), "get", "nodes")
+
+
+def test_a_role_that_a_person_makes_is_what_its_account_may_do(kubectl: Kubectl) -> None:
+    kubectl("create", "serviceaccount", "ann", "-n", "default")
+    kubectl("create", "clusterrole", "cordoner", "--verb=get,list,patch", "--resource=nodes")
+    kubectl("create", "clusterrolebinding", "ann", "--clusterrole=cordoner", "--serviceaccount=default:ann")
+    token = kubectl("create", "token", "ann", "-n", "default", "--duration=15m").strip()
+    server = yaml.safe_load(Path(kubectl.lab.env["KUBECONFIG"]).read_text())["clusters"][0]["cluster"]["server"]
+    words = ("--kubeconfig", "/dev/null", "--server", server, "--insecure-skip-tls-verify", "--token", token)
+    kubectl(*words, "cordon", AGENT)
+    assert "is forbidden" in kubectl.refused(*words, "delete", "node", AGENT)
+    kubectl("delete", "serviceaccount", "ann", "-n", "default")
+    assert "logged in" in kubectl.refused(*words, "get", "nodes")
+
+
+# --- what stands in the way of a drain ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "cure"),
+    [
+        ("bare", "Pods that declare no controller (use --force to override): default/web-0", "--force"),
+        ("scratch", "Pods with local storage (use --delete-emptydir-data to override): default/web-0", ""),
+        ("plain", "", ""),
+        ("local-path", "", ""),
+    ],
+)
+def test_drain_names_a_pod_in_its_way_until_it_is_told_to_go_on(
+    kubectl: Kubectl, kind: str, said: str, cure: str
+) -> None:
+    kubectl.lab.fault("pod-on", node=AGENT, kind=kind)
+    if said:
+        assert said in kubectl.refused("drain", AGENT, "--ignore-daemonsets", "--timeout=5s")
+    words = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=20s", *([cure] if cure else [])]
+    assert "pod/web-0 evicted" in kubectl("drain", AGENT, *words)
+
+
+def test_eviction_is_refused_by_a_budget_until_that_is_gone(kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl.lab.fault("pod-on", node=AGENT, kind="budget")
+    wanted = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web-0", "namespace": "default"}}
+    (tmp_path / "eviction.json").write_text(json.dumps(wanted))
+    words = ("create", "--raw", "/api/v1/namespaces/default/pods/web-0/eviction", "-f", str(tmp_path / "eviction.json"))
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in kubectl.refused(*words)
+    until(lambda: kubectl("get", "pdb", "web-0", "-o", "jsonpath={.status.disruptionsAllowed}") == "0")
+    kubectl("delete", "pdb", "web-0")
+    kubectl(*words)
+
+
+def test_drain_waits_in_vain_for_a_pod_that_is_held(kubectl: Kubectl) -> None:
+    kubectl.lab.fault("pod-on", node=AGENT, kind="stuck")
+    assert 'waiting for pod "web-0"' in kubectl.refused("drain", AGENT, "--ignore-daemonsets", "--timeout=1s")
+    assert kubectl("get", "pod", "web-0", "-o", "jsonpath={.metadata.deletionTimestamp}")
+
+
+def test_volume_on_a_nodes_own_disk_names_its_node(kubectl: Kubectl) -> None:
+    kubectl.lab.fault("pod-on", node=AGENT, kind="local-path", pod="db-0")
+    [volume] = json.loads(kubectl("get", "pv", "-o", "json"))["items"]
+    [term] = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "kubernetes.io/hostname", "operator": "In", "values": [AGENT]}]
+    assert volume["spec"]["claimRef"]["name"] == "db-0-data" and volume["spec"]["storageClassName"] == "local-path"
+    assert kubectl("get", "pvc", "db-0-data", "-o", "jsonpath={.status.phase}") == "Bound"
+    fields = f"spec.nodeName={AGENT}"
+    assert "pod/db-0" in kubectl("get", "pods", "--field-selector", fields, "-o", "name")
+    assert "db-0-data" in kubectl.over_ssh("get", "pv")
+
+
+def test_pods_are_planted_only_on_nodes_and_of_known_kinds(kubectl: Kubectl) -> None:
+    for options, said in (({"kind": "tree"}, "give plain"), ({"node": "nobody"}, "no Node 'nobody'")):
+        with pytest.raises(UnknownChoice, match=said):
+            kubectl.lab.fault("pod-on", **{"node": AGENT, **options})
+    with pytest.raises(UnknownChoice, match="give admin"):
+        kubectl.lab.kubeconfig("mine")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pvelab.clock import Callback
-from pvelab.guest import kube_nodes
+from pvelab.guest import kube_nodes, kube_rbac
 from pvelab.guest.etcd import Etcd, EtcdRefusal, Member
 from pvelab.guest.k3s_join import (
     CRITICAL_MISMATCH,
@@ -26,6 +26,7 @@ from pvelab.guest.k3s_release import kubernetes_minor
 from pvelab.guest.k3s_tokens import Role, TokenProblem, Tokens, parse_token
 from pvelab.guest.kube_nodes import Kubelet
 from pvelab.guest.kube_objects import Document, ObjectStore
+from pvelab.guest.kube_rbac import ServiceTokens
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 GRACE_S = 40.0
@@ -78,6 +79,7 @@ class Cluster:
     etcd: Etcd = field(default_factory=Etcd)
     servers: dict[str, Server] = field(default_factory=dict)
     kubelets: dict[str, Running] = field(default_factory=dict)
+    service_tokens: ServiceTokens = field(default_factory=ServiceTokens)
     store: ObjectStore = field(init=False)
     founded_at: float = field(init=False)
     forgets_removals_s: float = 0.0
@@ -93,6 +95,7 @@ class Cluster:
             namespace = {"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}
             status = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
             self.store.create("namespaces", {"apiVersion": "v1", "kind": "Namespace"} | namespace | status)
+        kube_rbac.bootstrap(self.store)
         self.store.listeners.append(self._control)
         self.etcd.removed.append(self._member_removed)
 

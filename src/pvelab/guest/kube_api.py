@@ -7,19 +7,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pvelab.guest import kube_derived, kube_discovery, kube_nodes, kube_pods, kube_writes
+from pvelab.guest import kube_derived, kube_discovery, kube_nodes, kube_pods, kube_rbac, kube_writes
 from pvelab.guest.kube_objects import Document, KubeError, not_found
 from pvelab.guest.kube_openapi import openapi
 from pvelab.guest.kube_patch import patched
+from pvelab.guest.kube_rbac import Wish
 from pvelab.guest.kube_requests import Place, Request, Served, User, place_of
 from pvelab.guest.kube_table import table_document
 from pvelab.guest.kube_watch import History, Told
 from pvelab.guest.kube_writes import Change, Removal, Target
+from pvelab.guest.timestamps import timestamp
 
 if TYPE_CHECKING:
     from pvelab.guest.k3s_cluster import Cluster
 
-ADMINS = "system:masters"
+_TOKEN_S, _LEAST_TOKEN_S = 3600, 600
 _HEALTH = ("/readyz", "/livez", "/healthz")
 _NO_QUORUM_S = 10.0
 _KUBELET_PORT = 10250
@@ -80,7 +82,7 @@ class KubeApi:
         if request.user is None:
             raise KubeError(401, "Unauthorized", "Unauthorized")
         place = place_of(request.path)
-        if ADMINS not in request.user.groups:
+        if not kube_rbac.may(self.cluster.store, request.user, _wish(request, place)):
             raise _forbidden(request, place, request.user)
         if self._history is None:
             self._history = History(self.cluster.store)
@@ -139,7 +141,7 @@ class KubeApi:
         resource, store = place.resource, self.cluster.store
         if request.is_watch:
             return Stream(self._events(request, place, history), request.number("timeoutSeconds", _WATCH_S))
-        if place.subresource == "eviction":
+        if place.subresource in ("eviction", "token"):
             raise _not_implemented(request)
         if place.subresource == "log":
             return self._logged(place)
@@ -225,6 +227,8 @@ class KubeApi:
         verb = _VERBS.get(request.method, "")
         if place.subresource == "eviction" and verb == "create":
             return self._evict(request, place)
+        if place.subresource == "token" and verb == "create":
+            return self._give_token(request, place)
         if verb not in place.resource.verbs or bool(place.name) == (verb == "create"):
             raise _not_implemented(request)
         target = Target(place.resource, place.name, place.namespace or "", place.subresource)
@@ -268,6 +272,22 @@ class KubeApi:
         if not (request.is_dry or options.get("dryRun") == ["All"]):
             kube_pods.evict(self.cluster, pod, options.get("gracePeriodSeconds"))
         return Answer(201, _json(_success(201)))
+
+    def _give_token(self, request: Request, place: Place) -> Answer:
+        """TokenRequest: a token for a service account, for as long as is asked for."""
+        store, now = self.cluster.store, self.cluster.timer.now()
+        store.get("serviceaccounts", place.name, place.namespace or "")
+        lasts_s = (request.document().get("spec") or {}).get("expirationSeconds") or _TOKEN_S
+        if lasts_s < _LEAST_TOKEN_S:
+            text = "may not specify a duration less than 10 minutes"
+            raise KubeError(422, "Invalid", f"spec.expirationSeconds: Invalid value: {lasts_s}: {text}")
+        token = self.cluster.service_tokens.issue(place.namespace or "", place.name, now + lasts_s)
+        status = {"expirationTimestamp": timestamp(now + lasts_s), "token": token}
+        kind = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
+        metadata = {"name": place.name, "namespace": place.namespace}
+        return Answer(
+            201, _json(kind | {"metadata": metadata, "spec": {"expirationSeconds": lasts_s}, "status": status})
+        )
 
 
 def _patching(request: Request) -> Change:
@@ -316,16 +336,25 @@ def _not_implemented(request: Request) -> KubeError:
     return KubeError(501, "NotImplemented", f"Method '{request.method} {request.path}' not implemented")
 
 
-def _forbidden(request: Request, place: Place | None, user: User) -> KubeError:
+def _wish(request: Request, place: Place | None) -> Wish:
+    """What a request wants, as roles name it."""
     if place is None:
-        verb = request.method.lower()
-        return KubeError(403, "Forbidden", f'forbidden: User "{user.name}" cannot {verb} path "{request.path}"')
-    resource = place.resource
+        return kube_derived.wish(request) or Wish(request.method.lower(), path=request.path)
     verb = _VERBS.get(request.method) or ("watch" if request.is_watch else "get" if place.name else "list")
+    kind = f"{place.resource.plural}/{place.subresource}" if place.subresource else place.resource.plural
+    return Wish(verb, place.resource.group, kind, place.namespace or "", place.name)
+
+
+def _forbidden(request: Request, place: Place | None, user: User) -> KubeError:
+    wish = _wish(request, place)
+    if place is None:
+        text = f'forbidden: User "{user.name}" cannot {request.method.lower()} path "{request.path}"'
+        return KubeError(403, "Forbidden", text)
+    resource, verb = place.resource, wish.verb
     subject = f'{resource.qualified} "{place.name}"' if place.name else resource.qualified
     where = f'in the namespace "{place.namespace}"' if place.namespace else "at the cluster scope"
     text = (
-        f'{subject} is forbidden: User "{user.name}" cannot {verb} resource "{resource.plural}" '
+        f'{subject} is forbidden: User "{user.name}" cannot {verb} resource "{wish.resource}" '
         f'in API group "{resource.group}" {where}'
     )
     return KubeError(403, "Forbidden", text, {"name": place.name, "kind": resource.plural} if place.name else None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pvelab.guest import kube_nodes
+from pvelab.guest import kube_nodes, kube_rbac
 from pvelab.guest.kube_objects import Document, KubeError
+from pvelab.guest.kube_rbac import Wish
 from pvelab.guest.kube_requests import Request
 from pvelab.guest.timestamps import timestamp
 
@@ -28,7 +29,7 @@ _REVIEWS = {
 def answer(request: Request, cluster: Cluster) -> tuple[int, Document] | None:
     """Status and document of a request about metrics or about oneself; None for any other. Raises KubeError."""
     if request.path in _REVIEWS and request.method == "POST":
-        return 201, _review(request)
+        return 201, _review(request, cluster)
     parts = request.path.removeprefix(_METRICS).strip("/").split("/")
     if request.method != "GET" or not request.path.startswith(f"{_METRICS}/"):
         return None
@@ -101,13 +102,41 @@ def _lease(cluster: Cluster, node: Document) -> Document:
     }
 
 
-def _review(request: Request) -> Document:
+def wish(request: Request) -> Wish | None:
+    """What a request about metrics or oneself wants, as roles name it; None for any other."""
+    if request.path in _REVIEWS:
+        group, _, resource = request.path.split("/")[2:5]
+        return Wish("create", group, resource)
+    if not request.path.startswith(f"{_METRICS}/"):
+        return None
+    parts = request.path.removeprefix(_METRICS).strip("/").split("/")
+    namespace = parts[1] if parts[0] == "namespaces" and len(parts) > 2 else ""
+    plural, name = [*(parts[2:] if namespace else parts), ""][:2]
+    return Wish("get" if name else "list", METRICS_GROUP, plural, namespace, name)
+
+
+def _review(request: Request, cluster: Cluster) -> Document:
     kind = _REVIEWS[request.path]
     version = "/".join(request.path.split("/")[2:4])
     user = request.user
     about = {"username": user.name, "groups": sorted(user.groups)} if user else {}
-    status: Document = {"userInfo": about} if kind == "SelfSubjectReview" else {"allowed": True}
+    status: Document = (
+        {"userInfo": about} if kind == "SelfSubjectReview" else {"allowed": _is_allowed(request, cluster)}
+    )
     return {"kind": kind, "apiVersion": version, "metadata": {}, "spec": {}, "status": status}
+
+
+def _is_allowed(request: Request, cluster: Cluster) -> bool:
+    """What `kubectl auth can-i` asks."""
+    spec = request.document().get("spec") or {}
+    asked, path = spec.get("resourceAttributes") or {}, spec.get("nonResourceAttributes") or {}
+    kind = "/".join(one for one in (asked.get("resource", ""), asked.get("subresource", "")) if one)
+    wanted = Wish(
+        asked.get("verb", ""), asked.get("group", ""), kind, asked.get("namespace", ""), asked.get("name", "")
+    )
+    if path:
+        wanted = Wish(path.get("verb", ""), path=path.get("path", ""))
+    return request.user is not None and kube_rbac.may(cluster.store, request.user, wanted)
 
 
 def _node_metrics(cluster: Cluster) -> list[Document]:

@@ -8,7 +8,10 @@ from pvelab.guest.kube_objects import Document
 from pvelab.guest.kube_resources import GROUPS, RESOURCES, Resource
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-_EVICTION = {"group": "policy", "version": "v1", "kind": "Eviction"}
+_CREATED = {
+    "eviction": {"group": "policy", "version": "v1", "kind": "Eviction"},
+    "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
+}
 _STATUS_VERBS = ["get", "patch", "update"]
 _CHECKS = ("ping", "log", "etcd", "poststarthook/start-apiextensions-informers", "poststarthook/rbac/bootstrap-roles")
 
@@ -130,7 +133,8 @@ def _side(resource: Resource, name: str) -> tuple[list[str], Document]:
     """Verbs and kind of a subresource."""
     if name == "log":
         return ["get"], {"kind": resource.kind}
-    return (["create"], dict(_EVICTION)) if name == "eviction" else (list(_STATUS_VERBS), {"kind": resource.kind})
+    created = _CREATED.get(name)
+    return (["create"], dict(created)) if created else (list(_STATUS_VERBS), {"kind": resource.kind})
 
 
 def _aggregated(group: str, version: str) -> list[Document]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pvelab.guest import kube_resources, kube_selectors
+from pvelab.guest import kube_protobuf, kube_resources, kube_selectors
 from pvelab.guest.kube_objects import Document, KubeError
 from pvelab.guest.kube_resources import Resource
 
@@ -72,6 +72,11 @@ class Request:
 
     def document(self) -> Document:
         """The object in the body. Raises KubeError."""
+        if self.content_type == kube_protobuf.MEDIA_TYPE:
+            try:
+                return kube_protobuf.decode(self.body)
+            except kube_protobuf.Unreadable as problem:
+                raise KubeError(415, "UnsupportedMediaType", f"the lab cannot read this object: {problem}") from problem
         if self.content_type not in ("", "application/json"):
             text = "the body of the request was in an unknown format - accepted media types include: application/json"
             raise KubeError(415, "UnsupportedMediaType", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RBAC = "rbac.authorization.k8s.io"
 READ = ("get", "list", "watch")
 CHANGE = (*READ, "delete", "patch", "update")
 ALL = ("create", *CHANGE)
@@ -81,7 +82,7 @@ RESOURCES = (
         fields=_POD_FIELDS,
     ),
     Resource("secrets", "Secret", fields=("type",)),
-    Resource("serviceaccounts", "ServiceAccount", ("sa",), verbs=READ),
+    Resource("serviceaccounts", "ServiceAccount", ("sa",), subresources=("token",)),
     Resource("services", "Service", ("svc",), subresources=("status",), categories=("all",)),
     Resource("daemonsets", "DaemonSet", ("ds",), "apps", verbs=READ, categories=("all",)),
     Resource("deployments", "Deployment", ("deploy",), "apps", verbs=READ, categories=("all",)),
@@ -92,6 +93,10 @@ RESOURCES = (
     Resource("leases", "Lease", group="coordination.k8s.io", verbs=("get", "list")),
     Resource("ingresses", "Ingress", ("ing",), "networking.k8s.io", verbs=READ),
     Resource("poddisruptionbudgets", "PodDisruptionBudget", ("pdb",), "policy", subresources=("status",)),
+    Resource("clusterrolebindings", "ClusterRoleBinding", group=RBAC, is_namespaced=False),
+    Resource("clusterroles", "ClusterRole", group=RBAC, is_namespaced=False),
+    Resource("rolebindings", "RoleBinding", group=RBAC),
+    Resource("roles", "Role", group=RBAC),
     Resource("storageclasses", "StorageClass", ("sc",), "storage.k8s.io", is_namespaced=False, verbs=READ),
 )
 GROUPS = tuple(dict.fromkeys((one.group, one.version) for one in RESOURCES if one.group))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+import time
 from collections.abc import AsyncIterator
 
 from aiohttp import hdrs, web
 
 from pvelab.guest.kube_api import KubeApi, Stream
+from pvelab.guest.kube_rbac import AUTHENTICATED
 from pvelab.guest.kube_requests import Request, User
 
 _HEADERS = {"Cache-Control": "no-cache, private"}
@@ -23,7 +26,7 @@ async def respond(api: KubeApi, request: web.Request) -> web.StreamResponse:
         accept=request.headers.get("Accept", ""),
         content_type=request.headers.get("Content-Type", "").partition(";")[0],
         body=await request.read(),
-        user=_user(request),
+        user=_user(api, request),
         agent=request.headers.get("User-Agent", ""),
     )
     answer = await api.answer(asked)
@@ -37,14 +40,23 @@ async def keep_anonymous(_request: web.Request, response: web.StreamResponse) ->
     response.headers.pop(hdrs.SERVER, None)
 
 
-def _user(request: web.Request) -> User | None:
-    """Whom the certificate names that the client proved to have; None if it showed none."""
+def _user(api: KubeApi, request: web.Request) -> User | None:
+    """Whom a client's certificate names, else for whom its token speaks; None for one that is neither or has ended."""
     certificate = request.transport.get_extra_info("peercert") if request.transport else None
     if not certificate:
+        return _bearer(api, request.headers.get("Authorization", ""))
+    if ssl.cert_time_to_seconds(certificate["notAfter"]) < time.time():
         return None
     pairs: list[tuple[str, str]] = [pair for names in certificate["subject"] for pair in names]
     groups = frozenset(value for name, value in pairs if name == "organizationName")
-    return User(dict(pairs).get("commonName", ""), groups)
+    return User(dict(pairs).get("commonName", ""), groups | {AUTHENTICATED})
+
+
+def _bearer(api: KubeApi, authorization: str) -> User | None:
+    scheme, _, text = authorization.partition(" ")
+    cluster = api.cluster
+    found = cluster.service_tokens.find(text, cluster.store, cluster.timer.now()) if scheme == "Bearer" else None
+    return User(found.user, found.groups) if found else None
 
 
 async def _stream(api: KubeApi, request: web.Request, stream: Stream) -> web.StreamResponse:

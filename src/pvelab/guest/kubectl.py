@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl
 
 from pvelab.guest import kube_resources, kubectl_print
 from pvelab.guest.k3s_files import KUBECONFIG
-from pvelab.guest.kube_api import ADMINS, Answer, KubeApi, Stream
+from pvelab.guest.kube_api import Answer, KubeApi, Stream
 from pvelab.guest.kube_objects import KubeError
+from pvelab.guest.kube_rbac import ADMINS
 from pvelab.guest.kube_requests import Request, User
 from pvelab.guest.kube_resources import Resource
 from pvelab.guest.kube_selectors import fits
