@@ -172,11 +172,7 @@ def _transferable(world: World, node: Node, params: Mapping[str, str]) -> Drive:
 def _transfer(world: World, node: Node, drive: Drive, params: Mapping[str, str], log: Log) -> None:
     source, target = world.vms[int(params["vmid"])], world.vms[int(params["target-vmid"])]
     option = params["disk"]
-    storage, name = volumes.split(drive["file"])
-    place = volumes.at(world, node, storage)
-    volume = volumes.find(place, name)
-    if volume is None:
-        raise refused(f"volume '{drive['file']}' does not exist")
+    place, volume = volumes.held(world, node, drive["file"])
     if storages.in_folder(place.storage):
         folder = posixpath.join(place.storage.path, "images", str(target.vmid))
         place.node.files.make_folder(folder, parents=True)

@@ -139,12 +139,8 @@ def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log)
 
 
 def _make_base(world: World, node: Node, option: str, drive: Drive) -> str:
-    storage, name = volumes.split(drive["file"])
-    place = volumes.at(world, node, storage)
-    volume = volumes.find(place, name)
-    if volume is None:
-        raise refused(f"volume '{drive['file']}' does not exist")
-    folder, file = posixpath.split(name)
+    place, volume = volumes.held(world, node, drive["file"])
+    folder, file = posixpath.split(volume.name)
     volumes.rename(place, volume, posixpath.join(folder, file.replace("vm-", "base-", 1)))
     volume.is_base = True
     return drives.show(world, option, {**drive, "file": volume.volid})
@@ -182,11 +178,7 @@ class _Cloner:
         return config
 
     def _drive(self, option: str, drive: Drive) -> str:
-        storage, name = volumes.split(drive["file"])
-        place = volumes.at(self.world, self.node, storage)
-        volume = volumes.find(place, name)
-        if volume is None:
-            raise refused(f"volume '{drive['file']}' does not exist")
+        place, volume = volumes.held(self.world, self.node, drive["file"])
         is_copied = self.is_full or drives.is_cloudinit(drive)
         copied = self._full(place, option, volume) if is_copied else self._linked(place, option, volume)
         return drives.show(self.world, option, {**drive, "file": copied.volid})

@@ -134,6 +134,15 @@ def find(place: Place, name: str) -> Volume | None:
     return place.volumes.get(name)
 
 
+def held(world: World, node: Node, volid: str) -> tuple[Place, Volume]:
+    """The disk image of that id, and the storage where it is. Raises ApiError."""
+    storage, name = split(volid)
+    place = at(world, node, storage)
+    if volume := find(place, name):
+        return place, volume
+    raise refused(f"volume '{volid}' does not exist")
+
+
 def exists(place: Place, name: str) -> bool:
     """Is there a volume of that name?"""
     if parse_name(place.storage, name).content == "images":
