@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pvelab import breakage
 from pvelab.catalogue import Catalogue, UnknownChoice
-from pvelab.guest.ailments import ALL, Ailment, Wall
+from pvelab.guest.ailments import ALL, Ailment, Flapping, Wall
 from pvelab.guest.guests import NotRunning
 from pvelab.guest.k3s_release import release_files
 from pvelab.sources import RELEASES_FOLDER, Damage
@@ -112,6 +112,12 @@ def k3s_trouble(
     if kind not in TROUBLES:
         raise UnknownChoice(f"kind={kind}: give {', '.join(TROUBLES)}")
     _plant(site, machine, TROUBLES[kind])
+
+
+@FAULTS.add("node-flaps")
+def node_flaps(site: Site, machine: str = ALL, after: float = 10.0, seconds: float = 60.0) -> None:
+    """A Node whose k3s starts from now on is Ready, `after` so many seconds NotReady, and Ready again in the end."""
+    _plant(site, machine, Ailment.FLAPS, Flapping(float(after), float(seconds)))
 
 
 @FAULTS.add("cloud-init")

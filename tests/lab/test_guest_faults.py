@@ -25,13 +25,13 @@ def booted(lab: Lab) -> Lab:
     return lab
 
 
-def join(lab: Lab, role: str = "agent", *, server: str = "", config: str = "", version: str = "v1.33.5+k3s1") -> None:
+def join(lab: Lab, role: str = "agent", *, server: str = "", config: str = "", has_token: bool = True) -> None:
     """Install k3s in the VM and start it without waiting."""
     address = server or lab.k3s_servers["k3s-server"]
     token = lab.shell("k3s-server", f"cat {TOKEN}").strip()
-    text = f"server: https://{address}:6443\\ntoken: {token}\\n{config}"
+    text = f"server: https://{address}:6443\\n" + (f"token: {token}\\n" if has_token else "") + config
     lab.shell(NAME, f"mkdir -p /etc/rancher/k3s; umask 077; printf '{text}' > /etc/rancher/k3s/config.yaml")
-    source = f"INSTALL_K3S_ARTIFACT_URL={lab.env['K3S_ARTIFACT_URL']} INSTALL_K3S_VERSION={version}"
+    source = f"INSTALL_K3S_ARTIFACT_URL={lab.env['K3S_ARTIFACT_URL']} INSTALL_K3S_VERSION=v1.33.5+k3s1"
     lab.shell(NAME, f"curl -sfo /root/i.sh {lab.env['K3S_INSTALL_URL']}")
     lab.shell(NAME, f"{source} INSTALL_K3S_SKIP_START=true INSTALL_K3S_EXEC={role} sh /root/i.sh")
     lab.shell(NAME, f"systemctl restart --no-block {unit(role)}")
@@ -182,6 +182,16 @@ def test_archive_of_another_release_is_no_help(booted: Lab) -> None:
     assert "Error encountered while importing" in journal(booted)
 
 
+def test_node_that_was_ready_is_not_for_a_while(booted: Lab) -> None:
+    booted.fault("node-flaps", machine=NAME, after=10, seconds=30)
+    join(booted)
+    booted.wait_until(lambda _: is_ready(booted))
+    booted.wait_until(lambda _: not is_ready(booted), 15)
+    shown = booted.shell("k3s-server", f"k3s kubectl get node {NAME} -o json")
+    assert "container runtime is down" in shown and "node.kubernetes.io/not-ready" in shown
+    booted.wait_until(lambda _: is_ready(booted), 40)
+
+
 @pytest.mark.parametrize(("how", "code"), [("error", 1), ("degraded", 2), ("hang", 124)])
 def test_cloud_init_of_the_next_boot_ends_so(lab: Lab, how: str, code: int) -> None:
     lab.reset("half-built")
@@ -264,6 +274,53 @@ def test_release_that_cannot_be_had_whole_is_not_installed(booted: Lab, how: str
     booted.shell(NAME, f"curl -sfo /root/i.sh {booted.env['K3S_INSTALL_URL']}")
     line = f"{source} INSTALL_K3S_EXEC=agent sh /root/i.sh 2>&1 || true"
     assert said in booted.shell(NAME, line)
+
+
+# --- what is as k3s has it, with no fault -------------------------------------------------------------------------
+
+
+def test_labels_of_the_configuration_are_those_of_the_new_node(booted: Lab) -> None:
+    join(booted, config="node-label: [topology.kubernetes.io/zone=pve3, rack=a]\\n")
+    booted.wait_until(lambda _: is_ready(booted))
+    labels = booted.snapshot()["k3s"][0]["nodes"][NAME]["labels"]
+    assert (labels["topology.kubernetes.io/zone"], labels["rack"]) == ("pve3", "a")
+
+
+@pytest.mark.parametrize(("role", "said"), [("agent", ""), ("server", "/v1-k3s/server-bootstrap: 403 Forbidden")])
+def test_token_for_agents_joins_agents_only(lab: Lab, role: str, said: str) -> None:
+    lab.reset("unjoined", flags="agent-token=for-agents")
+    assert "::node:for-agents" in lab.shell("k3s-server", "cat /var/lib/rancher/k3s/server/agent-token")
+    join(lab, role, config="token: for-agents\\n", has_token=False)
+    if said:
+        assert said in journal(lab, role)
+    else:
+        lab.wait_until(lambda _: is_ready(lab))
+
+
+def test_rotated_token_is_old_in_the_files_of_the_other_servers(lab: Lab) -> None:
+    lab.reset("unjoined", servers=2)
+    lab.shell("k3s-server2", "k3s token rotate --new-token another")
+    assert "::server:another" in lab.shell("k3s-server2", f"cat {TOKEN}")
+    assert "::server:another" not in lab.shell("k3s-server", f"cat {TOKEN}")
+    assert lab.shell("k3s-server", "k3s token rotate 2>&1 || echo $?").endswith("1\n")
+    join(lab)
+    assert "401 Unauthorized" in journal(lab)
+
+
+def test_binary_that_was_pushed_is_checked_installed_and_started_in_the_background(booted: Lab) -> None:
+    url = f"{booted.env['K3S_ARTIFACT_URL']}/v1.33.5%2Bk3s1"
+    booted.shell(NAME, f"curl -sfo /root/k3s {url}/k3s && curl -sfo /root/sums {url}/sha256sum-amd64.txt")
+    assert booted.shell(NAME, "cd /root && grep ' k3s$' sums | sha256sum -c -") == "k3s: OK\n"
+    booted.shell(NAME, "cat /root/k3s > /usr/local/bin/.k3s.new && chmod 755 /usr/local/bin/.k3s.new")
+    booted.shell(NAME, "mv -f /usr/local/bin/.k3s.new /usr/local/bin/k3s && touch /usr/local/bin/kubectl")
+    assert booted.shell(NAME, "k3s --version").startswith("k3s version v1.33.5+k3s1 (")
+    booted.shell(NAME, f"curl -sfo /root/i.sh {booted.env['K3S_INSTALL_URL']}")
+    script = "INSTALL_K3S_SKIP_DOWNLOAD=true INSTALL_K3S_SKIP_ENABLE=true INSTALL_K3S_SYMLINK=force"
+    said = booted.shell(NAME, f"{script} INSTALL_K3S_EXEC=agent sh /root/i.sh")
+    assert "Skipping k3s download and verify" in said and "Creating /usr/local/bin/kubectl symlink to k3s" in said
+    assert booted.shell(NAME, "systemctl is-enabled k3s-agent || true") == "disabled\n"
+    booted.shell(NAME, "systemctl start --no-block k3s-agent")
+    assert "Error: --server is required" in journal(booted)
 
 
 # --- the cluster -------------------------------------------------------------------------------------------------

@@ -311,9 +311,8 @@ def test_a_cluster_without_quorum_is_not_ready_and_serves_nothing(kubectl: Kubec
 # --- other users -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["admin", "token"])
-def test_an_administrator_shows_a_certificate_or_a_token(kubectl: Kubectl, kind: str) -> None:
-    path = str(kubectl.lab.kubeconfig(kind))
+def test_an_administrator_may_show_a_token(kubectl: Kubectl) -> None:
+    path = str(kubectl.lab.kubeconfig("token"))
     assert kubectl("--kubeconfig", path, "get", "nodes", "-o", "name") == kubectl("get", "nodes", "-o", "name")
     assert kubectl("--kubeconfig", path, "auth", "can-i", "delete", "nodes") == "yes\n"
     kubectl("--kubeconfig", path, "cordon", AGENT)
@@ -360,7 +359,6 @@ def test_a_role_that_a_person_makes_is_what_its_account_may_do(kubectl: Kubectl)
     [
         ("bare", "Pods that declare no controller (use --force to override): default/web-0", "--force"),
         ("scratch", "Pods with local storage (use --delete-emptydir-data to override): default/web-0", ""),
-        ("plain", "", ""),
         ("local-path", "", ""),
     ],
 )

@@ -20,6 +20,7 @@ class Ailment(Enum):
     CONTAINERD = "containerd ends"
     APPARMOR = "apparmor_parser is missing"
     NO_IMAGES = "no registry can be reached"
+    FLAPS = "a Flapping"
     CLOUD_INIT = "error, degraded or hang"
     APT_LOCK = "something holds apt's lock"
     HOSTNAME = "the name that it boots with"
@@ -36,6 +37,14 @@ class Wall:
     def stops(self, host: str, port: int) -> bool:
         """Does a connection end here?"""
         return self.to in (ALL, host) and self.port == port
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """A Node that is Ready at first is not so after some seconds, for some seconds."""
+
+    after_s: float
+    for_s: float
 
 
 @dataclass(slots=True)

@@ -202,11 +202,14 @@ class Installation:
             return
         for name in ("kubectl", "crictl", "ctr"):
             path = f"{self._plan.bin_dir}/{name}"
-            if self._files.exists(path):
+            is_there = self._files.exists(path)
+            if is_there and self._plan.env.get("INSTALL_K3S_SYMLINK") != "force":
                 self._info(f"Skipping {path} symlink to k3s, already exists")
-            else:
-                self._info(f"Creating {path} symlink to k3s")
-                self._files.make_link(path, "k3s")
+                continue
+            self._info(f"Creating {path} symlink to k3s")
+            if is_there:
+                self._files.remove(path)
+            self._files.make_link(path, "k3s")
 
     def _create_scripts(self) -> None:
         if self._plan.is_set("BIN_DIR_READ_ONLY"):

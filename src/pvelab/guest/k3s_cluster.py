@@ -239,6 +239,13 @@ class Cluster:
         if not self.is_too_old(kubelet):
             self.store.change("nodes", kubelet.node_name, lambda node: kube_nodes.mark_ready(node, self.timer.now()))
 
+    def kubelet_unready(self, kubelet: Kubelet) -> None:
+        """The kubelet lives and says that it cannot run pods."""
+        texts = ("False", "KubeletNotReady", "container runtime is down")
+        if self.kubelets.get(kubelet.node_name) and self.store.find("nodes", kubelet.node_name):
+            now = self.timer.now()
+            self.store.change("nodes", kubelet.node_name, lambda node: kube_nodes.mark_not_ready(node, texts, now))
+
     def is_too_old(self, kubelet: Kubelet) -> bool:
         """May the kubelet not list nodes, so that it gets no network?"""
         own = kubernetes_minor(kubelet.version)[1]

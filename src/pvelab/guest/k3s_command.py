@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import secrets
 from typing import TYPE_CHECKING
 
 from pvelab.guest.k3s_log import line
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
 
 _TOKEN = Grammar(
     flags={"debug"},
-    values={"ttl", "description", "output", "groups", "usages", "kubeconfig", "data-dir"},
+    values={
+        "new-token",
+        "token",
+        "server",
+        "ttl",
+        "description",
+        "output",
+        "groups",
+        "usages",
+        "kubeconfig",
+        "data-dir",
+    },
     short={"o": "output", "d": "data-dir"},
 )
 _DAY_S = 86_400.0
@@ -85,10 +97,24 @@ def _token(guest: GuestMachine, process: Process, words: list[str]) -> int:
     if verb == "list":
         _list_tokens(guest, process, cluster, options)
         return 0
+    if verb == "rotate":
+        return _rotate_token(guest, process, cluster, options)
     if verb == "delete":
         return _delete_tokens(guest, process, cluster, names)
     process.complain(f"No help topic for '{verb}'")
     return _NO_TOPIC
+
+
+def _rotate_token(guest: GuestMachine, process: Process, cluster: Cluster, options: Options) -> int:
+    """Change the servers' token; the other servers keep the old one in their files until somebody restarts them."""
+    given = options.value("token") or guest.files.read(f"{DATA_FOLDER}/server/token").decode().strip()
+    if given.rpartition(":")[2] != cluster.tokens.server_password:
+        _fatal(guest, process, "https://127.0.0.1:6443/v1-k3s/token: 401 Unauthorized")
+        return 1
+    cluster.tokens.server_password = options.value("new-token").rpartition(":")[2] or secrets.token_hex(16)
+    guest.files.provide(f"{DATA_FOLDER}/server/token", f"{cluster.tokens.server_token}\n".encode(), mode=0o600)
+    process.complain(line(guest.clock.now(), "warning", "Token rotated, restart k3s nodes with new token"))
+    return 0
 
 
 def _delete_tokens(guest: GuestMachine, process: Process, cluster: Cluster, names: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pvelab.guest import k3s_log
-from pvelab.guest.ailments import Ailment
+from pvelab.guest.ailments import Ailment, Flapping
 from pvelab.guest.k3s_files import K3sFiles
 from pvelab.guest.k3s_join import JoinRequest
 from pvelab.guest.k3s_release import commit_of
@@ -122,6 +122,10 @@ class K3sNode:
 
     def _ready(self, cluster: Cluster, kubelet: Kubelet) -> None:
         cluster.kubelet_ready(kubelet)
+        for how in self.run.guest.ails(Ailment.FLAPS):
+            if isinstance(how, Flapping):
+                self.run.after(how.after_s, lambda: cluster.kubelet_unready(kubelet))
+                self.run.after(how.after_s + how.for_s, lambda: cluster.kubelet_ready(kubelet))
         if cluster.is_too_old(kubelet):
             self.run.log(k3s_log.kubernetes_error(self.run.guest.now(), "reflector.go:200", _NO_NETWORK))
         if kubelet.container_trouble:

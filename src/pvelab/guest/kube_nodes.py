@@ -145,6 +145,14 @@ def mark_ready(document: Document, now: float) -> None:
     remove_taints(document, NOT_READY_TAINT, UNREACHABLE_TAINT)
 
 
+def mark_not_ready(document: Document, texts: tuple[str, str, str], now: float) -> None:
+    """The kubelet is not ready: no pods may come."""
+    set_condition(document, "Ready", texts, now)
+    remove_taints(document, NOT_READY_TAINT)
+    taint = {"effect": "NoSchedule", "key": NOT_READY_TAINT, "timeAdded": timestamp(now)}
+    document["spec"].setdefault("taints", []).append(taint)
+
+
 def mark_unreachable(document: Document, now: float) -> None:
     """The node lifecycle controller has not heard of the kubelet for its grace period."""
     for kind in (*_KUBELET_CONDITIONS, "Ready"):
