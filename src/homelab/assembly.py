@@ -83,8 +83,7 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
             report.news = _news(journal, config)
             if not is_dry_run:
                 memory.note_cluster(folder, cluster)
-            owner = "" if is_dry_run else memory.owner(folder)
-            marker = RunMarker(pve, clock, owner, report.progress, journal)
+            marker = RunMarker(pve, clock, journal.owner, report.progress, journal)
             try:
                 yield _assemble(Run(found, shells, report, clock, journal, marker))
             finally:
@@ -98,7 +97,7 @@ def _memory(folder: Path, clock: Clock, *, is_dry_run: bool) -> Iterator[Journal
     if not is_dry_run:
         memory.make_folder(folder)
     with nullcontext() if is_dry_run else memory.held(folder, clock.now()):
-        yield Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run)
+        yield Journal(folder / "journal.jsonl", clock, is_read_only=is_dry_run, owner=memory.owner(folder))
 
 
 def _news(journal: Journal, config: Config) -> News:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
 
 from e2e.conftest import Homelab
+from e2e.interruptions import killed
 from e2e.world import (
     NO_JOIN,
     ONLY_PVE3,
@@ -271,6 +273,32 @@ def test_mark_that_the_token_may_make_but_not_see_is_not_made(lab: Lab, homelab:
     assert "are not noticed: pool homelab-run: the token may make it, but not see it" in run.err
     assert nodes_with_running_vm(lab) == ["pve3"]
     assert pools(lab) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("moment", ["resize", "status/start"])
+def test_vm_that_a_run_of_another_machine_is_making_without_a_mark_is_left_to_it_for_half_an_hour(
+    lab: Lab, homelab: Homelab, shared_clock: SteppingClock, via: str, moment: str
+) -> None:
+    method = "PUT" if moment == "resize" else "POST"
+    with killed(method, f"/nodes/pve3/qemu/[0-9]+/{moment}", after=moment != "resize"):
+        homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+    shutil.rmtree(homelab.home / "state")
+    lab.wait_until(lambda world: all(task.endtime for task in world.tasks.values()))
+    before = lab.snapshot()["vms"]
+
+    meanwhile = homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+    named = homelab("--via", via, "--replace", "pve3", **ONLY_PVE3, **NO_JOIN)
+    planned = homelab("--via", via, "--dry-run", **ONLY_PVE3, **NO_JOIN)
+
+    for run in (meanwhile, named, planned):
+        assert run.exit_code in (1, 3), run.text
+        assert "VM k3s-vm-pve3 (vmid=100) is kept: another run is making it: " in run.err
+    assert lab.snapshot()["vms"] == before
+    shared_clock.advance(1801)
+    assert homelab("--via", via, **ONLY_PVE3, **NO_JOIN).exit_code == 0
+    (vm,) = lab.snapshot()["vms"].values()
+    assert (vm["config"]["tags"], "being made by" in vm["config"]["description"]) == ("homelab", False)
 
 
 def test_mark_that_the_token_may_not_see_counts(lab: Lab, homelab: Homelab) -> None:

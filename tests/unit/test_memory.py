@@ -12,7 +12,7 @@ import pytest
 
 from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked
-from homelab.memory import Cluster, Joins, Journal
+from homelab.memory import Claim, Cluster, Joins, Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
 from homelab.models import CarriedOver, Creation, Past, VmConfig
 from homelab.runtime import Interruption
@@ -421,6 +421,26 @@ def test_line_in_the_notes_leaves_those_of_a_person_as_they_are() -> None:
     assert noted == f"{mine}\n\nhomelab: replaced 2025-10-09T08:53:21Z"
     assert memory.without_line(noted) == mine
     assert memory.with_line("", START) == "homelab: replaced 2025-10-09T08:53:20Z"
+
+
+@pytest.mark.parametrize(
+    ("owner", "until", "claimed_by"),
+    [
+        ("laptop-1", START + 60, "laptop-1 until 2025-10-09T08:54:20Z"),
+        ("laptop-1", START, ""),
+        ("desk-2", START + 60, ""),
+    ],
+    ids=["anothers", "out-of-date", "ours"],
+)
+def test_vm_is_claimed_by_the_run_of_another_machine_that_makes_it_for_its_time(
+    path: Path, clock: SteppingClock, owner: str, until: float, claimed_by: str
+) -> None:
+    journal = Journal(path, clock, owner="desk-2")
+    told = memory.with_claim(memory.with_claim("mine", Claim("x", 1)), Claim(owner, until))
+
+    assert memory.past_of(journal, "vm", noted(told)).claimed_by == claimed_by
+    assert memory.without_claim(told) == "mine"
+    assert memory.past_of(journal, "vm", noted("homelab: being made by x until then")).claimed_by == ""
 
 
 @pytest.mark.parametrize("text", ["homelab: replaced yesterday", "homelab: replaced 2025-13-09T08:53:21Z", ""])

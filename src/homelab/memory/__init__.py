@@ -11,7 +11,7 @@ from homelab.memory.folder import (
 )
 from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
-from homelab.memory.notes import with_line, without_line
+from homelab.memory.notes import CLAIMED_S, Claim, with_claim, with_line, without_claim, without_line
 from homelab.memory.past import (
     GIVEN_UP,
     REBOOTED,
@@ -31,10 +31,12 @@ from homelab.memory.stamps import read_stamp, stamp
 from homelab.memory.told import news
 
 __all__ = [
+    "CLAIMED_S",
     "GIVEN_UP",
     "REBOOTED",
     "REPLACED",
     "STRUCK",
+    "Claim",
     "Cluster",
     "Intent",
     "Joins",
@@ -58,6 +60,8 @@ __all__ = [
     "read_stamp",
     "snippet_on",
     "stamp",
+    "with_claim",
     "with_line",
+    "without_claim",
     "without_line",
 ]

@@ -58,8 +58,12 @@ class Journal:
     alone. Lines that cannot be read (the last one of a killed run) count as not written.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, is_read_only: bool = False) -> None:
-        """Raises HomelabError where the file cannot be read. `interruption` keeps new writes from being begun."""
+    def __init__(self, path: Path, clock: Clock, *, is_read_only: bool = False, owner: str = "") -> None:
+        """Raises HomelabError where the file cannot be read. `interruption` keeps new writes from being begun.
+
+        `owner` is what runs with this journal call themselves elsewhere.
+        """
+        self.owner = owner
         self._path = path
         self._clock = clock
         self._is_read_only = is_read_only

@@ -1,12 +1,27 @@
-"""The line that homelab keeps in a VM's notes, for runs from other machines; the rest of the notes is a person's."""
+"""The lines that homelab keeps in a VM's notes, for runs from other machines; the rest of the notes is a person's."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from homelab.memory.stamps import read_stamp, stamp
 
 LINE = re.compile(r"\s*^homelab: replaced (?P<when>\S+)[ \t]*$", re.MULTILINE)
+CLAIM = re.compile(r"\s*^homelab: being made by (?P<owner>\S+) until (?P<until>\S+)[ \t]*$", re.MULTILINE)
+CLAIMED_S = 1800
+"""How long whoever makes a VM has it to himself; longer than making one takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who makes a VM, and until when in Unix seconds nobody else goes on with it."""
+
+    owner: str
+    until: float
+
+    def __str__(self) -> str:
+        return f"{self.owner} until {stamp(self.until)}"
 
 
 def without_line(notes: str) -> str:
@@ -22,3 +37,20 @@ def with_line(notes: str, replaced_at: float) -> str:
 def replaced_at(notes: str) -> float | None:
     """The newest time that the notes tell, in Unix seconds; what cannot be read as a time tells none."""
     return max((when for line in LINE.finditer(notes) if (when := read_stamp(line["when"])) is not None), default=None)
+
+
+def with_claim(notes: str, claim: Claim) -> str:
+    """The notes of a VM that is being made; where no pool tells other machines of a run, this does."""
+    return f"{without_claim(notes)}\n\nhomelab: being made by {claim}".strip()
+
+
+def without_claim(notes: str) -> str:
+    """The notes of a VM that is made."""
+    return CLAIM.sub("", notes).strip()
+
+
+def claim_in(notes: str) -> Claim | None:
+    """None where there is none, or one that cannot be read."""
+    found = CLAIM.search(notes)
+    until = read_stamp(found["until"]) if found else None
+    return Claim(found["owner"], until) if found and until is not None else None

@@ -24,7 +24,8 @@ def past_of(journal: Journal, vm: str, config: VmConfig | None = None) -> Past:
         return _when(journal.latest((event,), lambda entry: _is_about(entry, config), vm=vm))
 
     begun = journal.latest((REPLACING, REPLACED, GIVEN_UP), vm=vm)
-    replaced = (when(REPLACED), notes.replaced_at(config.values.get("description", "")) if config else None)
+    told = config.values.get("description", "") if config else ""
+    replaced = (when(REPLACED), notes.replaced_at(told))
     replacing = _carried(begun) if begun and begun["event"] == REPLACING else None
     return Past(
         replaced_at=max((at for at in replaced if at is not None), default=None),
@@ -32,8 +33,15 @@ def past_of(journal: Journal, vm: str, config: VmConfig | None = None) -> Past:
         rebooted_at=when(REBOOTED),
         replacing=replacing,
         is_old_gone=begun is not None and replacing is not None and _is_deleted(journal, begun, replacing),
+        claimed_by=_others_claim(journal, told),
         now=journal.now,
     )
+
+
+def _others_claim(journal: Journal, told: str) -> str:
+    """Empty: nobody's, this machine's, or out of date."""
+    claim = notes.claim_in(told)
+    return str(claim) if claim and claim.owner != journal.owner and journal.now < claim.until else ""
 
 
 def _is_about(entry: Entry, config: VmConfig | None) -> bool:

@@ -44,7 +44,8 @@ class Past:
 
     `struck_at`: found down and started unattended. `replacing`: a replacement was begun and has not been finished.
     `is_old_gone`: the VM that it was about is deleted, so that one of its name or uuid has come since, as by a restore.
-    `now` is when this was looked up.
+    `claimed_by`: a run of another machine is making the VM, and until when it has it to itself. `now` is when this was
+    looked up.
     """
 
     replaced_at: float | None = None
@@ -52,6 +53,7 @@ class Past:
     rebooted_at: float | None = None
     replacing: CarriedOver | None = None
     is_old_gone: bool = False
+    claimed_by: str = ""
     now: float = field(default=0.0, compare=False)
 
     @property

@@ -104,10 +104,17 @@ def _create_numbered(making: Making, spec: VmSpec, image: ImageOnNode) -> None:
     memory.note_creating(making.journal, creation)
     path = image.source if image.needs_root else None
     try:
-        pve.create_vm(spec.node, cloud_init.vm_parameters(spec, making.guest, image), import_path=path)
+        pve.create_vm(spec.node, _parameters(making, spec, image), import_path=path)
     except TaskFailed:
         free_volumes(pve, creation)
         raise
+
+
+def _parameters(making: Making, spec: VmSpec, image: ImageOnNode) -> dict[str, str]:
+    """With word in the notes of who makes it: not every token may make the pool that tells other machines of a run."""
+    parameters = cloud_init.vm_parameters(spec, making.guest, image)
+    claim = memory.Claim(making.journal.owner, making.journal.now + memory.CLAIMED_S)
+    return {**parameters, "description": memory.with_claim(parameters["description"], claim)}
 
 
 def refuse_if_made(pve: Proxmox, spec: VmSpec) -> None:
@@ -175,10 +182,12 @@ def left_of(pve: Proxmox, node: str, old: CarriedOver) -> tuple[str, ...]:
 
 
 def finish_vm(pve: Proxmox, node: str, vmid: int, *, keeps_vendor_data: bool) -> VmFacts:
-    """Take the mark of an unfinished VM away; the snippet of the first boot too, unless the join sees to that."""
+    """Take the marks of an unfinished VM away; the snippet of the first boot too, unless the join sees to that."""
     config = pve.vm_config(node, vmid)
-    tags = ";".join(sorted(config.tags - {TAG_UNFINISHED}))
-    custom = config.values.get("cicustom", "")
-    unwanted = ("cicustom",) if custom and not (keeps_vendor_data and is_ours(custom)) else ()
-    config = pve.set_vm(node, vmid, {"tags": tags}, delete=unwanted, digest=config.digest)
+    custom, told = config.values.get("cicustom", ""), config.values.get("description", "")
+    unwanted = ["cicustom"] if custom and not (keeps_vendor_data and is_ours(custom)) else []
+    changed = {"tags": ";".join(sorted(config.tags - {TAG_UNFINISHED}))}
+    if (notes := memory.without_claim(told)) != told.strip():
+        changed["description"] = notes
+    config = pve.set_vm(node, vmid, changed, delete=unwanted, digest=config.digest)
     return VmFacts(node, vmid, pve.vm_status(node, vmid), config)

@@ -54,6 +54,8 @@ def _plan_node(node: NodeFacts, situation: Situation, k3s: K3sFacts) -> NodePlan
     wishes, number = situation.wishes, node.config.number
     if not node.config.is_enabled:
         return _plan_disabled(node, is_named=number in wishes.replaced)
+    if node.verdict is Verdict.UNFINISHED and node.past.claimed_by:
+        return _plan_claimed(node)
     if number in wishes.replaced and node.vm:
         return plan_named(node, is_forced=number in wishes.forced)
     match node.verdict:
@@ -102,6 +104,17 @@ def _plan_absent(node: NodeFacts, k3s: K3sFacts) -> NodePlan:
         f"{node.reason}, but a machine is a Ready member of k3s under that name",
         f"kubectl get node {name} -o wide shows which; a VM that was renamed: give it its name back, or set "
         f"{node.config.key('VM_NAME')}; one that was just deleted: run again in a minute",
+    )
+    return NodePlan(node, Action.NOTHING, problem.why, problem)
+
+
+def _plan_claimed(node: NodeFacts) -> NodePlan:
+    """A run of another machine, which no pool tells of, may be at work on it."""
+    problem = Problem(
+        f"{node.vm_title} is kept",
+        f"another run is making it: {node.past.claimed_by}",
+        "wait until that run has ended; if it was killed, run again after that time, or take the line "
+        "'homelab: being made by ...' out of the VM's notes",
     )
     return NodePlan(node, Action.NOTHING, problem.why, problem)
 

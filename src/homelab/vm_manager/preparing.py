@@ -115,7 +115,7 @@ def _taken_from(old: VmFacts) -> CarriedOver:
         vmid=old.vmid,
         uuid=config.uuid,
         macs=config.macs,
-        kept={key: text for key, text in config.values.items() if key in KEPT_KEYS},
+        kept={key: memory.without_claim(text) for key, text in config.values.items() if key in KEPT_KEYS},
         tags=config.tags - {TAG, TAG_UNFINISHED} - MEMBER_TAGS,
         pool=old.pool,
         role=min(MEMBER_TAGS & config.tags, default=""),
