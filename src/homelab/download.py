@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -193,7 +194,7 @@ def _chunks(source: Source, response: Response) -> Iterator[bytes]:
 
 def _length(response: Response) -> int:
     text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
 def _again(once: Callable[[], Got], clock: Clock) -> Got:

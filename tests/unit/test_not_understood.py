@@ -14,7 +14,7 @@ from homelab import json_text
 from homelab.errors import Misunderstood
 from homelab.k3s_manager import answers as k3s_answers
 from homelab.k3s_manager.flags import shared
-from homelab.proxmox import answers
+from homelab.proxmox import answers, sizes
 from homelab.proxmox.remote_files import place_bytes
 from homelab.proxmox.ssh import Ssh
 from homelab.shell import HostKey, Result
@@ -104,6 +104,32 @@ def test_flag_that_is_neither_yes_nor_no_is_misunderstood(value: object) -> None
     node = {"type": "node", "name": "pve1", "online": value}
     with pytest.raises(Misunderstood, match="online"):
         answers.cluster_status([node])
+
+
+@pytest.mark.parametrize("value", ["-", "pve1", "192.0.2.1/24", "192.0.2.1\n", "\0", "x" * 100_000, 1, ["192.0.2.1"]])
+def test_address_that_is_none_is_misunderstood(value: object) -> None:
+    with pytest.raises(Misunderstood, match="the field 'ip'"):
+        answers.cluster_status([{"type": "node", "name": "pve1", "ip": value}])
+    with pytest.raises(Misunderstood, match="the field 'ip-address'"):
+        answers.agent_interfaces({"result": [{"name": "eth0", "ip-addresses": [{"ip-address": value}]}]})
+
+
+@pytest.mark.parametrize("value", ["", "192.0.2.1", "fd00::1", "fe80::1%eth0"])
+def test_address_is_as_it_is_written(value: str) -> None:
+    (member,) = answers.cluster_status([{"type": "node", "name": "pve1", "ip": value}]).members
+    assert member.address == value
+
+
+@pytest.mark.parametrize("ctime", ["\u00b2", "9" * 5000, "-1", "", "x"])
+def test_vm_whose_making_has_a_senseless_time_counts_as_without_one(ctime: str) -> None:
+    assert answers.vm_config({"meta": f"creation-qemu=9.0,ctime={ctime}"}).created_at == 0
+
+
+@pytest.mark.parametrize("size", ["", "G", "-1G", "1e9", "9" * 5000, "\u0663G", "1.G", "x" * 100_000])
+def test_disk_size_that_is_none_is_misunderstood(size: str) -> None:
+    with pytest.raises(Misunderstood, match="a disk size") as said:
+        sizes.parse(size)
+    assert len(said.value.why) < 200
 
 
 FIELDS = (

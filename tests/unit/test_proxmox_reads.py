@@ -24,13 +24,18 @@ DOWN = Unreachable("API", "connection refused", "look")
 NOT_IMPLEMENTED = Refused("GET", "not implemented", status=501)
 
 
+PLACEHOLDERS = {'"<N>"': "7", '"<TIME>"': "9", "<LINK-LOCAL>": "fe80::7"}
+"""What recordings leave out, and something of its kind."""
+
+
 def recorded(file: str, case: str) -> Any:
     for line in (RECORDINGS / file).read_text().splitlines():
         entry = json.loads(line)
         if entry["id"] == case:
-            return json.loads(
-                json.dumps(entry["response"]["json"]["data"]).replace('"<N>"', "7").replace('"<TIME>"', "9")
-            )
+            written = json.dumps(entry["response"]["json"]["data"])
+            for placeholder, value in PLACEHOLDERS.items():
+                written = written.replace(placeholder, value)
+            return json.loads(written)
     raise AssertionError(case)
 
 
@@ -52,7 +57,7 @@ def test_status_of_a_single_node_counts_as_quorate() -> None:
 
 
 def test_cluster_without_quorum_says_so() -> None:
-    data = [{"type": "cluster", "quorate": 0}, {"type": "node", "name": "pve1", "ip": "x", "online": 0}]
+    data = [{"type": "cluster", "quorate": 0}, {"type": "node", "name": "pve1", "ip": "192.0.2.1", "online": 0}]
     assert not answers.cluster_status(data).is_quorate
 
 

@@ -20,6 +20,8 @@ SWITCHING_OFF = frozenset({"qmstop", "qmshutdown"})
 SWITCHING = SWITCHING_OFF | {"qmstart", "qmreboot", "qmreset", "qmpause", "qmsuspend", "qmresume"}
 """Tasks about a VM's power."""
 
+UNIX_TIME = re.compile(r"[0-9]{1,12}")
+
 MIB = 1024**2
 GIB = 1024**3
 
@@ -138,7 +140,7 @@ class VmConfig:
     def created_at(self) -> int:
         """When the VM was made, in the host's Unix time; 0 where Proxmox did not note it (before 7.1)."""
         ctime = property_string(self.values.get("meta", "")).get("ctime", "")
-        return int(ctime) if ctime.isdigit() else 0
+        return int(ctime) if UNIX_TIME.fullmatch(ctime) else 0
 
     @property
     def is_template(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,17 @@ def flag(row: Row, key: str) -> bool:
     return FLAGS[value]
 
 
+def address(row: Row, key: str) -> str:
+    """An IP address as it is written there; empty where there is none."""
+    found = text(row, key)
+    try:
+        if found:
+            ipaddress.ip_address(found)
+    except ValueError as error:
+        raise misunderstood(f"the field {key!r}", f"{_shown(found)} is no address") from error
+    return found
+
+
 def _kind(row: Row, *known: str) -> str:
     found = text(row, "type")
     if found not in known:
@@ -123,7 +135,7 @@ def cluster_status(data: Any) -> ClusterStatus:
     entries = rows(data, "GET /cluster/status")
     nodes = [row for row in entries if _kind(row, "node", "cluster") == "node"]
     members = tuple(
-        Member(text(row, "name"), text(row, "ip"), flag(row, "online"), flag(row, "local")) for row in nodes
+        Member(text(row, "name"), address(row, "ip"), flag(row, "online"), flag(row, "local")) for row in nodes
     )
     clusters = [row for row in entries if row not in nodes]
     if not members:
@@ -240,7 +252,7 @@ def agent_interfaces(data: Any) -> tuple[AgentInterface, ...]:
             name=text(row, "name"),
             mac=text(row, "hardware-address").upper(),
             addresses=tuple(
-                text(address, "ip-address") for address in rows(row.get("ip-addresses", []), "guest agent, addresses")
+                address(one, "ip-address") for one in rows(row.get("ip-addresses", []), "guest agent, addresses")
             ),
         )
         for row in found

@@ -12,9 +12,9 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 def parse(text: str) -> int:
     """Bytes; raises Misunderstood."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+    found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([KMGT]?)", text)
     if found is None:
-        raise misunderstood("a disk size", f"{text!r} is none")
+        raise misunderstood("a disk size", f"{text[:80]!r} is none")
     return int(Decimal(found[1]) * UNITS[found[2]])
 
 
