@@ -62,6 +62,14 @@ def node_addresses(spec: LabSpec, network: Network) -> dict[str, str]:
     return {node.name: network.node(number) for number, node in enumerate(spec.nodes, start=1)}
 
 
+def known_hosts(identity: Identity, spec: LabSpec, network: Network, others: Mapping[str, str]) -> str:
+    """The keys of the nodes, of k3s servers that are not ours, and of `others` by address, as a person learned them."""
+    servers = {name: network.outside(number) for number, name in enumerate(spec.k3s_servers, start=1)}
+    machines = node_addresses(spec, network) | servers
+    keys = {address: identity.host_keys[name].public_line for name, address in machines.items()} | dict(others)
+    return "".join(certs.known_hosts_line(address, SSH_PORT, line) + "\n" for address, line in keys.items())
+
+
 def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Path) -> Papers:
     """Write CA, key pair, known_hosts and the key of the images into folder."""
     keys = folder / "ssh"
@@ -69,14 +77,7 @@ def write_papers(identity: Identity, spec: LabSpec, network: Network, folder: Pa
     public_path = identity.person.write(keys / "id_ed25519")
     ca_path, known_hosts_path = folder / "pve-root-ca.pem", keys / "known_hosts"
     ca_path.write_bytes(identity.authority_pem)
-    servers = {name: network.outside(number) for number, name in enumerate(spec.k3s_servers, start=1)}
-    machines = node_addresses(spec, network) | servers
-    known_hosts_path.write_text(
-        "".join(
-            certs.known_hosts_line(address, SSH_PORT, identity.host_keys[name].public_line) + "\n"
-            for name, address in machines.items()
-        )
-    )
+    known_hosts_path.write_text(known_hosts(identity, spec, network, {}))
     image_key_path = folder / "image-signing-key.asc"
     image_key_path.write_text(identity.image_key.armored)
     return Papers(

@@ -16,13 +16,14 @@ from pvelab.clock import LabClock, SharedClock
 from pvelab.commands.node import equip
 from pvelab.commands.nodetools import Neighbour
 from pvelab.environment import Papers, environment
+from pvelab.guest import ubuntu
 from pvelab.guest.existing import ExistingServer
 from pvelab.guest.guests import Guests, NotRunning
 from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.k3s_release import k3s_binary, release_files
 from pvelab.guest.machine import GuestMachine, Nic
-from pvelab.identity import Identity, new_identity, new_image_key, node_addresses, write_papers
+from pvelab.identity import Identity, known_hosts, new_identity, new_image_key, node_addresses, write_papers
 from pvelab.interception import Traps
 from pvelab.machine import Machine
 from pvelab.network import K3S_PORT, SOURCES_PORT, Network, claim_network
@@ -121,6 +122,7 @@ class Site:
         try:
             await build(self, **chosen)
             self._write_kubeconfig()
+            self._write_known_hosts()
         finally:
             self.clock.catch_up()
         await self.guests.settled()
@@ -245,6 +247,12 @@ class Site:
         path = self.papers.kubeconfig_path
         path.touch(mode=0o600)
         path.write_bytes(clusters.kubeconfig(self.first_cluster(), f"https://{address}:{K3S_PORT}"))
+
+    def _write_known_hosts(self) -> None:
+        """Whoever set up the k3s servers has logged in to each of them."""
+        servers = [self.guest(name) for name in self.k3s_machines]
+        lines = {server.address: server.files.read(f"{ubuntu.HOST_KEY}.pub").decode() for server in servers}
+        self.papers.known_hosts_path.write_text(known_hosts(self.identity, self.spec, self.network, lines))
 
     def _neighbours(self, node: Node) -> Iterator[Neighbour]:
         """The guests that are on the network, as every node hears them on its bridge of the same name."""

@@ -103,6 +103,11 @@ def test_self_founded_cluster_has_no_server_that_is_not_ours(lab: Lab) -> None:
     assert voters(lab) == ["k3s-vm-pve1", "k3s-vm-pve2", "k3s-vm-pve3"]
     assert lab.env["K3S_EXISTING_NODE_IP"] == lab.k3s_servers["k3s-vm-pve1"]
     assert "cluster-init" in lab.shell("k3s-vm-pve1", "cat /etc/systemd/system/k3s.service")
+    key = lab.shell("k3s-vm-pve1", "cat /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    lines = (lab.folder / "ssh" / "known_hosts").read_text()
+    assert f"[{lab.k3s_servers['k3s-vm-pve1']}]:{SSH_PORT} ssh-ed25519 {key}" in lines
+    lab.reset("fresh")
+    assert key not in (lab.folder / "ssh" / "known_hosts").read_text()
 
 
 def test_three_servers_go_on_without_one_and_answer_nothing_without_two(lab: Lab) -> None:
