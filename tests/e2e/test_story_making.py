@@ -125,6 +125,10 @@ def given_a_disk(world: World) -> None:
     world.vms[102].config["scsi1"] = "local:102/vm-102-disk-9.raw,size=8G"
 
 
+def moved_away(world: World) -> None:
+    world.vms[102].node = "pve2"
+
+
 def edited(world: World) -> None:
     world.vms[102].config["onboot"] = "0"
 
@@ -136,6 +140,7 @@ def edited(world: World) -> None:
         (edited, "it has changed since it was looked at (it is stopped now)", "run again to decide on what is there"),
         (backed_up, "a Proxmox task is running on it (vzdump)", "--source active"),
         (given_a_disk, "it has the data disk scsi1", "qm disk move 102 scsi1"),
+        (moved_away, "look where it is now", "qm list on each node"),
     ],
 )
 def test_vm_that_changes_between_the_look_and_the_deletion_is_not_deleted(

@@ -239,6 +239,38 @@ def change_notes(world: World) -> None:
     configs.save(world, vm)
 
 
+def put_under_ha(world: World) -> None:
+    """A person hands the third node's VM to HA, which its config does not show."""
+    world.ha["vm:102"] = {"state": "stopped"}
+
+
+def replicate(world: World) -> None:
+    """A person has the disks of the third node's VM copied, which its config does not show."""
+    world.replications["102-0"] = {"id": "102-0", "guest": "102", "target": "pve2", "type": "local"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (put_under_ha, "it has changed since it was looked at"),
+        (replicate, "it is replicated by now (102-0)"),
+    ],
+    ids=["ha", "replication"],
+)
+def test_vm_that_is_given_to_ha_or_replicated_while_it_leaves_the_cluster_is_not_deleted(
+    lab: Lab, homelab: Homelab, via: str, change: Callable[[World], None], said: str
+) -> None:
+    lab.reset("stopped")
+    before = uuids(lab)
+    Meanwhile(lab, lambda arrival: "delete node" in arrival.command_line, change)
+
+    run = homelab("--via", via)
+
+    assert run.exit_code == 3, run.text
+    assert f"VM k3s-vm-pve3 (vmid=102) is not deleted: {said}" in run.err
+    assert uuids(lab) == before
+
+
 def test_vm_that_changes_while_it_leaves_the_cluster_is_not_deleted(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.reset("stopped")
     before = uuids(lab)

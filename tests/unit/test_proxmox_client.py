@@ -25,6 +25,8 @@ CONTENT = "GET /nodes/pve1/storage/local/content"
 UPID = "UPID:pve1:00000001:00000002:00000003:qmcreate:100:root@pam!home:"
 TASK_OK = {f"GET /nodes/pve1/tasks/{UPID}/status": {"status": "stopped", "exitstatus": "OK"}}
 LOST = Undecided("POST", "the connection was cut off", "look")
+RESOURCES = "GET /cluster/resources"
+OTHER = {"type": "qemu", "vmid": 101, "node": "pve2", "name": "x"}
 GONE = NotThere("GET", "Configuration file does not exist", status=500)
 MADE = {"name": "vm", "scsi0": "local:100/d.raw,size=3584M", "digest": "d"}
 PARAMS = {"vmid": "100", "name": "vm", "scsi0": "local:0,discard=on"}
@@ -247,7 +249,13 @@ def test_delete_keeps_jobs_and_other_disks_and_waits_until_the_config_is_gone() 
 
 
 def test_delete_of_a_vm_that_is_gone_is_as_wanted() -> None:
-    proxmox({f"DELETE {VM}": GONE})[0].delete_vm("pve1", 100)
+    proxmox({f"DELETE {VM}": GONE, RESOURCES: [OTHER]})[0].delete_vm("pve1", 100)
+
+
+def test_vm_that_has_moved_just_before_its_delete_is_not_gone() -> None:
+    pve, _ = proxmox({f"DELETE {VM}": GONE, RESOURCES: [OTHER, {**OTHER, "vmid": 100}]})
+    with pytest.raises(Refused, match="removal of VM 100 on pve1: it has moved to pve2"):
+        pve.delete_vm("pve1", 100)
 
 
 def test_vm_that_stays_after_its_delete_is_a_time_out() -> None:

@@ -130,12 +130,14 @@ class Proxmox(Volumes, Pools, Agent):
     def delete_vm(self, node: str, vmid: int, *, timeout_s: float = 300) -> None:
         """Destroy a stopped VM and the disks in its config; returns when Proxmox says that its config is gone.
 
-        Jobs that name the VM stay, as do disks that its config does not name. Gone already is as wanted.
+        Jobs that name the VM stay, as do disks that its config does not name. Gone already is as wanted; raises Refused
+        when it has only moved to another node.
         """
         params = {"purge": 0, "destroy-unreferenced-disks": 0}
         try:
             self._do(node, "DELETE", f"/nodes/{node}/qemu/{vmid}", params, timeout_s)
         except NotThere:
+            self._require_nowhere(node, vmid)
             return
         except (Undecided, Misunderstood) as doubt:
             self._settle(node, vmid, doubt)
@@ -179,6 +181,12 @@ class Proxmox(Volumes, Pools, Agent):
                     raise
 
         return self._ensure(Change(action, node, vmid, send, self.vm_status, is_done, GRACE_S))
+
+    def _require_nowhere(self, node: str, vmid: int) -> None:
+        where = next((row.node for row in self.cluster_vms() if row.vmid == vmid), node)
+        if where != node:
+            what = f"removal of VM {vmid} on {node}"
+            raise Refused(what, f"it has moved to {where}", "run again to decide on what is there now", status=500)
 
     def _is_gone(self, node: str, vmid: int) -> bool:
         try:

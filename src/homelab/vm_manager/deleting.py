@@ -32,16 +32,32 @@ def _fence(pve: Proxmox, vm: VmFacts) -> VmFacts:
 
 
 def check_unchanged(pve: Proxmox, seen: VmFacts) -> None:
-    """Raise NodeFailed unless all that counts is as it was when the decision was made, and no task works on it."""
+    """Raise NodeFailed unless all that counts is as it was when the decision was made, and no task works on it.
+
+    HA and replication are kept elsewhere than in the VM's config, so that its digest does not tell of them.
+    """
     now = VmFacts(seen.node, seen.vmid, pve.vm_status(seen.node, seen.vmid), pve.vm_config(seen.node, seen.vmid))
     digests = {seen.config.digest, now.config.digest} - {""}
     if _marks(seen) != _marks(now) or len(digests) > 1:
         raise _changed(seen, now)
+    if jobs := pve.replication_jobs(seen.node, seen.vmid):
+        raise NodeFailed(
+            f"VM {seen.config.name} (vmid={seen.vmid}) is not deleted",
+            f"it is replicated by now ({', '.join(jobs)})",
+            f"pvesr delete {jobs[0]}, then run again",
+        )
     refuse_if_busy(pve, seen)
 
 
 def _marks(vm: VmFacts) -> tuple[object, ...]:
-    return (vm.config.name, vm.config.uuid, vm.config.tags, vm.status.qmpstatus, vm.status.lock)
+    return (
+        vm.config.name,
+        vm.config.uuid,
+        vm.config.tags,
+        vm.status.qmpstatus,
+        vm.status.lock,
+        vm.status.is_ha_managed,
+    )
 
 
 def _changed(seen: VmFacts, now: VmFacts) -> NodeFailed:
