@@ -8,7 +8,19 @@ import pytest
 
 from e2e.conftest import Homelab
 from e2e.interruptions import Meanwhile, killed, left_over, open_writes, tags
-from e2e.world import ALL_MEMBERS, NO_JOIN, ONLY_PVE3, k3s, ready_members, servers, uuid_of, uuids, vm_on
+from e2e.world import (
+    ALL_MEMBERS,
+    NO_JOIN,
+    ONLY_PVE3,
+    change,
+    k3s,
+    power_off,
+    ready_members,
+    servers,
+    uuid_of,
+    uuids,
+    vm_on,
+)
 from homelab import memory
 from homelab.memory import Journal
 from homelab.models import CarriedOver
@@ -192,6 +204,25 @@ def change_tags(world: World) -> None:
     (vm,) = (vm for vm in world.vms.values() if vm.node == "pve3")
     vm.config["tags"] = "homelab;homelab-keep"
     configs.save(world, vm)
+
+
+@pytest.mark.parametrize("settings", [{}, {"STOPPED_VM": "start"}], ids=["by-hand", "does-not-start"])
+def test_no_second_vm_is_replaced_while_the_replacement_of_one_is_ended(
+    lab: Lab, homelab: Homelab, settings: dict[str, str]
+) -> None:
+    lab.reset("stopped")
+    with killed("POST", "/nodes/pve3/qemu"):
+        homelab(**NO_JOIN)
+    vmid, vm = vm_on(lab, "pve2")
+    power_off(lab, "pve2")
+    change(lab, vmid, net0=vm["config"]["net0"].replace("vmbr0", "vmbr9"))
+
+    run = homelab(**settings, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert "recreated (an earlier run had begun to replace it)" in run.out
+    assert f"VM k3s-vm-pve2 (vmid={vmid}) does not start" in run.err
+    assert uuid_of(vm_on(lab, "pve2")[1]) == uuid_of(vm)
 
 
 def rename(world: World) -> None:

@@ -421,6 +421,24 @@ def test_machine_that_may_be_a_member_yet_is_planned_by_the_rules(node: NodeFact
     assert plan_beside(node, k3s).action is Action.START
 
 
+@pytest.mark.parametrize(("most", "action"), [(1, Action.START), (2, Action.REPLACE)])
+def test_replacement_that_was_begun_is_ended_and_counted_before_another_vm_is_replaced(
+    most: int, action: Action
+) -> None:
+    gone = node_facts(Verdict.ABSENT, number=2, past=Past(replacing=CarriedOver(108, OTHER_UUID)))
+
+    first, second = planned(stopped(), gone, max_replacements=most)
+
+    assert (first.action, second.action) == (action, Action.CREATE)
+    assert ("MAX_REPLACEMENTS=1 is used up" in first.reason) is (most == 1)
+
+
+def test_vm_that_never_ran_is_made_again_and_not_counted() -> None:
+    gone = node_facts(Verdict.ABSENT, number=2, past=Past(replacing=CarriedOver(108, OTHER_UUID, is_unfinished=True)))
+
+    assert [node.action for node in planned(stopped(), gone)] == [Action.REPLACE, Action.CREATE]
+
+
 def test_machine_that_is_to_be_kept_is_kept_whatever_was_begun() -> None:
     assert plan_beside(leaving(), k3s_cluster(), stopped_vm=StoppedVm.KEEP).action is Action.KEEP
     assert plan_beside(replace(leaving(), power=JUST_BOOTED), k3s_cluster()).action is Action.KEEP

@@ -83,6 +83,18 @@ class NodePlan:
         return self.action not in (Action.KEEP, Action.NOTHING)
 
     @property
+    def goes_on_replacing(self) -> bool:
+        """Is it the rest of a replacement that an earlier run had begun? Making a VM again that never ran is none."""
+        begun = self.facts.past.replacing
+        return self.is_write and self.rule is None and begun is not None and not begun.is_unfinished
+
+    @property
+    def is_counted(self) -> bool:
+        """Does it use up one of MAX_REPLACEMENTS? What a person names does not."""
+        is_by_rule = self.action is Action.REPLACE and self.rule not in (None, Rule.ASKED, Rule.FORCED)
+        return is_by_rule or self.goes_on_replacing
+
+    @property
     def ends_running(self) -> bool:
         """Does the VM run in the end, if all goes well? A VM that is left alone counts only while it runs."""
         return self.is_write or (self.action is Action.KEEP and not self.facts.is_down)

@@ -96,8 +96,13 @@ class VmManager:
                 remove_unused(self.pve, self.journal, node.name)
 
     def prepare(self, plan: Plan) -> None:
-        """Choose the VMIDs of the VMs to be made, in the order of n; where that fails, the node tries again later."""
+        """Choose the VMIDs of the VMs to be made, in the order of n; where that fails, the node tries again later.
+
+        What is planned uses up MAX_REPLACEMENTS before what turns out not to start.
+        """
         for node in plan.nodes:
+            if node.is_counted:
+                self.replacements.take()
             if node.action is Action.CREATE and node.config.vmid is None and carried_over(node) is None:
                 with suppress(HomelabError):
                     self.vmids.reserve(self.pve, node.name)

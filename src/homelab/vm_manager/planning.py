@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from homelab.errors import Problem
@@ -29,10 +30,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     mine = [node for node in facts.nodes if wishes.is_worked_on(node.config.number)]
     others = tuple(node for node in facts.nodes if not wishes.is_worked_on(node.config.number))
     nodes = [_plan_node(node, situation, facts.k3s) for node in mine]
-    may_replace = config.policy.max_replacements > 0
-    return Plan(
-        tuple(node if may_replace else _not_replaced(node) for node in nodes), facts.k3s, facts.warnings, others
-    )
+    return Plan(_within_limit(nodes, config.policy.max_replacements), facts.k3s, facts.warnings, others)
 
 
 def _is_power_cut(config: Config, facts: Facts) -> bool:
@@ -43,11 +41,18 @@ def _is_power_cut(config: Config, facts: Facts) -> bool:
     return len(down) >= 2
 
 
-def _not_replaced(node: NodePlan) -> NodePlan:
-    """Without replacements; making an unfinished VM again is none, and what a person names is not counted."""
-    if node.action is not Action.REPLACE or node.rule in (None, Rule.ASKED, Rule.FORCED):
-        return node
-    return start(node.facts, f"{node.reason}; MAX_REPLACEMENTS=0 is used up", node.rule, may_replace=False)
+def _within_limit(nodes: Sequence[NodePlan], most: int) -> tuple[NodePlan, ...]:
+    """Those that earlier runs had begun come first, and are ended in any case; the others in the order of n."""
+    left = most - sum(node.goes_on_replacing for node in nodes)
+    limited = []
+    for node in nodes:
+        if node.rule is not None and node.is_counted:
+            left -= 1
+            if left < 0:
+                reason = f"{node.reason}; MAX_REPLACEMENTS={most} is used up"
+                node = start(node.facts, reason, node.rule, may_replace=False)
+        limited.append(node)
+    return tuple(limited)
 
 
 def _plan_node(node: NodeFacts, situation: Situation, k3s: K3sFacts) -> NodePlan:
