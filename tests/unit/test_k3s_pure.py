@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -121,6 +122,35 @@ CANNOT_REACH = "failed to get CA certs: Get https://192.0.2.10:6443/cacerts: con
         ("x509: certificate has expired or is not yet valid: current time is before", "clocks", "time", True),
         ("etcdserver: too many learner members in cluster", "still joining", "wait five minutes", False),
         (CANNOT_REACH, "port 6443", "NETWORK_IFACES_n", False),
+        ("https://192.0.2.10:6443/v1-k3s/server-bootstrap: 403 Forbidden", "one of agents", "node-token", True),
+        ("extracting data: write /var/lib/rancher/k3s: no space left on device", "full", "VM_DISK_SIZE_n", True),
+        ('level=fatal msg="failed to find memory cgroup (v2)"', "memory cgroup", "/proc/cmdline", True),
+        ("containerd exited: exit status 1", "containerd", "containerd.log", False),
+        (
+            "this server is a not a member of the etcd cluster. Found [a=https://192.0.2.1:2380], expect: b=https://",
+            "not the one under which it joined",
+            "CLOUD_IP_CONFIG_n",
+            False,
+        ),
+        ("tls: failed to verify: x509: certificate is valid for 10.43.0.1, not 192.0.2.9", "not name", "tls-san", True),
+        ("incompatible down-level server detected", "newer", "K3S_VERSION", True),
+        ("nodes is forbidden: User system:k3s-controller cannot list resource", "too old", "K3S_VERSION", False),
+        ("open /run/flannel/subnet.env: no such file or directory", "too old", "K3S_VERSION", False),
+        (
+            "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [node-role.kubernetes.io/x]",
+            "a label that no Node",
+            "kubectl label node k3s-vm-a",
+            True,
+        ),
+        ("etcd cluster: etcdserver: unhealthy cluster", "members is down", "/db/info", False),
+        ("Failed to check local etcd status for learner management: context deadline exceeded", "etcd", "2380", False),
+        ("https://127.0.0.1:6444/v1-k3s/config: 503 Service Unavailable", "quorum", "kubectl get nodes", False),
+        (
+            r'msg="failed to get CA certs: Get \"https://k3s:6443/cacerts\": dial tcp: lookup k3s: no such host"',
+            "look up",
+            "CLOUD_NAMESERVER",
+            False,
+        ),
     ],
 )
 def test_a_known_line_of_the_log_gives_its_cause_and_cure(line: str, cause: str, cure: str, final: bool) -> None:
@@ -150,8 +180,9 @@ def test_a_log_without_known_trouble_gives_no_diagnosis(journal: str) -> None:
     assert hopeless("k3s-vm-a", journal) is None
 
 
-def test_every_trouble_has_a_cause_and_a_cure() -> None:
+def test_every_trouble_has_a_cause_and_a_cure_and_no_text_hides_behind_another() -> None:
     assert all(trouble.cause and trouble.cure for trouble in TROUBLES)
+    assert [first.text for first, later in combinations(TROUBLES, 2) if first.text in later.text] == []
 
 
 # --- what kubectl and k3s print ----------------------------------------------------------------------------------
