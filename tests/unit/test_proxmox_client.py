@@ -350,3 +350,38 @@ def test_pool_that_no_node_can_be_asked_about_is_unreachable() -> None:
 
     with pytest.raises(Unreachable, match="off"):
         pve.delete_pool("p")
+
+
+# --- the guest agent ---------------------------------------------------------------------------------------------
+
+EXEC = f"{VM}/agent/exec"
+
+
+def test_program_in_a_guest_is_waited_for() -> None:
+    ended = {"exited": 1, "exitcode": 3, "out-data": "out", "err-data": "err"}
+    pve, wire = proxmox({f"POST {EXEC}": {"pid": 7}, f"GET {EXEC}-status": Turns({"exited": 0}, ended)})
+
+    result = pve.agent_exec("pve1", 100, ["hostname", "-f"])
+
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "out", "err")
+    assert wire.calls[:2] == [(f"POST {EXEC}", {"command": ["hostname", "-f"]}), (f"GET {EXEC}-status", {"pid": 7})]
+
+
+def test_program_in_a_guest_that_does_not_end_is_told_without_its_output() -> None:
+    pve, _ = proxmox({f"POST {EXEC}": {"pid": 7}, f"GET {EXEC}-status": {"exited": 0, "out-data": "canary"}})
+
+    with pytest.raises(TimedOut) as late:
+        pve.agent_exec("pve1", 100, ["sleep", "1d"], timeout_s=5)
+
+    assert late.value.what == "the guest agent of VM 100 on pve1, running sleep"
+    assert "qm guest exec-status 100 7" in late.value.cure
+    assert "canary" not in str(late.value)
+
+
+def test_output_that_the_agent_cut_off_is_no_output() -> None:
+    pve, _ = proxmox(
+        {f"POST {EXEC}": {"pid": 7}, f"GET {EXEC}-status": {"exited": True, "exitcode": 0, "out-truncated": 1}}
+    )
+
+    with pytest.raises(Misunderstood):
+        pve.agent_exec("pve1", 100, ["cat", "/dev/zero"])

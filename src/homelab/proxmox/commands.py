@@ -20,13 +20,14 @@ TABLE = {
     "POST /nodes/{node}/qemu/{vmid}/status/resume": "qm resume {vmid}",
     "POST /nodes/{node}/qemu/{vmid}/status/reset": "qm reset {vmid}",
     "DELETE /nodes/{node}/qemu/{vmid}": "qm destroy {vmid}",
+    "POST /nodes/{node}/qemu/{vmid}/agent/exec": "qm guest exec {vmid} --synchronous 0 --",
     "DELETE /nodes/{node}/storage/{storage}/content/{volume}": "pvesm free {volume}",
     "POST /nodes/{node}/storage/{storage}/download-url": "pvesh create {path}",
     "POST /pools": "pvesh create {path}",
     "PUT /pools/{poolid}": "pvesh set {path}",
     "DELETE /pools/{poolid}": "pvesh delete {path}",
 }
-"""What follows a command are the call's other parameters as `--name value`."""
+"""What follows a command are the call's other parameters as `--name value`; after ` --` the words of `command`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def _filled(words: str, parts: Mapping[str, str], path: str, params: Values) -> 
     values = {**params, **parts, "path": path}
     argv = [word.format_map(values) for word in words.split()]
     used = set(re.findall(r"\{(\w+)\}", words))
+    if words.endswith(" --"):
+        return Command((*argv, *params["command"]), parts["node"], prints_json=True)
     rest = {key: value for key, value in params.items() if key not in used}
     is_pvesh = words.startswith("pvesh")
     json_options = ("--output-format", "json") if is_pvesh else ()
