@@ -27,6 +27,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "report": EVERYWHERE | {"legible", "masking"},
     "shell": frozenset({"errors"}),
     "download": frozenset({"errors", "runtime"}),
+    "kubernetes": frozenset({"errors", "settings"}),
     "proxmox": EVERYWHERE | {"json_text", "runtime", "shell"},
     "memory": EVERYWHERE | {"json_text", "runtime"},
     "run_marker": EVERYWHERE | {"memory", "proxmox", "runtime"},
@@ -34,7 +35,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "network_validator": EVERYWHERE | {"proxmox"},
     "image_manager": EVERYWHERE | {"proxmox", "runtime", "download"},
     "vm_manager": EVERYWHERE | {"memory", "proxmox", "runtime", "sizing", "cloud_init"},
-    "k3s_manager": EVERYWHERE | {"json_text", "memory", "proxmox", "runtime", "shell", "cloud_init"},
+    "k3s_manager": EVERYWHERE | {"json_text", "kubernetes", "memory", "proxmox", "runtime", "shell", "cloud_init"},
     "assembly": frozenset({ANY_ROOM}),
     "commands": frozenset({ANY_ROOM}),
     "main": frozenset({ANY_ROOM}),
@@ -57,6 +58,7 @@ POWERS: dict[str, frozenset[str]] = {
     "report": OUTPUT | FILES,
     "shell": NETWORK | FILES | TIME,
     "download": NETWORK | FILES | TIME,
+    "kubernetes": NETWORK | FILES,
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
     "memory": FILES | TIME,
@@ -64,7 +66,17 @@ POWERS: dict[str, frozenset[str]] = {
     "config.general": frozenset({"ssl"}),
 }
 MAY_CALL_FILES = frozenset(
-    {"memory", "report", "shell", "download", "proxmox", "assembly", "config.dotenv_file", "config.general"}
+    {
+        "memory",
+        "report",
+        "shell",
+        "download",
+        "kubernetes",
+        "proxmox",
+        "assembly",
+        "config.dotenv_file",
+        "config.general",
+    }
 )
 
 
