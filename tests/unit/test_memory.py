@@ -12,9 +12,9 @@ import pytest
 
 from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked
-from homelab.memory import Claim, Cluster, Joins, Journal
+from homelab.memory import Claim, Cluster, ClusterMemory, Joins, Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
-from homelab.models import CarriedOver, Creation, Past, VmConfig
+from homelab.models import CarriedOver, Creation, KnownCluster, KnownServer, Past, VmConfig
 from homelab.runtime import Interruption
 from support.clock import START, SteppingClock
 
@@ -469,3 +469,38 @@ def test_replacement_noted_by_another_version_is_none(path: Path, clock: Steppin
     Journal(path, clock).note("replacing", vm="vm", node="pve1", carried=carried)
 
     assert memory.past_of(Journal(path, clock), "vm").replacing is None
+
+
+# --- the k3s cluster as it was last seen -------------------------------------------------------------------------
+
+SEEN = KnownCluster(frozenset({"ab"}), (KnownServer("k3s-server", "u", ("192.0.2.1", "k3s-server")),))
+
+
+def test_cluster_is_remembered_from_run_to_run(tmp_path: Path) -> None:
+    kept = ClusterMemory(tmp_path)
+    assert kept.recall() is None
+
+    kept.keep(SEEN)
+
+    assert ClusterMemory(tmp_path).recall() == SEEN
+
+
+def test_dry_run_remembers_nothing(tmp_path: Path) -> None:
+    ClusterMemory(tmp_path, is_read_only=True).keep(SEEN)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"servers": [1], "authorities": []}'])
+def test_memory_of_a_cluster_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+    kept = ClusterMemory(tmp_path)
+    kept.path.write_text(text)
+
+    assert kept.recall() is None
+
+
+def test_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    with pytest.raises(HomelabError) as refused:
+        ClusterMemory(tmp_path / "gone").keep(SEEN)
+
+    assert "XDG_STATE_HOME" in refused.value.cure

@@ -27,6 +27,7 @@ from homelab.memory.past import (
     snippet_on,
 )
 from homelab.memory.run_lock import held
+from homelab.memory.servers import ClusterMemory
 from homelab.memory.stamps import read_stamp, stamp
 from homelab.memory.told import news
 
@@ -38,6 +39,7 @@ __all__ = [
     "STRUCK",
     "Claim",
     "Cluster",
+    "ClusterMemory",
     "Intent",
     "Joins",
     "Journal",

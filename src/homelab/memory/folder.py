@@ -78,7 +78,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _owner_in(folder):
-            _replace(folder / OWNER_FILE, f"{platform.node() or 'somewhere'}-{secrets.token_hex(4)}")
+            replace_file(folder / OWNER_FILE, f"{platform.node() or 'somewhere'}-{secrets.token_hex(4)}")
     except OSError as error:
         raise unusable(folder, error) from error
 
@@ -91,7 +91,7 @@ def note_cluster(folder: Path, cluster: Cluster) -> None:
         return
     words = {"nodes": sorted(now.nodes), "addresses": sorted(now.addresses), "identity": now.identity}
     try:
-        _replace(folder / CLUSTER_FILE, json.dumps(words))
+        replace_file(folder / CLUSTER_FILE, json.dumps(words))
     except OSError as error:
         raise unusable(folder, error) from error
 
@@ -123,7 +123,7 @@ def _owner_in(folder: Path) -> str:
         return ""
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """All of it or nothing."""
     new = path.with_suffix(".new")
     new.write_text(f"{text}\n", encoding="utf-8")

@@ -11,6 +11,8 @@ from homelab.models.facts import (
 from homelab.models.k3s import (
     K3sFacts,
     K3sNode,
+    KnownCluster,
+    KnownServer,
     Leaving,
     Members,
 )
@@ -86,6 +88,8 @@ __all__ = [
     "ImageOnNode",
     "K3sFacts",
     "K3sNode",
+    "KnownCluster",
+    "KnownServer",
     "Leaving",
     "Matter",
     "Member",

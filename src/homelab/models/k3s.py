@@ -21,13 +21,32 @@ class K3sNode:
     is_etcd_voter: bool
     addresses: tuple[str, ...] = ()
     boot_id: str = ""
+    is_cordoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownServer:
+    """A server by its Node, and the addresses that it had when it was seen."""
+
+    name: str
+    uuid: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCluster:
+    """By what a cluster is known again. `authorities` are the fingerprints of its CA."""
+
+    authorities: frozenset[str]
+    servers: tuple[KnownServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class K3sFacts:
     """The cluster as one of its servers sees it, or why it cannot be asked.
 
-    `asked_at` is K3S_EXISTING_NODE_IP; `answered_by` what the machine there calls itself, if the address is no Node's.
+    `asked_at` is the address that answered, `listed` are those of K3S_EXISTING_NODE_IP; `answered_by` is what the
+    machine that answered calls itself, where that is known.
     """
 
     is_wanted: bool
@@ -35,6 +54,7 @@ class K3sFacts:
     problem: Problem | None = None
     asked_at: str = ""
     answered_by: str = ""
+    listed: tuple[str, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -45,9 +65,14 @@ class K3sFacts:
 
     @property
     def asked_node(self) -> K3sNode | None:
-        """The Node behind K3S_EXISTING_NODE_IP; None where that cannot be told (a host name, a VIP)."""
+        """The Node that answered; None where that cannot be told (a host name, a VIP)."""
         known_as = {self.asked_at, self.answered_by} - {""}
         return next((node for node in self.nodes if known_as & {node.name, *node.addresses}), None)
+
+    def is_listed_beside(self, uuid: str) -> bool:
+        """Does K3S_EXISTING_NODE_IP name a Ready server that is another machine than the one with this uuid?"""
+        others = (node for node in self.nodes if node.is_server and node.is_ready and node.system_uuid != uuid)
+        return any(set(self.listed) & {node.name, *node.addresses} for node in others)
 
     @property
     def voters(self) -> tuple[K3sNode, ...]:
