@@ -9,13 +9,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from homelab import download, memory
+from homelab import download, kubernetes, memory
 from homelab.config.dotenv_file import home
 from homelab.errors import HomelabError
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
-from homelab.k3s_manager import GuestFinder, K3sManager
-from homelab.memory import Joins, Journal
+from homelab.k3s_manager import GuestFinder, K3sManager, Ways
+from homelab.memory import ClusterMemory, Joins, Journal
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
@@ -37,6 +37,7 @@ class Run:
     clock: Clock
     journal: Journal
     marker: RunMarker
+    cluster: ClusterMemory
 
     @property
     def patient(self) -> Clock:
@@ -85,7 +86,8 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
                 memory.note_cluster(folder, cluster)
             marker = RunMarker(pve, clock, journal.owner, report.progress, journal)
             try:
-                yield _assemble(Run(found, shells, report, clock, journal, marker))
+                seen = ClusterMemory(folder, is_read_only=is_dry_run)
+                yield _assemble(Run(found, shells, report, clock, journal, marker, seen))
             finally:
                 if not is_dry_run:
                     marker.give_back()
@@ -167,15 +169,21 @@ def _k3s(run: Run, pve: Proxmox) -> K3sManager:
         memory.note(run.journal, memory.REBOOTED, vm, uuid)
         report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
 
+    ways = Ways(
+        connect=log_in,
+        access=lambda: kubernetes.read_access(config.k3s.kubeconfigs, config.k3s.existing_servers),
+        fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
+        progress=report.progress,
+        warn=report.warn,
+    )
     return K3sManager(
         config=config.k3s,
         pve=pve,
         finder=GuestFinder(pve, config, run.shells, clock, report.progress, note_reboot),
         clock=clock,
-        connect=log_in,
-        fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
-        progress=report.progress,
+        ways=ways,
         joins=Joins(run.journal, run.marker.take),
+        memory=run.cluster,
     )
 
 

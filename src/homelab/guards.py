@@ -186,8 +186,10 @@ def _namesake_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
 
 
 def _holder_guards(vm: VmFacts, node: K3sNode | None, k3s: K3sFacts) -> Iterator[Guard]:
-    """Without the server behind K3S_EXISTING_NODE_IP nobody can join; a server that may be it counts as it."""
-    cure = "set K3S_EXISTING_NODE_IP to another Ready server"
+    """Without a server of K3S_EXISTING_NODE_IP nobody can join; a server that may be the only one counts as it."""
+    if k3s.is_listed_beside(vm.config.uuid):
+        return
+    cure = "set K3S_EXISTING_NODE_IP to another Ready server, or add one to it"
     holder = k3s.asked_node
     if holder is None and (node.is_server if node else TAG_SERVER in vm.config.tags):
         yield Guard(
@@ -236,10 +238,10 @@ def _loss_guards(vm: VmFacts, node: K3sNode, k3s: K3sFacts) -> Iterator[Guard]:
     bring_back = "bring the other servers to Ready first: kubectl get nodes"
     if not any(other.is_server and other.is_ready for other in k3s.nodes if other != node):
         yield Guard("it is the last Ready server of the k3s cluster", bring_back)
-    elif k3s.asked_node == node:
+    elif k3s.asked_node == node and not k3s.is_listed_beside(node.system_uuid):
         yield Guard(
             f"its own membership cannot be ended at K3S_EXISTING_NODE_IP ({k3s.asked_at}), which it holds",
-            "set K3S_EXISTING_NODE_IP to another Ready server",
+            "set K3S_EXISTING_NODE_IP to another Ready server, or add one to it",
         )
     elif node.is_etcd_voter and (left := _healthy_without(node, k3s)) < _majority(len(k3s.voters) - 1):
         yield Guard(f"etcd would lose its quorum: only {left} of the voters that stay are healthy", bring_back)

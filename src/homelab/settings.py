@@ -140,12 +140,22 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class K3sConfig:
-    """The cluster to join. `existing_server` None: no join is asked for."""
+    """The cluster to join. No `existing_servers`: no join is asked for.
 
-    existing_server: str | None
+    `server_url` is what members are told to join at, such as a VIP; None: the server that answers. `kubeconfigs` are
+    files in which the right to ask the Kubernetes API may be.
+    """
+
+    existing_servers: tuple[str, ...]
     version: str | None
     install_url: str
     artifact_url: str | None
+    server_url: str | None = None
+    kubeconfigs: tuple[Path, ...] = ()
+
+    @property
+    def is_join_wanted(self) -> bool:
+        return bool(self.existing_servers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,19 +342,6 @@ def test_vm_that_is_a_member_under_another_name_is_not_joined_again(lab: Lab, ho
     assert ready_members(lab) == ALL_MEMBERS
 
 
-def test_vm_whose_node_was_deleted_while_its_k3s_runs_is_left_alone(lab: Lab, homelab: Homelab, via: str) -> None:
-    lab.reset("healthy")
-    lab.shell("k3s-server", f"kubectl delete node {NAME}")
-    lab.wait_until(lambda world: cluster(world).store.find("nodes", NAME) is None)
-
-    run = homelab("--via", via)
-
-    assert run.exit_code == 3, run.text
-    assert f"{NAME}: k3s runs in the VM already: the cluster at K3S_EXISTING_NODE_IP has no Node" in run.err
-    assert "sudo systemctl disable --now k3s k3s-agent" in run.err
-    assert ready_members(lab) == ALL_MEMBERS - {NAME}
-
-
 def test_name_of_a_ready_member_is_not_taken_from_it(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     take_out(lab, NAME)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from e2e.conftest import Homelab
 from e2e.world import (
@@ -25,6 +27,7 @@ from e2e.world import (
     when,
 )
 from homelab import download
+from homelab.k3s_manager import tokens
 from pvelab.guest import kube_nodes
 from pvelab.lab import Lab
 from pvelab.spec import LabSpec
@@ -151,11 +154,16 @@ def test_cluster_without_etcd_takes_agents_only(sqlite: tuple[Lab, Homelab]) -> 
     assert ready_members(lab) == ALL_MEMBERS
     assert servers(lab) == {"k3s-server"}
 
-    lab.reset("fresh")
-    as_server = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
-    assert as_server.exit_code == 3
-    assert f"{NAME} does not join: the cluster keeps its data in SQLite, and takes agents only" in as_server.err
-    assert "set K3S_ROLE_n=agent" in as_server.err
+
+def test_server_is_not_joined_to_a_cluster_without_etcd(sqlite: tuple[Lab, Homelab]) -> None:
+    lab, homelab = sqlite
+
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+
+    assert run.exit_code == 3
+    assert f"{NAME} does not join: the cluster keeps its data in SQLite, and takes agents only" in run.err
+    assert "set K3S_ROLE_n=agent" in run.err
+    assert ready_members(lab) == {"k3s-server"}
 
 
 SHARED_SETTINGS = {"flannel-backend": "host-gw", "disable-network-policy": "true"}
@@ -201,8 +209,42 @@ def test_only_a_server_is_given_the_token_of_servers(lab: Lab, homelab: Homelab,
     assert run.exit_code in (0, 3), run.text
     assert ready_members(lab) == {"k3s-server", NAME}
     config = lab.shell(NAME, "cat /etc/rancher/k3s/config.yaml")
-    assert (for_servers in config, for_agents in config) == (role == "server", role == "agent")
+    assert (for_servers in config, for_agents in config) == (role == "server", False)
     assert "for-agents-only" not in run.text
+
+
+def test_agent_gets_a_token_of_its_own_that_ends_with_the_join(lab: Lab, homelab: Homelab, via: str) -> None:
+    run = homelab("--via", via, K3S_ROLE_3="agent", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    token = yaml.safe_load(lab.shell(NAME, "cat /etc/rancher/k3s/config.yaml"))["token"]
+    assert re.fullmatch(r"K10[0-9a-f]{64}::[a-z0-9]{6}\.[a-z0-9]{16}", token)
+    assert lab.look(lambda world: cluster(world).tokens.bootstrap) == {}
+    lab.shell(NAME, "systemctl restart k3s-agent")
+    assert ready_members(lab) == {"k3s-server", NAME}
+
+
+def test_token_of_a_join_that_failed_is_taken_back_too(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("join-fails", how="k3s-crash", vm=NAME)
+
+    run = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert lab.look(lambda world: cluster(world).tokens.bootstrap) == {}
+
+
+def test_older_release_that_wants_a_token_at_every_start_gets_the_lasting_one_of_agents(
+    lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "BOOTSTRAP_FROM", (1, 34))
+    for_agents = lab.look(own_agent_token)
+    lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/agent-token")
+    lab.shell("k3s-server", f"echo {for_agents} > /var/lib/rancher/k3s/server/agent-token")
+
+    run = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert for_agents in lab.shell(NAME, "cat /etc/rancher/k3s/config.yaml")
 
 
 # --- what k3s refuses --------------------------------------------------------------------------------------------
@@ -382,30 +424,44 @@ def rotated(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "role", "said", "cure"),
+    ("happens", "said", "cure"),
     [
-        (
-            password_of_another,
-            "agent",
-            "the cluster still holds the password of an earlier machine of this name",
-            f"delete secret {NAME}.node-password.k3s",
-        ),
-        (member_of_another, "server", "etcd still has a member of an earlier machine", f"delete node {NAME}"),
-        (other_settings, "server", "this server's settings differ from those of the others", "compare /etc/rancher"),
-        (rotated, "agent", "the server refuses the token", "was it rotated?"),
+        (other_settings, "this server's settings differ from those of the others", "compare /etc/rancher"),
+        (rotated, "the server refuses the token", "was it rotated?"),
     ],
 )
 def test_refusal_of_k3s_is_read_from_the_journal_and_named_with_its_cure(
-    lab: Lab, homelab: Homelab, happens: Callable[[World], Any], role: str, said: str, cure: str
+    lab: Lab, homelab: Homelab, happens: Callable[[World], Any], said: str, cure: str
 ) -> None:
     lab.look(happens)
 
-    run = homelab(K3S_ROLE_3=role, **ONLY_PVE3)
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert f"{NAME} is not joined: {NAME} does not join: {said}" in run.err
     assert cure in run.err
     assert ready_members(lab) == {"k3s-server"}
+
+
+def test_password_that_an_earlier_machine_left_behind_is_removed(lab: Lab, homelab: Homelab) -> None:
+    lab.look(password_of_another)
+
+    run = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == {"k3s-server", NAME}
+
+
+@pytest.mark.parametrize("role", ["agent", "server"])
+def test_member_of_etcd_without_a_node_keeps_further_servers_out(lab: Lab, homelab: Homelab, role: str) -> None:
+    lab.look(member_of_another)
+
+    run = homelab(K3S_ROLE_3=role, **ONLY_PVE3)
+
+    refused = f"{NAME} is not joined: etcd has a member without a Node: {NAME}-deadbeef"
+    assert (run.exit_code, refused in run.err) == ((3, True) if role == "server" else (0, False)), run.text
+    assert "remove the member with etcdctl" in run.err or role == "agent"
+    assert ready_members(lab) == {"k3s-server", *([NAME] if role == "agent" else [])}
 
 
 # --- the server that the token comes from ------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def rotated(lab: Lab) -> None:
     [
         (nothing, {}, 0),
         (crash, {}, 3),
-        (rotated, {}, 3),
+        (rotated, {"K3S_ROLE_3": "server"}, 3),
         (nothing, {"K3S_ARTIFACT_URL": "http://127.0.0.1:9/nothing"}, 3),
         (nothing, {"API_TOKEN": "root@pam!lab=00000000-cana-ry00-0000-000000000000"}, 1),
     ],
@@ -226,13 +226,13 @@ def test_no_secret_is_ever_shown_nor_stands_in_an_argument(
 
 
 def test_join_token_lies_in_a_file_that_only_root_reads(lab: Lab, homelab: Homelab, via: str) -> None:
-    homelab("--via", via, NODE_ENABLED_1="0", NODE_ENABLED_2="0")
+    homelab("--via", via, NODE_ENABLED_1="0", NODE_ENABLED_2="0", K3S_ROLE_3="server")
 
     name = "k3s-vm-pve3"
     token = lab.look(lambda world: cluster(world).tokens.server_password)
     assert token in lab.shell(name, "cat /etc/rancher/k3s/config.yaml")
     assert lab.shell(name, "stat -c '%a %U' /etc/rancher/k3s/config.yaml") == "600 root\n"
-    assert token not in lab.shell(name, "cat /etc/systemd/system/k3s-agent.service /etc/systemd/system/*.env")
+    assert token not in lab.shell(name, "cat /etc/systemd/system/k3s.service /etc/systemd/system/*.env")
 
 
 def test_module_run_as_a_program_ends_with_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +334,7 @@ def test_help_needs_neither_configuration_nor_network(tmp_path: Path, command: s
 def test_password_that_is_the_user_s_name_is_warned_of_and_hides_no_name(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
 
-    run = homelab("--dry-run", CLOUD_PASSWORD="ubuntu", VM_SSH_PORT="1")
+    run = homelab("--dry-run", CLOUD_PASSWORD="ubuntu", VM_SSH_PORT="1", KUBECONFIG=None)
 
     assert "warning: CLOUD_PASSWORD is the same as CLOUD_USER: anybody can guess it" in run.err
     assert "SSH to ubuntu@" in run.text

@@ -129,9 +129,9 @@ def test_vm_is_not_joined_while_a_run_of_another_machine_may_be_joining_it(
     take_out(lab, "k3s-vm-pve3")
     mark(lab, "homelab: run of laptop-1f2e3d4c until 2100-01-01T00:00:00Z")
     if not is_known:
-        lab.fault("on", do="error", times=1, command="k3s kubectl get")
+        lab.fault("on", do="error", times=1, command="sh -c *kubectl get*")
 
-    run = homelab("--via", "api")
+    run = homelab("--via", "api", KUBECONFIG=None)
 
     assert run.exit_code == (4 if is_known else 3), run.text
     assert "run of laptop-1f2e3d4c until 2100" in run.err

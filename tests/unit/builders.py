@@ -118,7 +118,7 @@ CONFIG = Config(
     ssh=SshConfig(user="root", key_path=None, known_hosts=None, guest_port=22),
     guest=GUEST,
     image=ImageConfig("noble.img", "https://images.example/noble.img", sha256=None, is_unverified=False),
-    k3s=K3sConfig(None, None, "https://k3s.example/install.sh", None),
+    k3s=K3sConfig((), None, "https://k3s.example/install.sh", None),
     policy=Policy(StoppedVm.REPLACE, max_replacements=1, max_parallel=8, host_reserve_mib=2048),
 )
 

@@ -48,7 +48,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (config.guest.cpu_type, config.guest.start_timeout_s) == ("host", 180.0)
     assert (config.image.name, config.image.url) == ("noble-server-cloudimg-amd64.img", DEFAULT_IMAGE_URL)
     assert (config.image.sha256, config.image.is_unverified) == (None, False)
-    assert (config.k3s.existing_server, config.k3s.version, config.k3s.artifact_url) == (None, None, None)
+    assert (config.k3s.existing_servers, config.k3s.version, config.k3s.artifact_url) == ((), None, None)
     assert config.k3s.install_url == "https://get.k3s.io"
     policy = config.policy
     assert (policy.stopped_vm, policy.max_replacements, policy.max_parallel) == (StoppedVm.REPLACE, 1, 8)
@@ -87,7 +87,7 @@ def test_general_values_are_taken(tmp_path: Path) -> None:
     assert (config.guest.user, config.guest.nameserver, config.guest.upgrades_packages) == ("me", "192.168.4.1", True)
     assert (config.guest.cpu_type, config.guest.start_timeout_s) == ("x86-64-v2-AES", 60.0)
     assert (config.image.sha256, config.image.is_unverified) == ("ab" * 32, True)
-    assert (config.k3s.existing_server, config.k3s.version) == ("192.168.4.212", "v1.33.4+k3s1")
+    assert (config.k3s.existing_servers, config.k3s.version) == (("192.168.4.212",), "v1.33.4+k3s1")
     assert config.k3s.install_url == "http://127.30.4.1:8080/install.sh"
     assert config.k3s.artifact_url == "http://127.30.4.1:8080/releases"
     policy = config.policy
@@ -256,3 +256,30 @@ def _one_certificate(bundle: Path) -> str:
     text = bundle.read_text(encoding="utf-8")
     end = "-----END CERTIFICATE-----\n"
     return text[text.index("-----BEGIN") : text.index(end) + len(end)]
+
+
+# --- k3s ---
+
+
+def test_several_servers_a_shared_address_and_kubeconfigs_are_read(tmp_path: Path) -> None:
+    k3s = read(
+        tmp_path,
+        K3S_EXISTING_NODE_IP="192.168.4.212, k3s.maas",
+        K3S_SERVER_URL="192.168.4.200",
+        KUBECONFIG="~/one:/two:",
+    ).k3s
+
+    assert k3s.existing_servers == ("192.168.4.212", "k3s.maas")
+    assert k3s.server_url == "https://192.168.4.200:6443"
+    assert k3s.kubeconfigs == (tmp_path / "one", Path("/two"))
+
+
+def test_kubeconfig_is_looked_for_in_the_home_directory(tmp_path: Path) -> None:
+    assert read(tmp_path).k3s.kubeconfigs == (tmp_path / "kubeconfig",)
+
+
+def test_shared_address_without_servers_is_warned_about(tmp_path: Path) -> None:
+    config = read(tmp_path, K3S_SERVER_URL="192.168.4.200")
+
+    assert not config.k3s.is_join_wanted
+    assert config.warnings == ("K3S_SERVER_URL is not used: without K3S_EXISTING_NODE_IP nothing joins",)

@@ -55,7 +55,7 @@ def test_environment_wins_over_the_file_and_an_empty_variable_unsets(project: Pa
     text = NODE.format("from-file") + "K3S_EXISTING_NODE_IP=192.168.4.212\n"
     (project / ".env").write_text(text)
     config = load(None, Via.AUTO, {"NODE_1": "from-environment", "K3S_EXISTING_NODE_IP": ""})
-    assert (config.nodes[0].name, config.k3s.existing_server) == ("from-environment", None)
+    assert (config.nodes[0].name, config.k3s.existing_servers) == ("from-environment", ())
 
 
 def test_process_environment_is_the_default(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from homelab.config import vm_name
-from homelab.config.addresses import domain, host, host_and_port, ip_config, nameservers, single_host, static_addresses
+from homelab.config.addresses import (
+    domain,
+    host,
+    host_and_port,
+    hosts,
+    ip_config,
+    k3s_url,
+    nameservers,
+    static_addresses,
+)
 from homelab.config.values import (
     BadValue,
     api_token,
@@ -72,7 +81,11 @@ HEX_64 = "0123456789abcdef" * 4
         (host_and_port, "fd00::11", ("fd00::11", None)),
         (host_and_port, "[fd00::11]", ("fd00::11", None)),
         (host_and_port, "[fd00::11]:8443", ("fd00::11", 8443)),
-        (single_host, "k3s-vm-still-fawn.maas", "k3s-vm-still-fawn.maas"),
+        (hosts, "k3s-vm-still-fawn.maas", ("k3s-vm-still-fawn.maas",)),
+        (hosts, "10.0.0.1, 10.0.0.2;fd00::1 10.0.0.1", ("10.0.0.1", "10.0.0.2", "fd00::1")),
+        (k3s_url, "192.168.4.200", "https://192.168.4.200:6443"),
+        (k3s_url, "https://k3s.maas:443/", "https://k3s.maas:443"),
+        (k3s_url, "fd00::1", "https://[fd00::1]:6443"),
         (nameservers, "192.168.4.1, fd00::1", "192.168.4.1 fd00::1"),
         (ip_config, "dhcp", "ip=dhcp"),
         (ip_config, "ip=dhcp", "ip=dhcp"),
@@ -141,8 +154,10 @@ def test_value_that_can_be_used_is_taken(convert: Callable[[str], object], text:
         (host_and_port, "pve:", "not a whole number"),
         (host_and_port, "https://pve", "not a whole number"),
         (host_and_port, "a b:8006", "neither an address"),
-        (single_host, "10.0.0.1,10.0.0.2", "more than one address"),
-        (single_host, "https://10.0.0.1:6443", "neither an address"),
+        (hosts, "10.0.0.1,https://10.0.0.1:6443", "neither an address"),
+        (hosts, " , ", "names no server"),
+        (k3s_url, "http://10.0.0.1:6443", "over https only"),
+        (k3s_url, "https://10.0.0.1:6443/v1", "not a whole number"),
         (nameservers, ",", "not every part"),
         (nameservers, "192.168.4.1 router", "not every part"),
         (ip_config, "192.168.4.5/24", "made of ip="),

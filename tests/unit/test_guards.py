@@ -17,7 +17,7 @@ from homelab.guards import (
     proxmox_guards,
 )
 from homelab.models import Guard, K3sFacts, VmConfig, VmFacts
-from unit.builders import OTHER_UUID, STOPPED, agent_node, k3s_cluster, k3s_node, servers, vm
+from unit.builders import OTHER_UUID, STOPPED, UUID, agent_node, k3s_cluster, k3s_node, servers, vm
 
 NAME = "k3s-vm-pve1"
 
@@ -327,3 +327,20 @@ def test_a_server_under_another_name_is_known_by_its_uuid() -> None:
     (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node("renamed"), *servers(2)))
 
     assert "only 2 etcd voter(s) are healthy" in guard.sentence
+
+
+def test_holder_may_go_where_another_ready_server_is_listed_beside_it() -> None:
+    holder, *others = k3s_node(NAME, addresses=("192.0.2.1",)), *servers(3)
+    cluster = replace(k3s_cluster(holder, *others), asked_at="192.0.2.1")
+    named = others[0].name
+
+    assert len(k3s_guards(vm(), replace(cluster, listed=("192.0.2.1",)))) == 1
+    assert k3s_guards(vm(), replace(cluster, listed=("192.0.2.1", named))) == ()
+
+
+@pytest.mark.parametrize("other", [{"is_ready": False}, {"is_server": False}, {"system_uuid": UUID}])
+def test_listed_machine_that_cannot_serve_does_not_let_the_holder_go(other: dict[str, Any]) -> None:
+    beside = k3s_node("beside", **{"system_uuid": OTHER_UUID, **other})
+    cluster = K3sFacts(is_wanted=True, nodes=(beside,), asked_at="192.0.2.1", listed=("192.0.2.1", "beside"))
+
+    assert not cluster.is_listed_beside(UUID)

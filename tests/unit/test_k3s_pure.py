@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,8 +10,9 @@ import pytest
 import yaml
 
 from homelab.errors import Misunderstood
-from homelab.k3s_manager.answers import parse_members, parse_nodes, parse_version
+from homelab.k3s_manager.answers import EtcdMember, parse_members, parse_nodes, parse_version
 from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, hopeless
+from homelab.k3s_manager.direct import host_in, url_at
 from homelab.k3s_manager.flags import shared
 from homelab.k3s_manager.installing import JoinOrder, config_text, masked
 from homelab.k3s_manager.roles import assign
@@ -264,7 +264,9 @@ def test_an_answer_that_is_no_list_of_nodes_is_never_an_empty_cluster(text: str)
 def test_etcd_members_are_read_by_name() -> None:
     text = json.dumps({"members": [{"ID": 1, "name": "srv1-ab12cd34"}, {"ID": 2, "name": "srv2-12345678"}]})
 
-    assert parse_members(text, "192.0.2.10") == ("srv1-ab12cd34", "srv2-12345678")
+    first, second = parse_members(text, "192.0.2.10")
+
+    assert (first, second.node) == (EtcdMember("srv1-ab12cd34"), "srv2")
 
 
 @pytest.mark.parametrize("text", ["", "failed to get etcd MemberList", "{}", "[]", '{"members": [1]}'])
@@ -356,7 +358,7 @@ TOKEN = "K10" + "ab" * 32 + "::server:0123456789abcdef"
 
 def order(role: Role) -> JoinOrder:
     shared: dict[str, object] = {"disable": ["servicelb"], "tls-san": ["192.0.2.100"]}
-    return JoinOrder("k3s-vm-a", role, "192.0.2.10", Secret(TOKEN), "v1.33.4+k3s1", "#!/bin/sh\n", shared)
+    return JoinOrder("k3s-vm-a", role, "https://192.0.2.10:6443", Secret(TOKEN), "v1.33.4+k3s1", "#!/bin/sh\n", shared)
 
 
 def test_a_server_joins_with_token_name_and_the_settings_that_servers_share() -> None:
@@ -382,7 +384,8 @@ def test_an_agent_is_not_told_what_only_servers_understand() -> None:
     ],
 )
 def test_server_is_named_by_a_url_that_its_address_allows(address: str, url: str) -> None:
-    assert yaml.safe_load(config_text(replace(order(AGENT), server_address=address)))["server"] == url
+    assert url_at(address) == url
+    assert host_in(url) == address
 
 
 def test_each_role_has_its_own_service() -> None:

@@ -74,6 +74,8 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
         members = Nobody()
 
     def carry_out() -> None:
+        if cluster.is_known and cluster.asked_node and cluster.asked_node.system_uuid == vm.config.uuid:
+            homelab.k3s.keep_away_from(vm.config.name.lower())
         if guards.must_leave_first(vm, cluster):
             report.warn(f"VM {vm.config.name} leaves etcd while it still runs: with it down the others have no quorum")
             members.remove(vm.config.name.lower(), vm.config.uuid)

@@ -11,6 +11,7 @@ from homelab.settings import is_address
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _CIDR = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
 _LONGEST_HOST_NAME = 253
+_K3S_PORT = 6443
 _HOST_WANTED = "an address or a host name, such as 192.168.4.11 or pve.maas"
 _IP_CONFIG_WANTED = "dhcp, or an address with its gateway, such as ip=192.168.4.50/24,gw=192.168.4.1"
 _DYNAMIC = {"ip": ("dhcp",), "ip6": ("dhcp", "auto")}
@@ -61,15 +62,29 @@ def domain(text: str) -> str:
         raise BadValue("it is not a domain", "the domain of the nodes, such as maas") from bad
 
 
-def single_host(text: str) -> str:
-    """One server, by address or host name; lists, URLs and ports are named for what they are."""
-    wanted = "the address of one k3s server, without https:// and port"
-    if re.search(r"[,;\s]", text):
-        raise BadValue("it holds more than one address, and only one can be used", wanted)
+def hosts(text: str) -> tuple[str, ...]:
+    """Servers by address or host name, separated by commas or blanks; each once, in their order."""
+    wanted = "addresses of k3s servers separated by commas, without https:// and port; a VIP belongs in K3S_SERVER_URL"
     try:
-        return host(text)
+        found = tuple(dict.fromkeys(host(part) for part in re.split(r"[,;\s]+", text) if part))
     except BadValue as bad:
         raise BadValue(bad.why, wanted) from bad
+    if not found:
+        raise BadValue("it names no server", wanted)
+    return found
+
+
+def k3s_url(text: str) -> str:
+    """Where members join, as https://HOST:PORT; the port is 6443 unless it is given."""
+    wanted = "the address at which any k3s server answers, such as https://192.168.4.200:6443"
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme != "https":
+        raise BadValue("k3s is joined over https only", wanted)
+    try:
+        name, number = host_and_port((rest if separator else text).rstrip("/"))
+    except BadValue as bad:
+        raise BadValue(bad.why, wanted) from bad
+    return f"https://{f'[{name}]' if ':' in name else name}:{number or _K3S_PORT}"
 
 
 def nameservers(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from homelab.config.addresses import host, nameservers, single_host
+from homelab.config.addresses import host, hosts, k3s_url, nameservers
 from homelab.config.public_keys import DEFAULT_FILES, public_keys
 from homelab.config.reader import Reader
 from homelab.config.values import (
@@ -120,11 +120,17 @@ def read_image(reader: Reader) -> ImageConfig:
 
 
 def read_k3s(reader: Reader) -> K3sConfig:
+    existing_servers = reader.get("K3S_EXISTING_NODE_IP", hosts, ())
+    server_url = reader.get("K3S_SERVER_URL", k3s_url, None)
+    if server_url and not reader.text("K3S_EXISTING_NODE_IP"):
+        reader.warnings.append("K3S_SERVER_URL is not used: without K3S_EXISTING_NODE_IP nothing joins")
     return K3sConfig(
-        existing_server=reader.get("K3S_EXISTING_NODE_IP", single_host, None),
+        existing_servers=existing_servers,
         version=reader.get("K3S_VERSION", _k3s_version, None),
         install_url=reader.get("K3S_INSTALL_URL", web_url, DEFAULT_K3S_INSTALL_URL),
         artifact_url=reader.get("K3S_ARTIFACT_URL", web_url, None),
+        server_url=server_url,
+        kubeconfigs=_kubeconfigs(reader),
     )
 
 
@@ -148,6 +154,16 @@ def read_fallback_addresses(reader: Reader) -> tuple[str, ...]:
                 f"PVE_IPS: {reader.shown(part)} is neither an address nor a host name and is not used"
             )
     return tuple(usable)
+
+
+def _kubeconfigs(reader: Reader) -> tuple[Path, ...]:
+    """The files of KUBECONFIG, separated by colons as kubectl takes them; else ~/kubeconfig."""
+    expand = file_path(reader.surroundings.home)
+
+    def files(text: str) -> tuple[Path, ...]:
+        return tuple(expand(part) for part in text.split(":") if part)
+
+    return reader.get("KUBECONFIG", files, (reader.surroundings.home / "kubeconfig",))
 
 
 def _ca_bundle(reader: Reader) -> Path | None:

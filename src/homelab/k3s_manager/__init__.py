@@ -1,6 +1,6 @@
 """Membership in the k3s cluster: proof, join, replace, no ghosts."""
 
 from homelab.k3s_manager.guest import GuestFinder
-from homelab.k3s_manager.manager import NOT_WANTED, K3sManager
+from homelab.k3s_manager.manager import NOT_WANTED, K3sManager, Ways
 
-__all__ = ["NOT_WANTED", "GuestFinder", "K3sManager"]
+__all__ = ["NOT_WANTED", "GuestFinder", "K3sManager", "Ways"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from homelab import json_text
@@ -38,13 +39,30 @@ def _node(item: Mapping[str, Any]) -> K3sNode:
         is_etcd_voter=conditions.get("EtcdIsVoter") == "True",
         addresses=tuple(_text(address, "address") for address in status.get("addresses", [])),
         boot_id=_text({"bootID": "", **info}, "bootID"),
+        is_cordoned=bool(_fields(item.get("spec", {})).get("unschedulable")),
     )
 
 
-def parse_members(text: str | bytes, where: str) -> tuple[str, ...]:
-    """Names in the answer of /db/info; an SQLite cluster lists none."""
+@dataclass(frozen=True, slots=True)
+class EtcdMember:
+    """A member of etcd, `<node>-<8 hex>`; a learner has no vote yet."""
+
+    name: str
+    is_learner: bool = False
+
+    @property
+    def node(self) -> str:
+        """The name of its Node."""
+        return self.name.rpartition("-")[0]
+
+
+def parse_members(text: str | bytes, where: str) -> tuple[EtcdMember, ...]:
+    """The answer of /db/info; an SQLite cluster lists none."""
     try:
-        return tuple(_text(member, "name") for member in json_text.read(text)["members"])
+        return tuple(
+            EtcdMember(_text(member, "name"), member.get("isLearner") is True)
+            for member in json_text.read(text)["members"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise Misunderstood(f"{where}: the list of etcd members is not understood", str(error), LOOK) from error
 

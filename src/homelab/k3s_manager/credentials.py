@@ -1,15 +1,21 @@
-"""What every join of a run needs, read from the existing server and from where k3s is installed from."""
+"""What every join of a run needs, read from a live server and from where k3s is installed from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from homelab.errors import NodeFailed
+from homelab.errors import HomelabError, NodeFailed
+from homelab.k3s_manager import authority, tokens
 from homelab.k3s_manager.answers import parse_version
-from homelab.k3s_manager.server import K3sServer, Tokens
-from homelab.settings import K3sConfig
+from homelab.k3s_manager.direct import url_at
+from homelab.k3s_manager.server import K3sServer
+from homelab.k3s_manager.servers import Servers
+from homelab.k3s_manager.tokens import Tokens
+from homelab.settings import K3sConfig, Role, Secret
 
 RELEASES = "https://github.com/k3s-io/k3s/releases/download"
 """Where the install script takes k3s from unless K3S_ARTIFACT_URL says otherwise."""
@@ -17,28 +23,45 @@ RELEASES = "https://github.com/k3s-io/k3s/releases/download"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a machine is told to join; read once."""
+    """What a machine is told to join; read once.
+
+    `server_url` is that of the server which gave them, or the VIP; `authorities` are the fingerprints of the CA.
+    """
 
     tokens: Tokens
     version: str
     script: str
     shared_flags: dict[str, object]
+    server_url: str
+    authorities: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CredentialsReader:
-    """`fetch` reads a URL's text; it gets the setting to name when that fails, too."""
+    """Reads once and fails once. `fetch` reads a URL's text; it gets the setting to name when that fails, too."""
 
     config: K3sConfig
+    servers: Servers
     fetch: Callable[[str, str], str]
+    _read: Credentials | HomelabError | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def read(self, server: K3sServer) -> Credentials:
+    def read(self) -> Credentials:
         """Raises when a new machine could not join."""
-        tokens = server.tokens()
-        return Credentials(tokens, self._version(server), self._script(), server.shared_flags())
+        with self._lock:
+            if self._read is None:
+                try:
+                    self.servers.check_agreement()
+                    self._read = self.servers.ask(self._from)
+                except HomelabError as error:
+                    self._read = error
+            if isinstance(self._read, HomelabError):
+                raise self._read
+            return self._read
 
-    def check_release(self, version: str) -> None:
-        """Raise unless k3s of this version is there to be downloaded."""
+    def check_release(self) -> None:
+        """Raise unless k3s of the cluster's version is there to be downloaded."""
+        version = self.read().version
         url = f"{self.config.artifact_url or RELEASES}/{quote(version)}/sha256sum-amd64.txt"
         sums = self.fetch(url, "K3S_ARTIFACT_URL")
         if not any(line.split()[1:] == ["k3s"] for line in sums.splitlines()):
@@ -47,6 +70,34 @@ class CredentialsReader:
                 f"what {url} gives lists no k3s",
                 "check K3S_ARTIFACT_URL and K3S_VERSION",
             )
+
+    @contextmanager
+    def token_for(self, name: str, role: Role) -> Iterator[Secret]:
+        """The token for one join: a server's is the cluster's; an agent's ends with the join where k3s allows that."""
+        read = self.read()
+        if role is Role.SERVER:
+            yield read.tokens.server
+            return
+        if parse_version(read.version) < tokens.BOOTSTRAP_FROM:
+            yield read.tokens.agent
+            return
+        made = self.servers.ask(lambda server: tokens.create(server, name, read.tokens))
+        try:
+            yield made
+        finally:
+            with suppress(HomelabError):
+                self.servers.ask(lambda server: tokens.delete(server, made))
+
+    def _from(self, server: K3sServer) -> Credentials:
+        authority_pem = server.authority_pem()
+        return Credentials(
+            tokens.read(server, authority_pem),
+            self._version(server),
+            self._script(),
+            server.shared_flags(),
+            self.config.server_url or url_at(server.address),
+            authority.fingerprints(authority_pem),
+        )
 
     def _version(self, server: K3sServer) -> str:
         """The lowest version among the servers; K3S_VERSION may be older, never newer."""

@@ -29,21 +29,22 @@ def shared(files: Mapping[str, str], unit: str) -> dict[str, object]:
     """
     found: dict[str, object] = {}
     for path, text in files.items():
-        for key, value in _document(path, text).items():
+        for key, value in document(path, text).items():
             name = key.removesuffix("+")
             found[name] = [*_listed(found.get(name)), *_listed(value)] if key.endswith("+") else value
     found.update(_flags(_command(unit)))
     return {key: value for key, value in found.items() if key in SHARED}
 
 
-def _document(path: str, text: str) -> dict[str, object]:
+def document(path: str, text: str) -> dict[str, object]:
+    """The keys of a config file of k3s."""
     try:
-        document = yaml.safe_load(text) or {}
+        found = yaml.safe_load(text) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Misunderstood(f"{path} is not understood", str(error), CORRECT) from error
-    if not isinstance(document, dict):
+    if not isinstance(found, dict):
         raise Misunderstood(f"{path} is not understood", "it holds no keys", CORRECT)
-    return {str(key): value for key, value in document.items()}
+    return {str(key): value for key, value in found.items()}
 
 
 def _listed(value: object) -> list[object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import yaml
 
 from homelab.errors import NodeFailed
+from homelab.k3s_manager import flags
 from homelab.settings import K3sConfig, Role, Secret
 from homelab.shell import Shell
 
@@ -23,7 +24,7 @@ class JoinOrder:
 
     name: str
     role: Role
-    server_address: str
+    server_url: str
     token: Secret
     version: str
     script: str
@@ -33,45 +34,27 @@ class JoinOrder:
     def unit(self) -> str:
         return "k3s" if self.role is Role.SERVER else "k3s-agent"
 
-    @property
-    def server_url(self) -> str:
-        """An IPv6 address stands in brackets there."""
-        host = f"[{self.server_address}]" if ":" in self.server_address else self.server_address
-        return f"https://{host}:6443"
 
-
-def check_server_reachable(shell: Shell, order: JoinOrder) -> None:
-    """Raise NodeFailed unless port 6443 of the server answers from inside the guest."""
-    url = f"{order.server_url}/ping"
+def check_server_reachable(shell: Shell, name: str, server_url: str) -> None:
+    """Raise NodeFailed unless the server answers from inside the guest."""
+    url = f"{server_url}/ping"
     result = shell.run(["curl", "-sfk", "--max-time", "10", url], timeout_s=20)
     if result.exit_code or result.stdout.strip() != "pong":
         raise NodeFailed(
-            f"{order.name}: the k3s server cannot be reached from the VM",
+            f"{name}: the k3s server cannot be reached from the VM",
             f"{url}: curl exit code {result.exit_code}",
             "check the bridge in NETWORK_IFACES_n, and firewalls between the VM and K3S_EXISTING_NODE_IP",
         )
 
 
-def check_host_name(shell: Shell, order: JoinOrder) -> None:
+def check_host_name(shell: Shell, name: str) -> None:
     """Raise NodeFailed unless the guest already bears the name under which it is to join."""
-    name = shell.run(["hostname"]).stdout.strip()
-    if name != order.name:
+    own = shell.run(["hostname"]).stdout.strip()
+    if own != name:
         raise NodeFailed(
-            f"{order.name}: the VM calls itself {name or '(nothing)'}",
+            f"{name}: the VM calls itself {own or '(nothing)'}",
             "it would join under the wrong name",
-            f"sudo hostnamectl set-hostname {order.name} in the VM, then run again",
-        )
-
-
-def check_not_running(shell: Shell, name: str) -> None:
-    """Raise NodeFailed if k3s is up in the guest: it belongs to another cluster, or a person took its Node away."""
-    states = shell.run(["systemctl", "is-active", "k3s", "k3s-agent"]).stdout.split()
-    if "active" in states:
-        raise NodeFailed(
-            f"{name}: k3s runs in the VM already",
-            "the cluster at K3S_EXISTING_NODE_IP has no Node of this machine",
-            f"if it is to join that cluster: {shell.machine.login} 'sudo systemctl disable --now k3s k3s-agent', "
-            "then run again; if it belongs to another one: NODE_ENABLED_n=0",
+            f"sudo hostnamectl set-hostname {name} in the VM, then run again",
         )
 
 
@@ -112,6 +95,19 @@ def restart(shell: Shell, unit: str) -> str:
                 f"{shell.machine.login} 'systemctl status {unit}'",
             )
     return since
+
+
+def renew_token(shell: Shell, order: JoinOrder) -> str:
+    """Give a machine that was a member a new token and the server's address, keep its other settings, and restart it.
+
+    Returns when that was, as `restart` does.
+    """
+    result = shell.run(["sudo", "-n", "cat", CONFIG])
+    settings = flags.document(CONFIG, result.stdout if result.exit_code == 0 else "")
+    settings.update({"server": order.server_url, "token": order.token.reveal(), "node-name": order.name})
+    settings.pop("token-file", None)
+    write_file(shell, CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    return restart(shell, order.unit)
 
 
 def disable(shell: Shell, unit: str) -> None:

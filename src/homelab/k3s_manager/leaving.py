@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from homelab.errors import NodeFailed
 from homelab.k3s_manager.readiness import PACE
 from homelab.k3s_manager.server import K3sServer
+from homelab.k3s_manager.servers import Servers
 from homelab.models import K3sNode
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock, Wait, wait_for
+from homelab.settings import Role
 
 LEAVING_S = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Takes machines out of the cluster that one of its servers speaks for."""
+    """Takes machines out of the cluster, by whichever of its servers answers."""
 
-    server: K3sServer
+    servers: Servers
     clock: Clock
     progress: Callable[[str], None]
 
@@ -28,7 +30,7 @@ class Leaving:
 
         A Node of the same name that is another machine's stays, and so does its secret.
         """
-        nodes = self.server.nodes()
+        nodes = self.servers.nodes()
         for node in nodes:
             if node.system_uuid == uuid:
                 self._remove_node(node)
@@ -36,19 +38,19 @@ class Leaving:
         if namesake:
             self.progress(f"{name}: the Node of this name stays, it is another machine ({namesake.system_uuid})")
             return
-        self.server.delete_password(name)
+        self.servers.ask(lambda server: server.delete_password(name))
 
     def _remove_node(self, node: K3sNode) -> None:
         self.progress(f"{node.name}: removing its Node from the cluster")
-        self.server.delete_node(node.name)
+        self.servers.ask(lambda server: server.delete_node(node.name))
         if node.is_etcd:
             self._wait_until_no_member(node.name)
-        self.server.delete_password(node.name)
+        self.servers.ask(lambda server: server.delete_password(node.name))
 
     def _wait_until_no_member(self, name: str) -> None:
         wait_for(
-            self.server.etcd_members,
-            lambda members: not any(member.rpartition("-")[0] == name for member in members),
+            lambda: self.servers.ask(K3sServer.etcd_members),
+            lambda members: not any(member.node == name for member in members),
             Wait(
                 f"{name}: its etcd member is still there",
                 LEAVING_S,
@@ -74,3 +76,25 @@ def check_machine_is_gone(pve: Proxmox, node: K3sNode) -> None:
                 f"VM {row.vmid} on {row.node} has its system UUID {node.system_uuid}",
                 f"start that VM and rename one of the two (VM_NAME_n), or scripts/delete_vm.py {row.node} {row.vmid}",
             )
+
+
+def make_room(servers: Servers, name: str, role: Role) -> None:
+    """See that a machine without Node can join under its name: no password of an earlier one, no member without Node.
+
+    The password goes only where nobody has the name. Raises NodeFailed on a member of etcd that has no Node: it counts
+    for the quorum and does not vote, and each further server makes that worse.
+    """
+    nodes = servers.nodes()
+    names = {node.name for node in nodes}
+    if name not in names:
+        servers.ask(lambda server: server.delete_password(name))
+    if role is not Role.SERVER or not any(node.is_etcd for node in nodes):
+        return
+    members = servers.ask(K3sServer.etcd_members)
+    ghosts = [member.name for member in members if not member.is_learner and member.node not in names]
+    if ghosts:
+        raise NodeFailed(
+            f"etcd has a member without a Node: {', '.join(ghosts)}",
+            "a server of that name went away and was not taken out; another server would weaken the quorum",
+            "if that machine is gone for good, remove the member with etcdctl on a server (RUNBOOK.md has the command)",
+        )

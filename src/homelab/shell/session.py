@@ -67,6 +67,11 @@ class Shell:
         self._lock = threading.Lock()
         self._sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
 
+    @property
+    def login(self) -> str:
+        """The command by which a person logs in there."""
+        return self.machine.login
+
     def run(
         self, command: Sequence[str] | str, *, stdin: bytes | Readable | None = None, timeout_s: float = 30
     ) -> Result:

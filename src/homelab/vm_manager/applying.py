@@ -150,7 +150,7 @@ class VmManager:
 
     def _finished(self, node: str, vmid: int) -> VmFacts:
         """Where a join follows, it sees the end of the first boot, for which the snippet is kept."""
-        return finish_vm(self.pve, node, vmid, keeps_vendor_data=self.config.k3s.existing_server is not None)
+        return finish_vm(self.pve, node, vmid, keeps_vendor_data=self.config.k3s.is_join_wanted)
 
     def _replace(self, node: NodePlan) -> Result:
         """Delete and create anew, once everything that the new VM needs is known to be there; else start it."""

@@ -1,0 +1,136 @@
+"""Brings one running VM into the cluster: kept, brought back, joined again, or joined anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from homelab.errors import NodeFailed, Refused, TimedOut, Undecided, Unreachable
+from homelab.k3s_manager import installing, local
+from homelab.k3s_manager.guest import GuestFinder
+from homelab.k3s_manager.leaving import Leaving, check_machine_is_gone
+from homelab.k3s_manager.local import UNITS
+from homelab.k3s_manager.newcomers import Newcomers
+from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
+from homelab.k3s_manager.servers import Servers
+from homelab.models import K3sFacts, K3sNode, NodePlan, Outcome, RunningVm, Status, VmFacts
+from homelab.proxmox.client import Proxmox
+from homelab.runtime import Clock
+from homelab.settings import Role
+
+BACK_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What every join of a run works with."""
+
+    pve: Proxmox
+    finder: GuestFinder
+    clock: Clock
+    servers: Servers
+    newcomers: Newcomers
+    progress: Callable[[str], None]
+
+    def join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
+        """Make the VM a Ready member. Raises HomelabError with the reason why it is none."""
+        name, vm = plan.config.vm_name, running.vm
+        if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
+            return (*_kept(plan, facts.node(name)), *self.newcomers.marking.end_first_boot(plan.name, vm))
+        nodes = self._nodes_by_now()
+        node = next((node for node in nodes if node.name == name), None)
+        if node and node.system_uuid == vm.config.uuid:
+            return self._bring_back(plan, vm, node, facts)
+        _check_not_under_another_name(plan, vm, nodes)
+        if node:
+            _check_not_taken(vm, node)
+            check_machine_is_gone(self.pve, node)
+            self.remove(name, node.system_uuid)
+        return self.newcomers.join(plan, running)
+
+    def remove(self, name: str, uuid: str) -> None:
+        """End the membership of a machine that is off, known by its uuid."""
+        Leaving(self.servers, self.clock, self.progress).remove(name, uuid)
+
+    def _nodes_by_now(self) -> tuple[K3sNode, ...]:
+        """The Nodes now. Where VMs were just started, the server may be one of them, so it is given time."""
+        deadline = self.clock.now() + (
+            self.finder.config.guest.start_timeout_s if self.newcomers.board.has_started else 0
+        )
+        while True:
+            try:
+                return self.servers.nodes()
+            except (Unreachable, Undecided, Refused, TimedOut):
+                if self.clock.now() >= deadline:
+                    raise
+            self.clock.sleep(PACE.longest_s)
+
+    # --- a machine that is a member --------------------------------------------------------------------------
+
+    def _bring_back(self, plan: NodePlan, vm: VmFacts, node: K3sNode, facts: K3sFacts) -> tuple[Outcome, ...]:
+        """Wait until it is Ready; a service that does not run is started, one that does is left to itself."""
+        stale = _ready_before_the_start(plan, facts)
+        if is_member(node, vm) and node.boot_id != stale:
+            return _kept(plan, node)
+        self.progress(f"{node.name}: waiting until its Node is Ready again")
+        if plan.is_write or node.is_ready:
+            with suppress(TimedOut):
+                self._wait(node.name, vm, BACK_TIMEOUT_S, lambda: "", stale)
+                return (_ready_again(plan, node),)
+            self._repair(plan, vm, node, patience_s=0)
+        else:
+            self._repair(plan, vm, node, patience_s=BACK_TIMEOUT_S)
+        return (_ready_again(plan, node),)
+
+    def _repair(self, plan: NodePlan, vm: VmFacts, node: K3sNode, patience_s: float) -> None:
+        """`patience_s` is how long a service that runs is waited for; one that is started gets its own time."""
+        shell = self.finder.login(plan.config, RunningVm(vm))
+        unit = next(unit for unit, role in UNITS.items() if (role is Role.SERVER) == node.is_server)
+        if local.look(shell, node.name).runs:
+            since = f"@{int(self.clock.now() - BACK_TIMEOUT_S)}"
+        else:
+            self.progress(f"{node.name}: starting {unit}")
+            since, patience_s = installing.restart(shell, unit), BACK_TIMEOUT_S
+        self._wait(node.name, vm, patience_s, lambda: installing.journal(shell, unit, since))
+
+    def _wait(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str], stale: str = "-") -> None:
+        wait_until_member(lambda: self.servers.node(name), Awaited(name, vm, journal, stale), self.clock, timeout_s)
+
+
+def _kept(plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+    """Nothing is to be done; that it takes no pods is somebody's decision, and is said."""
+    name = plan.config.vm_name
+    line = Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping")
+    if node is None or not node.is_cordoned:
+        return (line,)
+    cure = f"if it is to take pods again: kubectl uncordon {name}"
+    return (line, Outcome(plan.name, Status.SKIPPED, f"{name} is cordoned", "no new pods go there", cure))
+
+
+def _ready_again(plan: NodePlan, node: K3sNode) -> Outcome:
+    return Outcome(plan.name, Status.CHANGED, f"{node.name} is Ready again")
+
+
+def _check_not_under_another_name(plan: NodePlan, vm: VmFacts, nodes: tuple[K3sNode, ...]) -> None:
+    if own := next((node for node in nodes if node.system_uuid == vm.config.uuid), None):
+        raise NodeFailed(
+            f"the VM is in the cluster already, under the name {own.name}",
+            f"the Node {own.name} has its system UUID {own.system_uuid}",
+            f"set {plan.config.key('VM_NAME')} and the VM's name to {own.name}, or kubectl delete node {own.name}",
+        )
+
+
+def _check_not_taken(vm: VmFacts, node: K3sNode) -> None:
+    if node.is_ready:
+        raise NodeFailed(
+            f"another machine is a Ready member under the name {node.name}",
+            f"its system UUID is {node.system_uuid}, the VM's is {vm.config.uuid}",
+            f"kubectl get node {node.name} -o wide shows where it is; rename one of the two (VM_NAME_n)",
+        )
+
+
+def _ready_before_the_start(plan: NodePlan, facts: K3sFacts) -> str:
+    """The boot id of a Node that still counted as Ready although its machine was off; `-` where there is none."""
+    node = facts.node(plan.config.vm_name) if plan.is_write else None
+    return node.boot_id if node and node.is_ready else "-"

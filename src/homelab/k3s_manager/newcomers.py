@@ -1,0 +1,105 @@
+"""Joins a machine of which the cluster has no Node: anew, or again with a new token where it was a member before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+
+from homelab.errors import HomelabError
+from homelab.k3s_manager import installing, local
+from homelab.k3s_manager.credentials import CredentialsReader
+from homelab.k3s_manager.guest import GuestFinder
+from homelab.k3s_manager.installing import JoinOrder
+from homelab.k3s_manager.leaving import make_room
+from homelab.k3s_manager.local import UNITS, LocalK3s
+from homelab.k3s_manager.marking import Marking
+from homelab.k3s_manager.readiness import Awaited, wait_until_member
+from homelab.k3s_manager.role_board import RoleBoard
+from homelab.k3s_manager.servers import Servers
+from homelab.models import TAG_AGENT, TAG_SERVER, NodePlan, Outcome, RunningVm, Status, VmFacts
+from homelab.runtime import Clock
+from homelab.settings import K3sConfig, Role
+from homelab.shell import Shell
+
+READY_TIMEOUT_S = {Role.AGENT: 300, Role.SERVER: 600}
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """What every join of a run works with; servers take turns."""
+
+    config: K3sConfig
+    finder: GuestFinder
+    clock: Clock
+    servers: Servers
+    credentials: CredentialsReader
+    board: RoleBoard
+    marking: Marking
+    progress: Callable[[str], None]
+    one_server: threading.Lock = field(default_factory=threading.Lock)
+
+    def join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
+        """Raises HomelabError with the reason why it did not join; another node may then have its place."""
+        try:
+            return self._join(plan, running)
+        except HomelabError:
+            if not self._may_be_in_cluster(running.vm):
+                self.board.give_place_away(plan)
+            raise
+
+    def _may_be_in_cluster(self, vm: VmFacts) -> bool:
+        """Also when the cluster cannot be asked."""
+        try:
+            return any(node.system_uuid == vm.config.uuid for node in self.servers.nodes())
+        except HomelabError:
+            return True
+
+    def _join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
+        name, vm = plan.config.vm_name, running.vm
+        authorities = self.credentials.read().authorities
+        shell = self.finder.login_to_newcomer(plan, running)
+        noted = self.finder.wait_for_cloud_init(vm, shell)
+        leftovers = self.marking.end_first_boot(plan.name, vm)
+        found = local.look(shell, name)
+        local.check_cluster(found, name, authorities, shell.login)
+        role = self.board.begin(plan, self.servers.nodes)
+        if found.has_joined:
+            role = UNITS[found.unit]
+        again = "again " if found.has_joined else ""
+        self.progress(f"{name}: joining the cluster {again}as {role.value}")
+        with self._turn(role):
+            self._enter(vm, shell, role, found)
+        lines = [Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}")]
+        lines += leftovers
+        lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
+        return tuple(lines)
+
+    def _turn(self, role: Role) -> AbstractContextManager[object]:
+        return self.one_server if role is Role.SERVER else nullcontext()
+
+    def _enter(self, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
+        """A server that did not get into the cluster is kept from joining later, when another has its place."""
+        name, read = vm.config.name.lower(), self.credentials.read()
+        installing.check_host_name(shell, name)
+        installing.check_server_reachable(shell, name, read.server_url)
+        self.marking.joins.begin(vm.config.uuid, TAG_SERVER if role is Role.SERVER else TAG_AGENT)
+        make_room(self.servers, name, role)
+        with self.credentials.token_for(name, role) as token:
+            order = JoinOrder(name, role, read.server_url, token, read.version, read.script, read.shared_flags)
+            try:
+                since = self._start(shell, order, found)
+                awaited = Awaited(name, vm, lambda: installing.journal(shell, order.unit, since))
+                wait_until_member(lambda: self.servers.node(name), awaited, self.clock, READY_TIMEOUT_S[role])
+            except HomelabError:
+                if role is Role.SERVER and not self._may_be_in_cluster(vm):
+                    with suppress(HomelabError):
+                        installing.disable(shell, order.unit)
+                raise
+
+    def _start(self, shell: Shell, order: JoinOrder, found: LocalK3s) -> str:
+        """Returns when that was, by the guest's clock."""
+        if found.has_joined:
+            return installing.renew_token(shell, order)
+        return installing.install(shell, order, self.config)

@@ -1,0 +1,71 @@
+"""Who joins as what in this run: decided together, once, and changed where a server fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from homelab.k3s_manager import roles
+from homelab.models import Action, K3sNode, NodePlan, Plan
+from homelab.settings import Role
+
+
+@dataclass(slots=True)
+class RoleBoard:
+    """The roles by Proxmox node. Thread-safe; `progress` says a sentence."""
+
+    progress: Callable[[str], None]
+    _roles: dict[str, Role] = field(default_factory=dict)
+    _plan: tuple[NodePlan, ...] = ()
+    _had: dict[str, str] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def prepare(self, plan: Plan) -> None:
+        """Remember who is to join or has joined, so that roles can be decided together."""
+        self._plan = tuple(node for node in plan.nodes if node.ends_running)
+
+    @property
+    def has_started(self) -> bool:
+        """Were VMs started in this run?"""
+        return any(plan.action is Action.START for plan in self._plan)
+
+    @property
+    def has_new_server(self) -> bool:
+        """Has a server begun to join?"""
+        return Role.SERVER in {self._roles.get(name) for name in self._begun}
+
+    def note_role(self, uuid: str, tag: str) -> None:
+        """The role tag of a machine that is replaced in this run."""
+        self._had[uuid] = tag
+
+    def leave_out(self, node: NodePlan) -> None:
+        """The node has no running VM, so it counts for no role (once roles are decided this changes nothing)."""
+        with self._lock:
+            self._plan = tuple(plan for plan in self._plan if plan.name != node.name)
+
+    def begin(self, plan: NodePlan, nodes: Callable[[], Sequence[K3sNode]]) -> Role:
+        """The node's role, now that it begins to join; `nodes` are looked at when the first one begins."""
+        with self._lock:
+            if not self._roles:
+                self._roles = roles.assign(self._plan, nodes(), self._had)
+            self._begun.add(plan.name)
+            return self._roles[plan.name]
+
+    def give_place_away(self, failed: NodePlan) -> None:
+        """A node that was to be an agent and has not begun takes the place of a server that failed."""
+        with self._lock:
+            self._begun.add(failed.name)
+            if not self._roles:
+                self.leave_out(failed)
+                return
+            waiting = (plan for plan in self._plan if self._may_become_server(plan))
+            heir = next(waiting, None) if self._roles.get(failed.name) is Role.SERVER else None
+            if heir:
+                self._roles[heir.name] = Role.SERVER
+                self.progress(f"{heir.config.vm_name}: becomes a server in place of {failed.name}")
+
+    def _may_become_server(self, plan: NodePlan) -> bool:
+        is_free = plan.name not in self._begun and plan.config.role is Role.AUTO and not plan.facts.vm
+        return is_free and self._roles[plan.name] is Role.AGENT

@@ -1,0 +1,183 @@
+"""Which server speaks for the cluster: the first of K3S_EXISTING_NODE_IP that answers and shows the right CA."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Undecided, Unreachable
+from homelab.k3s_manager import authority
+from homelab.k3s_manager.guest_servers import GuestServers
+from homelab.k3s_manager.server import Answer, K3sServer
+from homelab.models import K3sNode, KnownCluster
+from homelab.settings import K3sConfig
+from homelab.shell import ChangedHostKey, Shell, UnknownHostKey
+
+MUTE = (Unreachable, Undecided, TimedOut, Refused)
+"""One server does not answer, or does not do it; another one may."""
+Found = TypeVar("Found")
+
+
+@dataclass(slots=True)
+class Servers:
+    """The servers that may be asked, and the one that is. Thread-safe.
+
+    `connect` gives the shell of an address; `known` is the cluster as it was last seen, `memory` where that is written;
+    `warn` says a sentence.
+    """
+
+    config: K3sConfig
+    connect: Callable[[str], Shell]
+    guests: GuestServers
+    known: KnownCluster | None
+    memory: str
+    warn: Callable[[str], None]
+    _server: K3sServer | None = None
+    _told: set[str] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def look(self) -> tuple[K3sServer, Answer]:
+        """The server in use, or the first that can be, and all that it says at once."""
+        with self._lock:
+            if self._server is None:
+                self._server, answer = self._choose()
+                return self._server, answer
+        return self.ask(lambda server: (server, server.look()))
+
+    def ask(self, question: Callable[[K3sServer], Found]) -> Found:
+        """Put a question to the server in use; where that fails, once more to another one, if there is one."""
+        server = self._in_use()
+        try:
+            return question(server)
+        except MUTE:
+            if len(self.config.existing_servers) == 1:
+                raise
+            return question(self._another(server))
+
+    def nodes(self) -> tuple[K3sNode, ...]:
+        """All Node objects now."""
+        return self.ask(lambda server: server.nodes())
+
+    def node(self, name: str) -> K3sNode | None:
+        """The Node of that name now."""
+        return next((node for node in self.nodes() if node.name == name), None)
+
+    def keep_away_from(self, name: str) -> None:
+        """Ask another machine than the one of this name from now on; raises when no other one answers."""
+        server = self._in_use()
+        if server.look().host_name == name:
+            self._another(server)
+
+    def check_agreement(self) -> None:
+        """Raise NodeFailed if the addresses lead to different clusters, before anything is told to join one of them."""
+        server, answer = self.look()
+        ours = authority.fingerprints(answer.authority_pem)
+        for address in (one for one in self.config.existing_servers if one != server.address):
+            try:
+                theirs = authority.fingerprints(self._by_ssh(address).authority_pem())
+            except HomelabError:
+                continue
+            if not ours & theirs:
+                raise NodeFailed(
+                    "the addresses in K3S_EXISTING_NODE_IP lead to different clusters",
+                    f"{server.address} and {address} show different CAs",
+                    "leave only servers of the right cluster in K3S_EXISTING_NODE_IP",
+                )
+
+    def say(self, sentence: str) -> None:
+        """Warn of something, once."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self.warn(sentence)
+
+    def wrong_authority(self, address: str, pem: str) -> HomelabError | None:
+        """Why a server there is not believed, if it shows another CA than the cluster had before."""
+        seen = authority.fingerprints(pem)
+        if self.known is None or not seen or seen & self.known.authorities:
+            return None
+        return NodeFailed(
+            f"the k3s server at {address} is of another cluster than before",
+            "its CA is another one: was the server made anew, and has it founded a cluster of its own?",
+            f"set K3S_EXISTING_NODE_IP to a server of the right cluster; if the new one is right, remove {self.memory}",
+        )
+
+    def _in_use(self) -> K3sServer:
+        with self._lock:
+            if self._server is None:
+                self._server, _ = self._choose()
+            return self._server
+
+    def _another(self, mute: K3sServer) -> K3sServer:
+        """Choose anew, leaving one out; raises when none is left."""
+        with self._lock:
+            if self._server in (None, mute):
+                self._server, _ = self._choose(mute)
+            return self._server
+
+    def _choose(self, besides: K3sServer | None = None) -> tuple[K3sServer, Answer]:
+        failures: dict[str, HomelabError] = {}
+        for server in self._candidates(failures):
+            if besides and besides.address == server.address:
+                continue
+            try:
+                answer = server.look()
+            except HomelabError as error:
+                failures[server.address] = error
+                continue
+            if wrong := self.wrong_authority(server.address, answer.authority_pem):
+                failures[server.address] = wrong
+                continue
+            self._tell(server, answer, failures)
+            return server, answer
+        raise _none_answers(failures)
+
+    def _candidates(self, failures: dict[str, HomelabError]) -> Iterator[K3sServer]:
+        """The addresses by SSH, in their order; then those that are VMs by their guest agent."""
+        for address in self.config.existing_servers:
+            try:
+                yield self._by_ssh(address)
+            except Unreachable as error:
+                failures[address] = error
+        closed = {address for address, error in failures.items() if _is_closed(error)}
+        gone = {
+            server.uuid
+            for server in (self.known.servers if self.known else ())
+            if failures.keys() & {*server.addresses, server.name}
+        }
+        if closed or gone:
+            yield from self.guests.find(closed, gone)
+
+    def _by_ssh(self, address: str) -> K3sServer:
+        shell = self.connect(address)
+        try:
+            shell.connect()
+        except Unreachable as error:
+            raise type(error)(error.what, error.why, f"check K3S_EXISTING_NODE_IP; {error.cure}") from error
+        return K3sServer(shell, address)
+
+    def _tell(self, server: K3sServer, answer: Answer, failures: dict[str, HomelabError]) -> None:
+        for address, error in failures.items():
+            self.say(
+                f"K3S_EXISTING_NODE_IP: {address} cannot be asked ({error}); "
+                f"{answer.host_name} is asked, at {server.address}"
+            )
+
+
+def _is_closed(error: HomelabError) -> bool:
+    """Nobody lets us in by SSH there; a host key that is not the right one is another matter."""
+    return isinstance(error, Unreachable) and not isinstance(error, UnknownHostKey | ChangedHostKey)
+
+
+def _none_answers(failures: dict[str, HomelabError]) -> HomelabError:
+    """The one reason as it is; of several, all of them."""
+    errors = list(failures.values())
+    if len(errors) == 1:
+        return errors[0]
+    why = "; ".join(map(str, errors)) or "there is no other one"
+    return Unreachable(
+        "no k3s server of K3S_EXISTING_NODE_IP can be asked",
+        why,
+        "; ".join(dict.fromkeys(error.cure for error in errors)),
+    )

@@ -1,0 +1,180 @@
+"""What a run leaves anywhere is searched for secrets: here, on nodes, in guests, in what the lab was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import Homelab, Run
+from e2e.world import cluster, guests, ready_members, vm_on
+from pvelab.guest.k3s_tokens import BootstrapToken, Tokens
+from pvelab.lab import Lab
+from pvelab.machine import Machine
+from pvelab.shell.entries import File, Folder, children
+from pvelab.state import World
+
+ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
+NAME = "k3s-vm-pve3"
+PASSWORD = "cloud-canary-password"
+LARGEST = 1 << 20
+"""No larger file holds a secret: those are images and programs."""
+ITS_OWN = ("/etc/rancher/k3s/config.yaml", "/var/lib/rancher/k3s/")
+"""Where k3s itself looks for a token, and keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file of a machine that holds a secret."""
+
+    machine: str
+    path: str
+    mode: int
+    owner: str
+
+
+def holding(folder: Folder, secrets: list[bytes], path: str = "") -> Iterator[tuple[str, File]]:
+    """Every file below a folder with one of the secrets in it; /proc has the running programs' words."""
+    for name, entry in children(folder).items():
+        if isinstance(entry, Folder):
+            yield from holding(entry, secrets, f"{path}/{name}")
+        elif isinstance(entry, File) and entry.content.size_bytes < LARGEST:
+            content = entry.content.data()
+            if any(secret in content for secret in secrets):
+                yield f"{path}/{name}", entry
+
+
+def places(world: World, secrets: list[str]) -> set[Place]:
+    """Every file of every node and guest with one of the secrets in it."""
+    machines: list[Machine] = [*world.nodes.values(), guests(world).existing]
+    machines += [guests(world).machine_in(vm) for vm in world.vms.values() if vm.is_running]
+    wanted = [secret.encode() for secret in secrets]
+    return {
+        Place(machine.hostname, path, file.mode, file.owner)
+        for machine in machines
+        for path, file in holding(machine.files.root, wanted)
+    }
+
+
+def journals(world: World) -> str:
+    """What services and sshd have logged in the guests."""
+    machines = [guests(world).existing, *(guests(world).machine_in(vm) for vm in world.vms.values() if vm.is_running)]
+    return "\n".join(
+        line for machine in machines for unit in machine.systemd.units for line in machine.journal.of(unit)
+    )
+
+
+def left_here(home: Path) -> str:
+    """All files under our home but those that a person put there."""
+    own = {home / "lab.env"}
+    files = [path for path in home.rglob("*") if path.is_file() and path not in own]
+    return "\n".join(f"{path}\n{path.read_text(errors='replace')}" for path in files)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[BootstrapToken]:
+    """The tokens that the cluster makes for agents."""
+    tokens: list[BootstrapToken] = []
+    create = Tokens.create
+
+    def noting(self: Tokens, ttl_s: float, description: str, now: float) -> BootstrapToken:
+        tokens.append(create(self, ttl_s, description, now))
+        return tokens[-1]
+
+    monkeypatch.setattr(Tokens, "create", noting)
+    return tokens
+
+
+def assert_nothing_leaked(lab: Lab, homelab: Homelab, run: Run, secrets: list[str], before: set[Place]) -> None:
+    told = {
+        "stdout and stderr": run.text,
+        "files here": left_here(homelab.home),
+        "requests": "\n".join(map(repr, lab.requests)),
+        "journals": lab.look(journals),
+    }
+    assert [(where, secret) for where, text in told.items() for secret in secrets if secret in text] == []
+    new = lab.look(lambda world: places(world, secrets)) - before
+    assert {place for place in new if not place.path.startswith(ITS_OWN)} == set()
+    assert {place for place in new if place.mode & 0o077 or place.owner != "root"} == set()
+    assert {place.machine for place in new} <= {NAME}
+
+
+def works(_: Lab) -> None:
+    """Nothing is in the way."""
+
+
+def crashes(lab: Lab) -> None:
+    lab.fault("join-fails", how="k3s-crash", vm=NAME)
+
+
+def is_rotated(lab: Lab) -> None:
+    lab.look(lambda world: setattr(cluster(world).tokens, "server_password", "rotated-canary"))
+
+
+def is_of_another_cluster(lab: Lab) -> None:
+    lab.shell("k3s-server", f"echo K10{'0' * 64}::server:foreign-canary > /var/lib/rancher/k3s/server/node-token")
+
+
+def is_short(lab: Lab) -> None:
+    lab.shell("k3s-server", "echo short-canary > /var/lib/rancher/k3s/server/node-token")
+
+
+@pytest.mark.parametrize("role", ["agent", "server"])
+@pytest.mark.parametrize("trouble", [works, crashes, is_rotated, is_of_another_cluster, is_short])
+def test_no_secret_is_left_where_it_does_not_belong(
+    lab: Lab, homelab: Homelab, made: list[BootstrapToken], role: str, trouble: Callable[[Lab], None]
+) -> None:
+    tokens = lab.look(lambda world: cluster(world).tokens)
+    tokens.agent_password = "agents-canary"
+    lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/agent-token")
+    lab.shell("k3s-server", f"echo {tokens.agent_token} > /var/lib/rancher/k3s/server/agent-token")
+    lasting = [tokens.server_password, tokens.agent_password]
+    trouble(lab)
+    fixed = [*lasting, tokens.server_password, "foreign-canary", "short-canary"]
+    api_secret = lab.env["API_TOKEN"].rpartition("=")[2]
+    before = lab.look(lambda world: places(world, fixed))
+
+    run = homelab("-v", K3S_ROLE_3=role, CLOUD_PASSWORD=PASSWORD, **ONLY_PVE3)
+
+    assert (NAME in ready_members(lab)) == (trouble is works or (trouble is is_rotated and role == "agent")), run.text
+    secrets = [*fixed, api_secret, *(token.secret for token in made)]
+    assert_nothing_leaked(lab, homelab, run, secrets, before)
+    assert PASSWORD not in run.text + left_here(homelab.home)
+
+
+def test_what_the_guest_agent_reads_is_not_left_on_the_node_either(
+    lab: Lab, homelab: Homelab, made: list[BootstrapToken], via: str
+) -> None:
+    lab.reset("healthy")
+    lab.shell(NAME, "systemctl disable --now k3s-agent; rm -r /etc/rancher /var/lib/rancher /etc/systemd/system/k3s*")
+    lab.shell("k3s-server", f"kubectl delete node {NAME}")
+    vmid, _ = vm_on(lab, "pve1")
+    address = lab.look(lambda world: guests(world).machine_in(world.vms[vmid]).address)
+    folder = homelab.home / ".ssh"
+    folder.mkdir(mode=0o700)
+    closed = f"Host {address}\n  HostName {lab.network.outside(99)}\n"
+    (folder / "config").write_text(f"{closed}Host *\n  StrictHostKeyChecking accept-new\n")
+    tokens = lab.look(lambda world: cluster(world).tokens)
+    secrets = [tokens.server_password]
+    before = lab.look(lambda world: places(world, secrets))
+
+    run = homelab("-v", "--via", via, K3S_EXISTING_NODE_IP=address, KUBECONFIG=None, SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 0, run.text
+    assert made
+    assert_nothing_leaked(lab, homelab, run, [*secrets, *(token.secret for token in made)], before)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    ["echo canary > /tmp/note", "umask 077; echo canary > /root/note", "echo canary > /etc/rancher/k3s/config.yaml"],
+)
+def test_search_finds_what_is_planted(lab: Lab, homelab: Homelab, leak: str) -> None:
+    lab.reset("healthy")
+    before = lab.look(lambda world: places(world, ["canary"]))
+    lab.shell(NAME, f"mkdir -p /etc/rancher/k3s; rm -f /etc/rancher/k3s/config.yaml; {leak}")
+
+    with pytest.raises(AssertionError, match=r"note|config\.yaml"):
+        assert_nothing_leaked(lab, homelab, Run(0, "", ""), ["canary"], before)

@@ -1,0 +1,239 @@
+"""Stories of the servers that are asked: several of them, one that is gone, another cluster, a VIP, no SSH."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e2e.conftest import Homelab
+from e2e.world import ALL_MEMBERS, cluster, guests, ready_members, take_out, uuids, vm_on
+from pvelab.lab import Lab
+from pvelab.state import World
+
+ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
+"""One VM is enough for the story."""
+NAME = "k3s-vm-pve3"
+OUTSIDE = "k3s-server"
+
+
+def address_of(lab: Lab, node: str) -> str:
+    """Where the VM on this node is."""
+    vmid, _ = vm_on(lab, node)
+    return lab.look(lambda world: guests(world).machine_in(world.vms[vmid]).address)
+
+
+def trusting(homelab: Homelab, *lines: str) -> None:
+    """A person's ssh_config that takes every host key, and whatever the lines say."""
+    folder = homelab.home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "config").write_text("\n".join([*lines, "Host *", "  StrictHostKeyChecking accept-new", ""]))
+
+
+def server_of(lab: Lab, name: str) -> str:
+    """The URL that a member was told to join at."""
+    return str(yaml.safe_load(lab.shell(name, "cat /etc/rancher/k3s/config.yaml"))["server"])
+
+
+# --- several addresses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_kubeconfig", [True, False])
+def test_first_server_that_answers_is_asked_and_the_other_is_warned_about(
+    lab: Lab, homelab: Homelab, has_kubeconfig: bool
+) -> None:
+    dead, alive = lab.network.outside(77), lab.env["K3S_EXISTING_NODE_IP"]
+    kubeconfig = {} if has_kubeconfig else {"KUBECONFIG": None}
+
+    run = homelab(K3S_EXISTING_NODE_IP=f"{dead}, {alive}", **kubeconfig, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert f"warning: K3S_EXISTING_NODE_IP: {dead} cannot be asked" in run.err
+    assert ready_members(lab) == {OUTSIDE, NAME}
+    assert server_of(lab, NAME) == f"https://{alive}:6443"
+
+
+def test_server_whose_k3s_stands_still_is_passed_over(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    trusting(homelab)
+    take_out(lab, NAME)
+    first, alive = address_of(lab, "pve1"), lab.env["K3S_EXISTING_NODE_IP"]
+    lab.shell("k3s-vm-pve1", "systemctl stop k3s")
+
+    run = homelab(
+        "--via", via, "--node", "pve3", K3S_EXISTING_NODE_IP=f"{first} {alive}", KUBECONFIG=None, SSH_KNOWN_HOSTS=None
+    )
+
+    assert run.exit_code == 0, run.text
+    assert f"K3S_EXISTING_NODE_IP: {first} cannot be asked" in run.err
+    assert f"{OUTSIDE} is asked, at {alive}" in run.err
+    assert NAME in ready_members(lab)
+
+
+def test_where_no_server_answers_each_reason_is_said(lab: Lab, homelab: Homelab) -> None:
+    one, two = lab.network.outside(77), lab.network.outside(78)
+
+    run = homelab(K3S_EXISTING_NODE_IP=f"{one},{two}", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert "no k3s server of K3S_EXISTING_NODE_IP can be asked" in run.err
+    assert f"SSH to ubuntu@{one}" in run.err
+    assert f"SSH to ubuntu@{two}" in run.err
+    assert ready_members(lab) == {OUTSIDE}
+
+
+def test_server_that_dies_during_the_run_is_replaced_by_the_next(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    trusting(homelab)
+    take_out(lab, NAME)
+    first, second = lab.env["K3S_EXISTING_NODE_IP"], address_of(lab, "pve1")
+
+    def dies(world: World) -> None:
+        if cluster(world).tokens.bootstrap:
+            guests(world).existing_off()
+        else:
+            world.clock.after(1.0, lambda: dies(world))
+
+    lab.look(dies)
+
+    run = homelab(K3S_EXISTING_NODE_IP=f"{first},{second}", SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 0, run.text
+    assert f"K3S_EXISTING_NODE_IP: {first} cannot be asked" in run.err
+    assert NAME in ready_members(lab)
+
+
+def test_members_join_at_the_shared_address_where_there_is_one(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    take_out(lab, NAME)
+    shared = f"https://{address_of(lab, 'pve1')}:6443"
+
+    run = homelab("--via", via, K3S_SERVER_URL=shared)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == ALL_MEMBERS
+    assert server_of(lab, NAME) == shared
+
+
+def test_shared_address_is_asked_where_the_servers_themselves_do_not_answer(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    dead, alive = lab.network.outside(77), lab.env["K3S_EXISTING_NODE_IP"]
+
+    run = homelab("--via", "api", K3S_EXISTING_NODE_IP=dead, K3S_SERVER_URL=f"https://{alive}:6443")
+
+    assert run.exit_code == 0, run.text
+    assert f"K3S_EXISTING_NODE_IP: {dead} cannot be asked" in run.err
+    assert run.out.count("already in cluster, skipping") == 3
+
+
+# --- another cluster ---------------------------------------------------------------------------------------------
+
+
+def memory_of(homelab: Homelab) -> Path:
+    return homelab.state_folder() / "k3s.json"
+
+
+@pytest.mark.parametrize("has_kubeconfig", [True, False])
+def test_server_that_was_made_anew_and_founded_a_cluster_of_its_own_is_not_believed(
+    lab: Lab, homelab: Homelab, has_kubeconfig: bool
+) -> None:
+    lab.reset("healthy")
+    assert homelab().exit_code == 0
+    lab.reset("fresh")
+    kubeconfig = {} if has_kubeconfig else {"KUBECONFIG": None}
+
+    run = homelab(**kubeconfig, **ONLY_PVE3)
+
+    address = lab.env["K3S_EXISTING_NODE_IP"]
+    assert run.exit_code == 3, run.text
+    assert f"the k3s server at {address} is of another cluster than before" in run.err
+    assert f"if the new one is right, remove {memory_of(homelab)}" in run.err
+    assert ready_members(lab) == {OUTSIDE}
+
+    memory_of(homelab).unlink()
+    again = homelab(**kubeconfig, **ONLY_PVE3)
+    assert again.exit_code == 0, again.text
+    assert ready_members(lab) == {OUTSIDE, NAME}
+
+
+def test_cluster_is_remembered_without_anything_secret_and_not_by_a_dry_run(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    homelab("--dry-run")
+    assert not memory_of(homelab).exists()
+
+    homelab()
+
+    known = json.loads(memory_of(homelab).read_text())
+    assert {server["name"] for server in known["servers"]} == {OUTSIDE, "k3s-vm-pve1", "k3s-vm-pve2"}
+    assert len(known["authorities"]) == 1
+    written_at = memory_of(homelab).stat().st_mtime_ns
+    homelab()
+    assert memory_of(homelab).stat().st_mtime_ns == written_at
+
+
+# --- servers that are VMs ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed(lab: Lab, homelab: Homelab) -> Iterator[str]:
+    """The address of pve1's VM, which is a server, and to whose sshd nothing leads."""
+    lab.reset("healthy")
+    take_out(lab, NAME)
+    address = address_of(lab, "pve1")
+    trusting(homelab, f"Host {address}", f"  HostName {lab.network.outside(99)}")
+    yield address
+
+
+def test_where_ssh_is_refused_the_guest_agent_gives_what_a_join_needs(
+    lab: Lab, homelab: Homelab, via: str, closed: str
+) -> None:
+    run = homelab("--via", via, K3S_EXISTING_NODE_IP=closed, KUBECONFIG=None, SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 0, run.text
+    assert f"K3S_EXISTING_NODE_IP: {closed} cannot be asked (SSH to ubuntu@{closed}" in run.err
+    assert f"k3s-vm-pve1 is asked, at {closed}" in run.err
+    assert ready_members(lab) == ALL_MEMBERS
+    assert server_of(lab, NAME) == f"https://{closed}:6443"
+
+
+def test_server_with_an_unknown_host_key_is_not_asked_by_its_agent_either(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    take_out(lab, NAME)
+
+    run = homelab(K3S_EXISTING_NODE_IP=address_of(lab, "pve1"), KUBECONFIG=None)
+
+    assert run.exit_code == 3, run.text
+    assert "nobody has vouched" in run.err or "host key" in run.err
+    assert ready_members(lab) == ALL_MEMBERS - {NAME}
+
+
+def test_server_that_has_moved_is_found_again_by_its_machine_and_warned_about(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("healthy")
+    assert homelab().exit_code == 0
+    take_out(lab, NAME)
+    old, vmid = lab.network.outside(99), vm_on(lab, "pve1")[0]
+    remember(homelab, uuids(lab)[vmid], old)
+
+    run = homelab("--via", via, K3S_EXISTING_NODE_IP=old, KUBECONFIG=None)
+
+    assert run.exit_code == 0, run.text
+    now = address_of(lab, "pve1")
+    assert f"k3s-vm-pve1 is asked, at {now}" in run.err
+    assert f"K3S_EXISTING_NODE_IP: k3s-vm-pve1 is no longer at {old} but at {now}" in run.err
+    assert ready_members(lab) == ALL_MEMBERS
+
+    again = homelab("--via", via, K3S_EXISTING_NODE_IP=old, KUBECONFIG=None)
+    assert f"is no longer at {old} but at {now}" in again.err
+
+
+def remember(homelab: Homelab, uuid: str, address: str) -> None:
+    """The machine with this uuid had another address when the cluster was last seen."""
+    known = json.loads(memory_of(homelab).read_text())
+    for server in known["servers"]:
+        server["addresses"] = [address] if server["uuid"] == uuid else server["addresses"]
+    memory_of(homelab).write_text(json.dumps(known))

@@ -1,0 +1,239 @@
+"""Which server is asked: those that fail, those of another cluster, those found by their guest agent."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Unreachable
+from homelab.k3s_manager import authority
+from homelab.k3s_manager.guest_servers import GuestServers
+from homelab.k3s_manager.server import K3sServer
+from homelab.k3s_manager.servers import Servers
+from homelab.models import KnownCluster, VmConfig, VmRow
+from homelab.proxmox.answers import AgentInterface
+from homelab.proxmox.client import Proxmox
+from homelab.settings import K3sConfig
+from homelab.shell import Result, Shell
+from support.fake_shell import FakeShell, done
+
+ONE, TWO = "192.0.2.1", "192.0.2.2"
+
+
+def pem(name: str) -> str:
+    body = base64.b64encode(name.encode()).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+
+
+class Machine(FakeShell):
+    """A server that calls itself by its name; a `failure` is raised by every command."""
+
+    def __init__(self, name: str, ca: str = "the CA") -> None:
+        super().__init__(self._answer, name)
+        self.ca = ca
+        self.name = name
+        self.failure: HomelabError | None = None
+
+    def _answer(self, line: str, _: bytes) -> Result:
+        if self.failure:
+            raise self.failure
+        nodes = json.dumps({"items": []})
+        if line.startswith("sh -c"):
+            return done(f"{self.name}\n{pem(self.ca)}{nodes}")
+        return done(pem(self.ca) if "cacerts" in line else nodes)
+
+
+class NoGuests:
+    """No VM is a server."""
+
+    def find(self, _addresses: object, _uuids: object) -> list[K3sServer]:
+        return []
+
+
+def servers(machines: dict[str, Machine], warn: Callable[[str], None] = lambda _: None) -> Servers:
+    def connect(address: str) -> Shell:
+        if address not in machines:
+            raise Unreachable(f"SSH to {address}", "connection refused", "look")
+        return machines[address]
+
+    config = K3sConfig((ONE, TWO), None, "https://k3s.example/install.sh", None)
+    return Servers(config, _connecting(connect), cast(GuestServers, NoGuests()), None, "k3s.json", warn)
+
+
+def _connecting(connect: Callable[[str], Shell]) -> Callable[[str], Shell]:
+    """Shells are given at once, and log in later; here both is one."""
+
+    class Late:
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+        def connect(self) -> None:
+            connect(self.address)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(connect(self.address), name)
+
+    return lambda address: cast(Shell, Late(address))
+
+
+def test_question_goes_to_the_next_server_once_the_first_fails() -> None:
+    machines = {ONE: Machine("one"), TWO: Machine("two")}
+    asked = servers(machines)
+    assert asked.look()[1].host_name == "one"
+
+    machines[ONE].failure = TimedOut("kubectl", "no end within its time")
+
+    assert asked.nodes() == ()
+    assert asked.look()[1].host_name == "two"
+
+
+def test_failure_of_the_only_server_that_answers_is_told_as_it_is() -> None:
+    machines = {ONE: Machine("one")}
+    asked = servers(machines)
+    asked.look()
+    machines[ONE].failure = Refused("k3s", "does not do it", status=1)
+
+    with pytest.raises(HomelabError) as failed:
+        asked.nodes()
+
+    assert "SSH to 192.0.2.2: connection refused" in str(failed.value)
+
+
+def test_another_thread_s_choice_is_taken_over() -> None:
+    machines = {ONE: Machine("one"), TWO: Machine("two")}
+    asked = servers(machines)
+    first, _ = asked.look()
+    second = asked.ask(lambda server: _refusing(server, first))
+
+    assert asked.look()[0] == second
+
+
+def _refusing(server: K3sServer, unwanted: K3sServer) -> K3sServer:
+    if server == unwanted:
+        raise Unreachable("SSH", "gone")
+    return server
+
+
+@pytest.mark.parametrize(("name", "used"), [("one", "two"), ("other", "one")])
+def test_server_that_is_to_go_is_kept_away_from(name: str, used: str) -> None:
+    asked = servers({ONE: Machine("one"), TWO: Machine("two")})
+
+    asked.keep_away_from(name)
+
+    assert asked.look()[1].host_name == used
+
+
+def test_where_the_server_that_is_to_go_is_the_only_one_that_is_said() -> None:
+    asked = servers({ONE: Machine("one")})
+
+    with pytest.raises(Unreachable):
+        asked.keep_away_from("one")
+
+
+def test_addresses_that_lead_to_two_clusters_are_refused() -> None:
+    asked = servers({ONE: Machine("one"), TWO: Machine("two", ca="another CA")})
+
+    with pytest.raises(NodeFailed) as refused:
+        asked.check_agreement()
+
+    assert refused.value.why == f"{ONE} and {TWO} show different CAs"
+    assert "K3S_EXISTING_NODE_IP" in refused.value.cure
+
+
+@pytest.mark.parametrize("machines", [{ONE: Machine("one")}, {ONE: Machine("one"), TWO: Machine("two")}])
+def test_servers_of_one_cluster_agree_and_who_does_not_answer_says_nothing(machines: dict[str, Machine]) -> None:
+    servers(machines).check_agreement()
+
+
+def test_a_warning_is_said_once() -> None:
+    said: list[str] = []
+    asked = servers({TWO: Machine("two")}, said.append)
+
+    asked.look()
+    asked.keep_away_from("other")
+    asked.say(said[0])
+
+    assert said == [
+        f"K3S_EXISTING_NODE_IP: {ONE} cannot be asked (SSH to {ONE}: connection refused); two is asked, at {TWO}"
+    ]
+
+
+def test_ca_that_cannot_be_read_proves_nothing_against_a_server() -> None:
+    asked = servers({})
+    asked.known = KnownCluster(authority.fingerprints(pem("the CA")))
+
+    assert asked.wrong_authority(ONE, "") is None
+    assert asked.wrong_authority(ONE, pem("the CA")) is None
+    assert asked.wrong_authority(ONE, pem("another CA")) is not None
+
+
+# --- the CA ------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_is_known_in_tokens_by_its_root() -> None:
+    first, root = pem("intermediate"), pem("root")
+
+    assert authority.hashes(first + root) == authority.fingerprints(root)
+    assert len(authority.hashes(root)) == 1
+    assert authority.hashes(root) != authority.fingerprints(root)
+
+
+def test_what_is_no_certificate_has_no_hash() -> None:
+    broken = "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n"
+
+    assert authority.hashes("") == authority.hashes(broken) == frozenset()
+
+
+# --- servers that are VMs ----------------------------------------------------------------------------------------
+
+ROWS = (VmRow(100, "pve1", "a"), VmRow(101, "pve2", "b"), VmRow(102, "pve3", "ct", is_container=True))
+MAC = "BC:24:11:00:00:01"
+
+
+class Guests:
+    """Two VMs: the addresses that their agents tell of, and their uuids."""
+
+    def __init__(self, addresses: dict[int, str], uuids: dict[int, str]) -> None:
+        self.addresses, self.uuids = addresses, uuids
+
+    def cluster_vms(self) -> tuple[VmRow, ...]:
+        return ROWS
+
+    def agent_interfaces(self, _node: str, vmid: int) -> tuple[AgentInterface, ...]:
+        if vmid not in self.addresses:
+            raise Refused("guest agent", "QEMU guest agent is not running", status=500)
+        return (AgentInterface("eth0", MAC, (self.addresses[vmid],)),)
+
+    def vm_config(self, _node: str, vmid: int) -> VmConfig:
+        return VmConfig({"net0": f"virtio={MAC}", "smbios1": f"uuid={self.uuids.get(vmid, '')}"})
+
+
+def found(guests: Guests, addresses: set[str], uuids: set[str]) -> list[tuple[str, str]]:
+    pve = cast(Proxmox, guests)
+    return [(server.where, server.address) for server in GuestServers(pve).find(addresses, uuids)]
+
+
+def test_vm_that_holds_the_address_is_found() -> None:
+    assert found(Guests({100: ONE}, {}), {ONE}, set()) == [("VM 100 on pve1 (by its guest agent)", ONE)]
+
+
+def test_address_that_two_vms_claim_is_nobody_s() -> None:
+    assert found(Guests({100: ONE, 101: ONE}, {}), {ONE}, set()) == []
+
+
+def test_vm_that_moved_is_found_by_its_uuid() -> None:
+    guests = Guests({100: TWO, 101: "192.0.2.9"}, {100: "u"})
+
+    assert found(guests, {ONE}, {"u"}) == [("VM 100 on pve1 (by its guest agent)", TWO)]
+
+
+def test_where_proxmox_cannot_be_asked_no_vm_is_a_server() -> None:
+    class Silent(Guests):
+        def cluster_vms(self) -> tuple[VmRow, ...]:
+            raise Unreachable("GET /cluster/resources", "no node is reached")
+
+    assert found(Silent({}, {}), {ONE}, set()) == []
