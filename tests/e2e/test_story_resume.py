@@ -8,8 +8,9 @@ import pytest
 
 from e2e.conftest import Homelab, Run
 from e2e.interruptions import killed, left_over, open_writes, tags
-from e2e.world import NO_JOIN, ONLY_PVE3, nodes_with_running_vm, vm_on
+from e2e.world import NO_JOIN, ONLY_PVE3, before_call, nodes_with_running_vm, vm_on
 from pvelab.lab import Lab
+from pvelab.state import World
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 """A node's thread that is killed says so."""
@@ -246,6 +247,27 @@ def test_unfinished_vm_with_the_lock_of_its_creation_is_unlocked(lab: Lab, homel
     assert run.exit_code == 0, run.text
     assert tags(lab)[vmid] == "homelab"
     assert "lock" not in lab.snapshot()["vms"][vmid]["config"]
+
+
+def test_lock_that_somebody_else_has_put_on_an_unfinished_vm_meanwhile_stays(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("half-built")
+    vmid, _ = vm_on(lab, "pve3")
+    lab.shell("pve3", f"qm set {vmid} --lock create")
+    before_call(lab, "GET", "/nodes/pve3/storage/local/content", lambda world: relock(world, vmid))
+
+    run = homelab("--via", via, **NO_JOIN)
+
+    assert run.exit_code == 3, run.text
+    assert f"VM k3s-vm-pve3 (vmid={vmid}) is not finished: it is locked (create), and stays so: " in run.err
+    assert "it has changed since it was looked at" in run.err
+    assert lab.snapshot()["vms"][vmid]["config"]["lock"] == "backup"
+
+
+def relock(world: World, vmid: int) -> None:
+    """A backup begins."""
+    world.vms[vmid].config["lock"] = "backup"
 
 
 def test_unfinished_vm_cannot_be_unlocked_by_the_api_alone(lab: Lab, homelab: Homelab) -> None:

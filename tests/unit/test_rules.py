@@ -155,6 +155,12 @@ def test_a_vm_is_not_replaced_twice_in_a_day_but_held(wishes: Wishes) -> None:
     assert "--replace pve1" in decided.problem.cure
 
 
+def test_times_that_lie_ahead_since_a_clock_was_set_back_delete_nothing() -> None:
+    assert plan_of(stopped(past=past(struck_at=NOW + 60))).rule is Rule.FIRST_STRIKE
+    assert plan_of(stopped(past=past(replaced_at=NOW + 60)), Wishes()).rule is Rule.HELD
+    assert plan_of(stopped(past=past(struck_at=NOW - 60, replaced_at=NOW + 60))).rule is Rule.FIRST_STRIKE
+
+
 def test_after_a_day_it_may_be_replaced_again() -> None:
     assert plan_of(stopped(past=past(replaced_at=NOW - DAY_S)), Wishes()).action is Action.REPLACE
 

@@ -29,7 +29,7 @@ from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 from homelab.vm_manager.abandoned import Abandoned
 from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of, refuse_if_made
-from homelab.vm_manager.deleting import delete_vm, refuse_if_busy, refuse_if_guarded
+from homelab.vm_manager.deleting import check_unchanged, delete_vm, refuse_if_guarded
 from homelab.vm_manager.first_boot import adopt_snippet, remove_unused, renew_vendor_data
 from homelab.vm_manager.preparing import carried_over, is_replacement, specify
 from homelab.vm_manager.resuming import Resumption
@@ -246,7 +246,7 @@ class VmManager:
         if not vm.is_in_the_making:
             raise NodeFailed(title, why, f"{cure}, then run again")
         try:
-            refuse_if_busy(self.pve, vm)
+            check_unchanged(self.pve, vm)
             self.pve.unlock_vm(vm.node, vm.vmid)
         except HomelabError as error:
             raise NodeFailed(
