@@ -183,8 +183,8 @@ class Report:
             return ExitCode.INTERRUPTED
         if not any(outcome.status is Status.FAILED for outcome in self._outcomes):
             return ExitCode.OK
-        others = self._plan.others if self._plan else ()
-        is_any_running = self._running or any(node.vm and node.vm.is_running for node in others)
+        untouched = self._plan.untouched if self._plan else ()
+        is_any_running = self._running or any(node.vm and node.vm.is_running for node in untouched)
         return ExitCode.PARTLY if is_any_running else ExitCode.FAILED
 
     def finish(self) -> int:

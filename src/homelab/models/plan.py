@@ -119,6 +119,11 @@ class Plan:
     others: tuple[NodeFacts, ...] = ()
 
     @property
+    def untouched(self) -> tuple[NodeFacts, ...]:
+        """The nodes whose VM, if there is one, stays as it was observed."""
+        return (*self.others, *(node.facts for node in self.nodes if node.action is Action.NOTHING))
+
+    @property
     def writes(self) -> bool:
         """Is anything to be done, to a VM or to the cluster?
 
