@@ -54,6 +54,7 @@ class Homelab:
     health: VMHealthChecker
     vms: VmManager
     k3s: K3sManager
+    images: ImageManager
     journal: Journal
     marker: RunMarker
 
@@ -156,7 +157,7 @@ def _assemble(run: Run) -> Homelab:
         slots=threading.Semaphore(config.policy.max_parallel),
         journal=journal,
     )
-    return Homelab(config, pve, health, vms, k3s, journal, run.marker)
+    return Homelab(config, pve, health, vms, k3s, images, journal, run.marker)
 
 
 def _k3s(run: Run, pve: Proxmox) -> K3sManager:

@@ -1,15 +1,18 @@
-"""Files from the web: whole and verified in place, or not at all."""
+"""Files from the web: whole and verified in place, or not at all; what came before a cut is not asked for again."""
 
 from __future__ import annotations
 
+import email.utils
+import fcntl
 import hashlib
+import json
 import os
 import re
-import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,6 +33,8 @@ CHUNK_BYTES = 1 << 20
 LEAST_BYTES_PER_S = 50_000
 PATIENCE_S = 60.0
 """How long a body may take before its speed counts."""
+ABANDONED_AFTER_S = 86_400.0
+PARTIAL, NO_SUCH_RANGE = 206, 416
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 HTML_STARTS = (b"<!doctype html", b"<html")
 
@@ -38,7 +43,7 @@ class NotFetched(HomelabError):
     """A file did not come, or what came is not it."""
 
 
-class _Transient(NotFetched):
+class NotNow(NotFetched):
     """Worth another try."""
 
 
@@ -56,9 +61,50 @@ class Source:
         cure = f"compare IMAGE_SHA256 with the SHA256SUMS beside it, or remove it; else set {self.setting} to a mirror"
         return NotFetched(f"download of {self.url}", f"its sha256 is {found}, wanted {wanted}", cure)
 
-    def interrupted(self, why: str) -> _Transient:
+    def interrupted(self, why: str) -> NotNow:
         cure = f"run again; if it stays so, set {self.setting} to another mirror or check HTTPS_PROXY"
-        return _Transient(f"download of {self.url}", why, cure)
+        return NotNow(f"download of {self.url}", why, cure)
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A small file, and when its server says it was changed, in Unix seconds."""
+
+    content: bytes
+    modified_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """What is there of a download: hidden beside its target, with a note of which version on the server it is."""
+
+    target: Path
+
+    @property
+    def path(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.part")
+
+    @property
+    def note(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.version")
+
+    def version_of(self, url: str) -> str:
+        """The ETag or date by which the server at that URL knows the version; empty: it cannot be gone on with."""
+        try:
+            noted = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        return str(noted.get("version", "")) if isinstance(noted, dict) and noted.get("url") == url else ""
+
+    def belongs_to(self, url: str, response: Response) -> None:
+        """Note the version that now begins to come. A weak ETag says nothing about bytes."""
+        tag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
+        version = tag if tag.startswith('"') else date
+        self.note.write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
 
 
 def fetch(
@@ -72,45 +118,62 @@ def fetch(
 ) -> int:
     """Download to `target`, which appears whole and verified or not at all; its bytes.
 
+    A download that was cut off, in this run or an earlier one, is gone on with if the server still has that version.
     `on_progress` gets bytes so far and in total (0: not known). Raises NotFetched after some tries.
     """
-    source = Source(url, setting)
+    source, half = Source(url, setting), _Half(target)
 
     def once() -> int:
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                size, found = _save(source, part, on_progress)
-                if sha256 is not None and found != sha256.lower():
-                    raise source.altered(found, sha256)
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
+            with _alone(half.path) as file:
+                if sha256 is not None and is_whole(target, sha256):
+                    half.remove()
+                    return target.stat().st_size
+                return _complete(source, half, file, sha256, on_progress)
         except OSError as error:
+            with suppress(OSError):
+                half.remove()
             raise NotFetched(f"file {target}", error.strerror or str(error), "free space there, or allow it") from error
-        return size
 
     return _again(once, clock)
 
 
 def fetch_text(url: str, *, max_bytes: int = 1_000_000, clock: Clock, setting: str = "ISO_URL") -> str:
-    """A small text such as SHA256SUMS or an install script; raises NotFetched, also when it is larger or HTML."""
+    """A small text such as an install script; raises NotFetched, also when it is larger, HTML or no text."""
+    try:
+        return fetch_small(url, max_bytes=max_bytes, clock=clock, setting=setting).content.decode()
+    except UnicodeDecodeError as error:
+        raise Source(url, setting).failed("it is no text") from error
+
+
+def fetch_small(
+    url: str, *, max_bytes: int = 1_000_000, clock: Clock, setting: str = "ISO_URL", attempts: int = ATTEMPTS
+) -> Small:
+    """A small file such as SHA256SUMS or its signature; raises NotFetched, also when it is larger or HTML."""
     source = Source(url, setting)
 
-    def once() -> bytes:
+    def once() -> Small:
         data = bytearray()
         with _opened(source) as response:
             for chunk in _chunks(source, response):
                 data += chunk
                 if len(data) > max_bytes:
                     raise source.failed(f"it is larger than {max_bytes} bytes, so it is something else")
-        return bytes(data)
+            return Small(bytes(data), _modified_at(response))
 
-    try:
-        return _again(once, clock).decode()
-    except UnicodeDecodeError as error:
-        raise source.failed("it is no text") from error
+    return _again(once, clock, attempts)
+
+
+def first_bytes(url: str, count: int, *, setting: str = "ISO_URL") -> bytes:
+    """The beginning of a file, at least `count` bytes if it is that long; one try. Raises NotFetched."""
+    source, data = Source(url, setting), bytearray()
+    with _opened(source, {"Range": f"bytes=0-{count - 1}"}, (PARTIAL,)) as response:
+        for chunk in _chunks(source, response):
+            data += chunk
+            if len(data) >= count:
+                break
+    return bytes(data)
 
 
 def sha256_of(path: Path) -> str:
@@ -127,32 +190,102 @@ def is_whole(path: Path, sha256: str) -> bool:
         return False
 
 
-def _save(source: Source, part: Path, on_progress: Callable[[int, int], None] | None) -> tuple[int, str]:
-    """Write what comes to a file, surely on the disk; its bytes and sha256."""
-    digest = hashlib.sha256()
-    size = 0
-    with _opened(source) as response, part.open("wb") as file:
-        total = _length(response)
-        for chunk in _chunks(source, response):
+@contextmanager
+def _alone(path: Path) -> Iterator[BufferedRandom]:
+    """The half file, opened to add to it, while nobody else works on it: whoever does is waited for."""
+    while True:
+        with path.open("a+b") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield file
+                return
+
+
+def _complete(
+    source: Source,
+    half: _Half,
+    file: BufferedRandom,
+    sha256: str | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> int:
+    """Fetch what is missing of a half file and put it in place; its bytes. What is of no use is removed."""
+    try:
+        was_there, found = _save(source, half, file, on_progress)
+        if sha256 is not None and found != sha256.lower():
+            half.remove()
+            if was_there:
+                raise source.interrupted("what was there of it does not fit the rest")
+            raise source.altered(found, sha256)
+        size = file.tell()
+        half.path.replace(half.target)
+        half.note.unlink(missing_ok=True)
+        return size
+    finally:
+        if half.path.exists() and half.path.stat().st_size == 0:
+            half.remove()
+
+
+def remove_others(target: Path, pattern: str, clock: Clock) -> None:
+    """Remove the files beside `target` whose names fit, and half ones that nobody has added to for a day."""
+    folder, since = target.parent, clock.now() - ABANDONED_AFTER_S
+    with suppress(OSError):
+        halves = [*folder.glob(f".{pattern}.part"), *folder.glob(f".{pattern}.version")]
+        old = [half for half in halves if half.stat().st_mtime < since]
+        for path in (*(whole for whole in folder.glob(pattern) if whole != target), *old):
+            path.unlink()
+
+
+def _save(
+    source: Source, half: _Half, file: BufferedRandom, on_progress: Callable[[int, int], None] | None
+) -> tuple[int, str]:
+    """Add what comes to the file, surely on the disk; how much of it was there before, and its sha256 now."""
+    there = file.seek(0, os.SEEK_END)
+    version = half.version_of(source.url) if there else ""
+    headers = {"Range": f"bytes={there}-", "If-Range": version} if version else {}
+    with _opened(source, headers, (PARTIAL, NO_SUCH_RANGE) if version else ()) as response:
+        position = _position(source, half, response, there)
+        digest = hashlib.sha256()
+        if position:
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256")
+        else:
+            file.truncate(0)
+            half.belongs_to(source.url, response)
+        done, total = position, _length(response) and position + _length(response)
+        for chunk in _chunks(source, response) if response.status_code != NO_SUCH_RANGE else ():
             file.write(chunk)
             digest.update(chunk)
-            size += len(chunk)
+            done += len(chunk)
             if on_progress is not None:
-                on_progress(size, total)
+                on_progress(done, total)
         file.flush()
         os.fsync(file.fileno())
-    return size, digest.hexdigest()
+    return position, digest.hexdigest()
+
+
+def _position(source: Source, half: _Half, response: Response, there: int) -> int:
+    """Where in the file the answer goes on: at the end of what is there, or at 0 with the file as a whole."""
+    where = response.headers.get("Content-Range", "")
+    if response.status_code == 200:
+        return 0
+    if where == f"bytes */{there}" or (response.status_code == PARTIAL and where.startswith(f"bytes {there}-")):
+        return there
+    half.remove()
+    raise source.interrupted(f"it went on at another place: {response.status_code} {where}")
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Response]:
+def _opened(
+    source: Source, headers: Mapping[str, str] | None = None, accepted: Sequence[int] = ()
+) -> Iterator[Response]:
     """A good answer whose body can be read; the proxies of the environment are used."""
     import requests
 
     try:
         # a body that was packed for transport would not have the length that the server names
-        headers = {"Accept-Encoding": "identity"}
-        response = requests.get(source.url, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), headers=headers)
+        asked = {"Accept-Encoding": "identity", **(headers or {})}
+        response = requests.get(source.url, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), headers=asked)
     except (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
@@ -166,7 +299,7 @@ def _opened(source: Source) -> Iterator[Response]:
     with response:
         if response.status_code in TRANSIENT:
             raise source.interrupted(f"the server answered {response.status_code} {response.reason}")
-        if response.status_code != 200:
+        if response.status_code not in (200, *accepted):
             raise source.failed(f"the server answered {response.status_code} {response.reason}")
         yield response
 
@@ -197,13 +330,20 @@ def _length(response: Response) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
-def _again(once: Callable[[], Got], clock: Clock) -> Got:
+def _modified_at(response: Response) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(response.headers.get("Last-Modified", "")).timestamp()
+    except ValueError:
+        return None
+
+
+def _again(once: Callable[[], Got], clock: Clock, attempts: int = ATTEMPTS) -> Got:
     """Try some times, with longer and longer pauses, while the trouble may pass."""
     import tenacity
 
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(_Transient),
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        retry=tenacity.retry_if_exception_type(NotNow),
+        stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
         sleep=clock.sleep,
         reraise=True,

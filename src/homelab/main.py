@@ -55,6 +55,7 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     facts = homelab.health.observe(homelab.k3s.observe)
     plan = vm_manager.plan(homelab.config, facts)
     plan = network_validator.check(homelab.pve, plan)
+    plan = homelab.images.check(plan, is_dry_run=is_dry_run)
     plan = vm_manager.check_room(homelab.pve, homelab.config, plan, homelab.journal)
     report.show_plan(plan)
     if is_dry_run:
@@ -75,6 +76,7 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     homelab.k3s.prepare(plan)
     side_by_side(bring, plan.nodes, report, homelab.journal.interruption)
     homelab.vms.tidy()
+    homelab.images.tidy()
     if not homelab.journal.interruption.is_wanted:
         report.add(homelab.k3s.review(facts.k3s))
     return report.finish()

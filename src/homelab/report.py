@@ -365,5 +365,6 @@ def _planned(node: NodePlan) -> Outcome:
         return Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title}: join: {node.reason}")
     status = {Action.KEEP: Status.OK, Action.NOTHING: Status.SKIPPED}.get(node.action, Status.CHANGED)
     cure = node.problem.cure if node.problem else ""
-    what = f"{node.facts.vm_title}: {node.action.value}: {node.reason}{_size(node.size)}{rule}"
+    note = f" ({node.note})" if node.note else ""
+    what = f"{node.facts.vm_title}: {node.action.value}: {node.reason}{_size(node.size)}{rule}{note}"
     return Outcome(node.name, status, what, cure=cure)

@@ -129,13 +129,26 @@ class GuestConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A publisher's OpenPGP key: the text of its file, and the fingerprint that it must have (upper-case digits)."""
+
+    armored: str = field(repr=False)
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The cloud image. `sha256` None: looked up in the SHA256SUMS beside `url`, unless `is_unverified`."""
+    """The cloud image. `sha256` None: looked up in a signed list of checksums, unless `is_unverified`.
+
+    `sums_url` None: the list is the SHA256SUMS beside `url`. `signing_key` None: Ubuntu's signs it.
+    """
 
     name: str
     url: str
     sha256: str | None
     is_unverified: bool
+    sums_url: str | None = None
+    signing_key: SigningKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def sums_broken(site: Site, how: str) -> None:
 
     how is one of: missing, unsigned, altered (a checksum in the list), garbled (the signature), web-page (in the place
     of the signature), other-key (signed by a key that is not in the .env), expired-key and revoked-key (the key's file
-    says so), unlisted (signed, and without the image).
+    says so), weak (signed over SHA-1), expired (the signature itself), unlisted (signed, and without the image).
     """
     _chosen(how, _SUMS_FAULTS)(site)
 
@@ -88,6 +88,12 @@ def _sign_by(site: Site, key: SigningKey, sums: bytes | None = None) -> None:
     _publish(site, SIGNATURE_PATH, key.sign(content, int(site.image_built_at)).encode())
 
 
+def _sign_as(site: Site, *, lasts_s: int | None = None, is_weak: bool = False) -> None:
+    """The list is signed by the right key, in another way."""
+    sums, at = site.sources.content(SUMS_PATH), int(site.image_built_at)
+    _publish(site, SIGNATURE_PATH, site.image_key.sign(sums, at, lasts_s=lasts_s, is_weak=is_weak).encode())
+
+
 def _show(site: Site, key: SigningKey) -> None:
     """The file of the key that the .env names is this one."""
     path = site.papers.image_key_path
@@ -108,6 +114,8 @@ _SUMS_FAULTS: dict[str, Callable[[Site], None]] = {
     "other-key": lambda site: _sign_by(site, new_image_key()),
     "expired-key": lambda site: _show(site, replace(site.image_key, lasts_s=DAY_S)),
     "revoked-key": lambda site: _show(site, replace(site.image_key, revoked_at=IMAGE_KEY_MADE_AT + DAY_S)),
+    "weak": lambda site: _sign_as(site, is_weak=True),
+    "expired": lambda site: _sign_as(site, lasts_s=DAY_S),
     "unlisted": lambda site: _sign_by(site, site.image_key, f"{'0' * 64} *another.img\n".encode()),
 }
 

@@ -21,7 +21,7 @@ _RSA, _RSA_BITS, _RSA_EXPONENT = 1, 2048, 65_537
 _BINARY, _POSITIVE_CERTIFICATION, _KEY_REVOCATION = 0x00, 0x13, 0x20
 _SHA1, _SHA512 = 2, 10
 _HASHES: dict[int, hashes.HashAlgorithm] = {_SHA1: hashes.SHA1(), _SHA512: hashes.SHA512()}
-_CREATED, _KEY_EXPIRES, _ISSUER, _KEY_FLAGS, _ISSUER_FINGERPRINT = 2, 9, 16, 27, 33
+_CREATED, _EXPIRES, _KEY_EXPIRES, _ISSUER, _KEY_FLAGS, _ISSUER_FINGERPRINT = 2, 3, 9, 16, 27, 33
 _MAY_CERTIFY_AND_SIGN = 0x03
 
 
@@ -52,11 +52,14 @@ class SigningKey:
         key = _packet(_PUBLIC_KEY, self._body) + revocation + user_id + _packet(_SIGNATURE, self._certification())
         return _armored("PUBLIC KEY BLOCK", key)
 
-    def sign(self, content: bytes, at: int) -> str:
-        """A detached signature of the content, armored."""
+    def sign(self, content: bytes, at: int, *, lasts_s: int | None = None, is_weak: bool = False) -> str:
+        """A detached signature of the content, armored; a weak one is over SHA-1."""
         hashed = _subpacket(_CREATED, struct.pack(">I", at))
         hashed += _subpacket(_ISSUER_FINGERPRINT, b"\x04" + bytes.fromhex(self.fingerprint))
-        return _armored("SIGNATURE", _packet(_SIGNATURE, self._signature(_BINARY, _SHA512, hashed, content)))
+        if lasts_s is not None:
+            hashed += _subpacket(_EXPIRES, struct.pack(">I", lasts_s))
+        made = self._signature(_BINARY, _SHA1 if is_weak else _SHA512, hashed, content)
+        return _armored("SIGNATURE", _packet(_SIGNATURE, made))
 
     @property
     def _body(self) -> bytes:

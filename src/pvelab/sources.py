@@ -112,13 +112,8 @@ class Sources:
             return self._logged(request, web.Response(text=_LOGIN_PAGE, content_type="text/html"))
         content = _DAMAGED.get(damage, bytes)(file.read_bytes())
         part = part_of(Version(len(content), self._published[path]), request.headers)
-        return await self._send(request, part, content, self._sent_up_to(path, damage, content))
-
-    def _sent_up_to(self, path: str, damage: Damage | None, content: bytes) -> int:
-        """Where in the file the connection breaks off; its size where it does not."""
-        if damage is Damage.CUT_ONCE:
-            del self.damaged[path]
-        return len(content) // 2 if damage in _BREAKING_OFF else len(content)
+        up_to = len(content) // 2 if damage in _BREAKING_OFF else len(content)
+        return await self._send(request, part, content, up_to)
 
     async def _send(self, request: web.Request, part: Part, content: bytes, up_to: int) -> web.StreamResponse:
         headers = {**part.headers, "Content-Length": str(part.end - part.first)}
@@ -135,7 +130,10 @@ class Sources:
 
     async def _break_off(self, request: web.Request) -> None:
         """Close the connection in the middle of an answer, or leave it open and say nothing more."""
-        if self.damaged.get(request.path) is Damage.STALLED:
+        damage = self.damaged.get(request.path)
+        if damage is Damage.CUT_ONCE:
+            del self.damaged[request.path]
+        elif damage is Damage.STALLED:
             while request.transport is not None:
                 await asyncio.sleep(_LOOK_EVERY_S)
         await asyncio.sleep(0)

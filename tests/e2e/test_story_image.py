@@ -15,12 +15,22 @@ from pvelab.shell.contents import Memory
 
 ONE_VM = {**ONLY_PVE3, **NO_JOIN}
 SUMS = "/images/SHA256SUMS"
+HALF = [
+    ".fd572cc57749-noble-server-cloudimg-amd64.img.part",
+    ".fd572cc57749-noble-server-cloudimg-amd64.img.version",
+]
+"""A download that was cut off, for the next run to go on with."""
 CONTENT = "iso,vztmpl,backup,snippets,images"
 
 
 def image_requests(lab: Lab) -> list[str]:
-    """How often the image itself was asked for, by us or by a node."""
-    return [request.what for request in lab.requests if request.via == "http" and request.what.endswith(".img")]
+    """How often the image itself was asked for as a whole, by us or by a node."""
+    return [one.what for one in lab.requests if one.via == "http" and one.what.endswith(".img") and one.status == 200]
+
+
+def no_node_downloads(lab: Lab) -> None:
+    """The nodes reach no mirror."""
+    lab.fault("task-fails", kind="download")
 
 
 def image_files(lab: Lab) -> dict[str, set[str]]:
@@ -84,6 +94,8 @@ def test_shared_storage_is_filled_once(lab: Lab, homelab: Homelab, via: str) -> 
 
 
 def test_each_node_with_a_storage_of_its_own_gets_one_but_we_fetch_it_once(lab: Lab, homelab: Homelab) -> None:
+    no_node_downloads(lab)
+
     run = homelab("--via", "ssh", K3S_EXISTING_NODE_IP=None)
 
     assert run.exit_code == 0, run.text
@@ -99,7 +111,7 @@ def without_sums(lab: Lab) -> None:
 
 
 def sums_of_others(lab: Lab) -> None:
-    lab.publish(SUMS, f"{'0' * 64} *another.img\nnonsense\n".encode())
+    lab.fault("sums-broken", how="unlisted")
 
 
 def checksum(lab: Lab) -> str:
@@ -152,8 +164,10 @@ def test_image_that_nobody_vouches_for_is_not_used_unless_that_is_allowed(
         ("wrong-checksum", {}, "its sha256 is ", "ISO_URL"),
         ("truncated", {}, "cut off after ", "ISO_URL"),
         ("missing", {}, "the server answered 404", "ISO_URL"),
+        ("web-page", {}, "a web page came instead of the file", "ISO_URL"),
+        ("installer", {}, "is no usable image: it is an installer or another CD", "ISO_URL"),
     ],
-    ids=["wrong-setting", "wrong-checksum", "truncated", "missing"],
+    ids=["wrong-setting", "wrong-checksum", "truncated", "missing", "web-page", "installer"],
 )
 def test_image_that_is_not_what_it_should_be_is_left_nowhere(
     lab: Lab, homelab: Homelab, via: str, how: str, settings: dict[str, str], said: str, cure: str
@@ -168,7 +182,7 @@ def test_image_that_is_not_what_it_should_be_is_left_nowhere(
     assert said in run.err
     assert cure in run.err
     assert lab.snapshot() == before
-    assert cached(homelab) == []
+    assert cached(homelab) == (HALF if how == "truncated" else [])
     assert [lab.shell(node, "ls /var/tmp /tmp") for node in before["files"]] == 3 * ["/tmp:\n\n/var/tmp:\n"]
 
 
@@ -178,20 +192,52 @@ def test_source_that_is_broken_is_tried_a_few_times_not_a_few_times_for_each_nod
     run = homelab("--via", "ssh", K3S_EXISTING_NODE_IP=None)
 
     assert run.exit_code == 1
-    assert len(image_requests(lab)) == 4
+    parts = [one for one in lab.requests if one.what.endswith(".img") and one.status == 206]
+    assert (len(image_requests(lab)), len(parts)) == (3 + 1, 1 + 3), "each node once; here a look, and four tries"
 
 
 # --- where it goes and how ---------------------------------------------------------------------------------------
 
 
-def test_where_a_node_cannot_download_it_is_uploaded(lab: Lab, homelab: Homelab) -> None:
-    lab.fault("task-fails", kind="download")
+def test_where_a_node_cannot_download_it_is_uploaded(lab: Lab, homelab: Homelab, via: str) -> None:
+    no_node_downloads(lab)
+
+    run = homelab("--via", via, **ONE_VM)
+
+    assert run.exit_code == 0, run.text
+    content = "import" if via == "api" else "iso"
+    assert f"pve3: image uploaded to local:{content}/noble-server-cloudimg-amd64-" in run.err
+    assert nodes_with_running_vm(lab) == ["pve3"]
+
+
+UPLOAD = "/nodes/*/storage/*/upload"
+
+
+def test_where_an_upload_is_refused_too_it_is_copied_over_ssh(lab: Lab, homelab: Homelab) -> None:
+    no_node_downloads(lab)
+    lab.fault("on", do="error", method="POST", path=UPLOAD, status=500, text="no space left in /var/tmp")
 
     run = homelab("--via", "api", **ONE_VM)
 
     assert run.exit_code == 0, run.text
     assert "pve3: image uploaded to local:import/noble-server-cloudimg-amd64-" in run.err
     assert nodes_with_running_vm(lab) == ["pve3"]
+
+
+@pytest.mark.parametrize(
+    ("do", "said"), [("error", "no space left in /var/tmp"), ("reset", "the connection was cut off")]
+)
+def test_where_nothing_brings_it_the_upload_s_own_trouble_is_told(
+    lab: Lab, homelab: Homelab, do: str, said: str
+) -> None:
+    no_node_downloads(lab)
+    lab.fault("ssh-refused")
+    lab.fault("on", do=do, method="POST", path=UPLOAD, text="no space left in /var/tmp", status=500)
+
+    run = homelab("--via", "api", **ONE_VM)
+
+    assert run.exit_code == 1, run.text
+    assert said in run.err
 
 
 def test_download_of_a_node_that_does_not_end_is_not_begun_a_second_time(lab: Lab, homelab: Homelab) -> None:

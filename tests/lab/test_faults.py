@@ -150,6 +150,8 @@ def test_a_broken_image_server_is_broken_in_that_way(lab: Lab, how: str, seen: s
         ("other-key", "does not fit"),
         ("expired-key", "good, of an expired key"),
         ("revoked-key", "good, of a revoked key"),
+        ("weak", "good, over SHA-1"),
+        ("expired", "good, of a day"),
         ("unlisted", "good, not about the image"),
     ],
 )
@@ -180,6 +182,10 @@ def _signed(lab: Lab) -> str:
         return "does not fit"
     if lab.env["ISO_NAME"] not in sums.text:
         return "good, not about the image"
+    if made.signature.hash_alg() == "sha1":
+        return "good, over SHA-1"
+    if made.signature.signature_expiration_time() == 86_400:
+        return "good, of a day"
     if key.details.revocation_signatures:
         return "good, of a revoked key"
     return "good, of an expired key" if key.details.users[0].signatures[0].key_expiration_time() else "good"

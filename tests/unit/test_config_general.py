@@ -12,7 +12,7 @@ from homelab.config import parse
 from homelab.config.dotenv_file import LocalFiles
 from homelab.config.general import DEFAULT_IMAGE_URL
 from homelab.errors import ConfigError, Problem
-from homelab.settings import Config, StoppedVm, Via
+from homelab.settings import Config, SigningKey, StoppedVm, Via
 
 BASE = {"API_TOKEN": "root@pam!homelab=secret-canary", "NODE_1": "pve", "STORAGE_1": "local-zfs"}
 
@@ -228,6 +228,53 @@ def test_image_address_without_a_file_name_asks_for_one(tmp_path: Path) -> None:
     missing = problem(tmp_path, ISO_URL="https://example.org/download?id=7")
     assert missing.what == "ISO_NAME is not set"
     assert missing.cure.startswith("set ISO_NAME to")
+
+
+CHECKED_BY = "A" * 40
+ARMORED = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDME\n-----END PGP PUBLIC KEY BLOCK-----\n"
+
+
+def test_a_publisher_s_key_is_taken_with_its_fingerprint_however_that_is_written(tmp_path: Path) -> None:
+    (tmp_path / "key.asc").write_text(ARMORED)
+    spaced = " ".join(["aaaa"] * 10)
+    for fingerprint in (CHECKED_BY, f"0x{CHECKED_BY}", spaced, ":".join(["AA"] * 20)):
+        image = read(tmp_path, IMAGE_SIGNING_KEY="~/key.asc", IMAGE_SIGNING_FINGERPRINT=fingerprint).image
+        assert image.signing_key == SigningKey(ARMORED, CHECKED_BY)
+
+
+@pytest.mark.parametrize(
+    ("content", "fingerprint", "what", "why"),
+    [
+        (None, CHECKED_BY, "IMAGE_SIGNING_KEY cannot be used", "the file cannot be read"),
+        ("ssh-rsa AAAA", CHECKED_BY, "IMAGE_SIGNING_KEY cannot be used", "holds no armored OpenPGP public key"),
+        (ARMORED, "7DB87C81", "IMAGE_SIGNING_FINGERPRINT='7DB87C81' cannot be used", "not the whole fingerprint"),
+        (ARMORED, None, "IMAGE_SIGNING_FINGERPRINT is not set", "IMAGE_SIGNING_KEY is, and says nothing by itself"),
+    ],
+)
+def test_a_publisher_s_key_that_cannot_be_checked_is_a_problem(
+    tmp_path: Path, content: str | None, fingerprint: str | None, what: str, why: str
+) -> None:
+    if content is not None:
+        (tmp_path / "key.asc").write_text(content)
+    found = problem(tmp_path, IMAGE_SIGNING_KEY="~/key.asc", IMAGE_SIGNING_FINGERPRINT=fingerprint or "")
+    assert (found.what, why in found.why) == (what, True)
+
+
+def test_a_fingerprint_without_its_key_is_a_problem(tmp_path: Path) -> None:
+    found = problem(tmp_path, IMAGE_SIGNING_FINGERPRINT=CHECKED_BY)
+    assert found.what == "IMAGE_SIGNING_KEY is not set"
+    assert "Ubuntu's own key comes with homelab" in found.cure
+
+
+def test_a_list_of_checksums_comes_by_https_or_with_a_key(tmp_path: Path) -> None:
+    (tmp_path / "key.asc").write_text(ARMORED)
+    assert read(tmp_path, IMAGE_SHA256SUMS_URL="https://example.org/SUMS").image.sums_url == "https://example.org/SUMS"
+    key, listed = "~/key.asc", "http://example.org/SUMS"
+    signed = read(tmp_path, IMAGE_SHA256SUMS_URL=listed, IMAGE_SIGNING_KEY=key, IMAGE_SIGNING_FINGERPRINT=CHECKED_BY)
+    assert signed.image.sums_url == listed
+    found = problem(tmp_path, IMAGE_SHA256SUMS_URL="http://example.org/SUMS")
+    assert "anybody on the way can change the list" in found.why
+    assert "IMAGE_SIGNING_KEY" in found.cure
 
 
 # --- PVE_IPS ---

@@ -44,6 +44,8 @@ class Storages:
         return ()
 
     def download_url(self, download: Download) -> None:
+        if download.node == "by-ssh":
+            raise Refused("download", "no way to the mirror", status=500)
         self.brought.append(download.node)
 
     def upload(self, upload: Upload) -> str:
@@ -54,8 +56,18 @@ class Storages:
         return f"/{volume}"
 
 
+@pytest.fixture(autouse=True)
+def source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image server that has what the image's name says."""
+
+    def first_bytes(url: str, count: int) -> bytes:
+        return bytes(510) + b"\x55\xaa" if url.endswith(".raw") else b"QFI\xfb".ljust(count, b"\0")
+
+    monkeypatch.setattr("homelab.download.first_bytes", first_bytes)
+
+
 def manager(pve: Storages, folder: Path, name: str = "noble.img") -> ImageManager:
-    image = replace(CONFIG.image, name=name, sha256="ab" * 32)
+    image = replace(CONFIG.image, name=name, url=f"https://images.example/{name}", sha256="ab" * 32)
     return ImageManager(cast(Proxmox, pve), image, folder, SteppingClock(), lambda _: None, threading.Semaphore(2))
 
 

@@ -76,6 +76,7 @@ MAY_CALL_FILES = frozenset(
         "assembly",
         "config.dotenv_file",
         "config.general",
+        "image_manager.signature",
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from homelab.config.values import (
     file_path,
     image_name,
     image_url,
+    key_fingerprint,
     matching,
     one_of,
     port,
@@ -33,6 +35,7 @@ from homelab.settings import (
     K3sConfig,
     Policy,
     Secret,
+    SigningKey,
     SshConfig,
     StoppedVm,
     Via,
@@ -46,6 +49,7 @@ _TOKEN_WANTED = (
     "user@realm!tokenid=secret, made in Proxmox under Datacenter, Permissions, API Tokens; "
     "or run with --via ssh, which needs no token"
 )
+_KEY_AND_FINGERPRINT = ("IMAGE_SIGNING_KEY", "IMAGE_SIGNING_FINGERPRINT")
 _guest_user = matching(r"[a-z_][a-z0-9_-]{0,31}", "it is not a Linux user name", "a Linux user name, such as ubuntu")
 _ssh_user = matching(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", "it is not a user name", "a user name, such as root")
 _cpu_type = matching(
@@ -116,6 +120,8 @@ def read_image(reader: Reader) -> ImageConfig:
         url=url,
         sha256=reader.get("IMAGE_SHA256", sha256, None),
         is_unverified=reader.get("IMAGE_UNVERIFIED", boolean, False),
+        sums_url=reader.get("IMAGE_SHA256SUMS_URL", _sums_url(reader), None),
+        signing_key=_signing_key(reader),
     )
 
 
@@ -164,6 +170,39 @@ def _kubeconfigs(reader: Reader) -> tuple[Path, ...]:
         return tuple(expand(part) for part in text.split(":") if part)
 
     return reader.get("KUBECONFIG", files, (reader.surroundings.home / "kubeconfig",))
+
+
+def _sums_url(reader: Reader) -> Callable[[str], str]:
+    """A list of one's own choice is signed, or comes from a server that shows who it is."""
+
+    def read(text: str) -> str:
+        url = web_url(text)
+        if not url.startswith("https://") and reader.text("IMAGE_SIGNING_KEY") is None:
+            wanted = "a URL that begins with https://, or set IMAGE_SIGNING_KEY to the key that signs the list"
+            raise BadValue("over http:// anybody on the way can change the list", wanted)
+        return url
+
+    return read
+
+
+def _signing_key(reader: Reader) -> SigningKey | None:
+    """The publisher's key and its fingerprint: one is nothing without the other."""
+    wanted = "the file of the publisher's OpenPGP key, as gpg --export --armor writes it"
+
+    def armored(text: str) -> str:
+        content = _content(reader, file_path(reader.surroundings.home)(text), wanted)
+        if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in content:
+            raise BadValue("the file holds no armored OpenPGP public key", wanted)
+        return content
+
+    key = reader.get("IMAGE_SIGNING_KEY", armored, None)
+    fingerprint = reader.get("IMAGE_SIGNING_FINGERPRINT", key_fingerprint, None)
+    for name, other in (_KEY_AND_FINGERPRINT, _KEY_AND_FINGERPRINT[::-1]):
+        if reader.text(name) is None and reader.text(other) is not None:
+            why = f"{other} is, and says nothing by itself"
+            cure = f"set {name} too, or remove {other}: Ubuntu's own key comes with homelab"
+            reader.problems.append(Problem(f"{name} is not set", why, cure))
+    return SigningKey(key, fingerprint) if key and fingerprint else None
 
 
 def _ca_bundle(reader: Reader) -> Path | None:

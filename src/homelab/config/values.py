@@ -174,6 +174,15 @@ def sha256(text: str) -> str:
     return text.lower()
 
 
+def key_fingerprint(text: str) -> str:
+    """The fingerprint of an OpenPGP key, with or without the blanks that gpg puts in, as upper-case digits."""
+    digits = re.sub(r"[\s:]", "", text).removeprefix("0x").upper()
+    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", digits):
+        wanted = "the 40 hexadecimal digits that `gpg --show-keys FILE` prints of the publisher's key"
+        raise BadValue("it is not the whole fingerprint of an OpenPGP key", wanted)
+    return digits
+
+
 def web_url(text: str) -> str:
     """An http or https URL without credentials and without a trailing slash."""
     wanted = "a URL that begins with https:// or http://"

@@ -11,7 +11,16 @@ from homelab.memory.folder import (
 )
 from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
-from homelab.memory.notes import CLAIMED_S, Claim, with_claim, with_line, without_claim, without_line
+from homelab.memory.notes import (
+    CLAIMED_S,
+    Claim,
+    image_in,
+    with_claim,
+    with_image,
+    with_line,
+    without_claim,
+    without_line,
+)
 from homelab.memory.past import (
     GIVEN_UP,
     REBOOTED,
@@ -48,6 +57,7 @@ __all__ = [
     "find_folder",
     "folder_by_identity",
     "held",
+    "image_in",
     "is_certain",
     "make_folder",
     "news",
@@ -63,6 +73,7 @@ __all__ = [
     "snippet_on",
     "stamp",
     "with_claim",
+    "with_image",
     "with_line",
     "without_claim",
     "without_line",

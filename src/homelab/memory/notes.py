@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 
 from homelab.memory.stamps import read_stamp, stamp
+from homelab.models import KnownImage
 
 LINE = re.compile(r"\s*^homelab: replaced (?P<when>\S+)[ \t]*$", re.MULTILINE)
+IMAGE_LINE = re.compile(r"\s*^homelab: image (?P<sum>[0-9a-f]{8,64})(?: of (?P<when>\S+))?[ \t]*$", re.MULTILINE)
+IMAGE_DIGITS = 12
 CLAIM = re.compile(r"\s*^homelab: being made by (?P<owner>\S+) until (?P<until>\S+)[ \t]*$", re.MULTILINE)
 CLAIMED_S = 1800
 """How long whoever makes a VM has it to himself; longer than making one takes."""
@@ -54,3 +57,15 @@ def claim_in(notes: str) -> Claim | None:
     found = CLAIM.search(notes)
     until = read_stamp(found["until"]) if found else None
     return Claim(found["owner"], until) if found and until is not None else None
+
+
+def with_image(notes: str, image: KnownImage) -> str:
+    """The notes with the image that the VM is made from."""
+    of_day = "" if image.published_at is None else f" of {stamp(image.published_at)}"
+    return f"{IMAGE_LINE.sub('', notes).strip()}\n\nhomelab: image {image.sha256[:IMAGE_DIGITS]}{of_day}".strip()
+
+
+def image_in(notes: str) -> KnownImage | None:
+    """The image that the notes tell; None: they tell none."""
+    line = IMAGE_LINE.search(notes)
+    return KnownImage(line["sum"], read_stamp(line["when"] or "")) if line else None

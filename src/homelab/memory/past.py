@@ -32,6 +32,7 @@ def past_of(journal: Journal, vm: str, config: VmConfig | None = None) -> Past:
         struck_at=when(STRUCK),
         rebooted_at=when(REBOOTED),
         replacing=replacing,
+        image=notes.image_in(told),
         is_old_gone=begun is not None and replacing is not None and _is_deleted(journal, begun, replacing),
         claimed_by=_others_claim(journal, told),
         now=journal.now,

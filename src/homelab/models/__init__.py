@@ -17,7 +17,7 @@ from homelab.models.k3s import (
     Members,
 )
 from homelab.models.news import Matter
-from homelab.models.past import DAY_S, CarriedOver, Creation, Past
+from homelab.models.past import DAY_S, CarriedOver, Creation, KnownImage, Past
 from homelab.models.plan import (
     Action,
     ImageOnNode,
@@ -89,6 +89,7 @@ __all__ = [
     "K3sFacts",
     "K3sNode",
     "KnownCluster",
+    "KnownImage",
     "KnownServer",
     "Leaving",
     "Matter",

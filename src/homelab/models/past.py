@@ -39,11 +39,20 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownImage:
+    """The image that a VM was made from: the first digits of its sha256; published at that Unix time, if known."""
+
+    sha256: str
+    published_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Past:
     """Times are Unix seconds of this machine; None: it has not happened, as far as is known.
 
     `struck_at`: found down and started unattended. `replacing`: a replacement was begun and has not been finished.
     `is_old_gone`: the VM that it was about is deleted, so that one of its name or uuid has come since, as by a restore.
+    `image` is what the VM that is there was made from.
     `claimed_by`: a run of another machine is making the VM, and until when it has it to itself. `now` is when this was
     looked up.
     """
@@ -54,6 +63,7 @@ class Past:
     replacing: CarriedOver | None = None
     is_old_gone: bool = False
     claimed_by: str = ""
+    image: KnownImage | None = None
     now: float = field(default=0.0, compare=False)
 
     @property

@@ -8,7 +8,7 @@ from enum import Enum
 from homelab.errors import Problem
 from homelab.models.facts import NodeFacts, Verdict, VmFacts
 from homelab.models.k3s import K3sFacts
-from homelab.models.past import CarriedOver
+from homelab.models.past import CarriedOver, KnownImage
 from homelab.settings import NodeConfig, Role
 
 
@@ -55,6 +55,7 @@ class NodePlan:
     `problem` says what a person has to know: where nothing is done about it (KEEP, NOTHING) the run ends with exit
     code 3; with START the VM runs afterwards, which is the wanted state, and it stays with a warning.
     `may_replace` on START: a VM that will not run may be replaced. `size` is that of a VM to be made, once it is known.
+    `note` is something else to be told about a VM that is kept.
     """
 
     facts: NodeFacts
@@ -65,6 +66,7 @@ class NodePlan:
     role: Role = Role.AUTO
     rule: Rule | None = None
     size: Size | None = None
+    note: str = ""
 
     @property
     def config(self) -> NodeConfig:
@@ -142,11 +144,13 @@ class ImageOnNode:
 
     `source` is what import-from takes: a storage volume of content `import`, or an absolute path on the node,
     which only root over SSH may use (`needs_root`). `disk_bytes` is the size of the disk in it; 0: not known.
+    `known` is what the VM's notes keep of it.
     """
 
     source: str
     needs_root: bool
     disk_bytes: int = 0
+    known: KnownImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from homelab.errors import Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
 from homelab.proxmox.remote_files import output, remove_parts, remove_temporary, sha256_of
-from homelab.proxmox.transport import Download, Params, Upload
+from homelab.proxmox.transport import Download, Link, Params, SshWire, Upload
 
 
 class Volumes(Changes):
@@ -16,10 +16,17 @@ class Volumes(Changes):
 
     def upload(self, upload: Upload) -> str:
         """Bring a file into a storage; the volume id. Proxmox, or we over SSH, check its sha256."""
+        return self._put(self.link(upload.node), upload)
+
+    def copy(self, upload: Upload) -> str:
+        """As upload, by root SSH whatever the wire."""
+        return self._put(self.root(upload.node), upload)
+
+    def _put(self, wire: Link | SshWire, upload: Upload) -> str:
         size = upload.source.stat().st_size
         try:
             with on_record(self._record, f"upload of {upload.volume}", upload.node):
-                volume = self.link(upload.node).put_file(upload)
+                volume = wire.put_file(upload)
         except (Undecided, Misunderstood) as doubt:
             if self._size_of(upload.node, upload.volume) != size:
                 raise doubt from doubt.__cause__

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from homelab import memory
+from homelab import cloud_init, memory
 from homelab.errors import HomelabError, Interrupted, NodeFailed, Problem, TaskFailed, TimedOut
 from homelab.memory import Journal
 from homelab.models import (
@@ -135,6 +135,7 @@ class VmManager:
 
     def _make(self, node: NodePlan, spec: VmSpec, image: ImageOnNode, what: str) -> Result:
         left = left_of(self.pve, node.name, spec.carried) if spec.carried else ()
+        spec = replace(spec, notes=_notes(spec, image))
         with self.slots:
             made = create_vm(self._making, spec, image, new_vmid=lambda: self.vmids.next_free(self.pve, node.name))
         vm = self._finished(node.name, made.vmid)
@@ -287,11 +288,18 @@ def _kept(node: NodePlan) -> Result:
 def _running_title(node: NodePlan, vm: VmFacts) -> str:
     notes = [] if vm.is_ours else ["not made by homelab"]
     notes += [f"locked: {vm.status.lock}"] if vm.status.lock else []
+    notes += [node.note] if node.note else []
     notes += [] if vm.node == node.name else [f"on {vm.node}, not on {node.name}: kept there"]
     note = f" ({'; '.join(notes)})" if notes else ""
     if node.facts.verdict is Verdict.HEALTHY:
         return f"{node.facts.vm_title} is healthy, skipping.{note}"
     return f"{node.facts.vm_title} is {node.reason}{note}"
+
+
+def _notes(spec: VmSpec, image: ImageOnNode) -> str:
+    """The new VM's notes, which say what it is made from."""
+    kept = spec.carried.kept.get("description") if spec.carried else None
+    return memory.with_image(spec.notes or kept or cloud_init.DESCRIPTION, image.known) if image.known else spec.notes
 
 
 def _made(node: NodePlan, vm: VmFacts, losses: tuple[Problem, ...], what: str, left: tuple[Problem, ...]) -> Result:

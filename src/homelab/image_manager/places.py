@@ -1,0 +1,89 @@
+"""Where the image belongs on a node: the storage, the kind of content, the name that carries the checksum."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from homelab.errors import NodeFailed, Unreachable
+from homelab.models import StorageState, Wire
+from homelab.proxmox.client import Proxmox
+from homelab.settings import NodeConfig
+
+EXTENSION = {"import": ".qcow2", "iso": ".img"}
+RAW = ".raw"
+SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the image belongs on one node."""
+
+    storage: str
+    content: str
+    filename: str
+    is_shared: bool
+
+    @property
+    def volume(self) -> str:
+        return f"{self.storage}:{self.content}/{self.filename}"
+
+
+def choose(pve: Proxmox, node: NodeConfig, name: str, sha256: str) -> Place:
+    """The storage for an image: `import` content serves any wire; `iso` content needs root over SSH for the import.
+
+    Raises NodeFailed before anything is brought in vain, and what reading the storages raises.
+    """
+    storages = [storage for storage in _candidates(pve, node) if storage.is_active and storage.is_enabled]
+    for content in ("iso", "import") if pve.wire(node.name) is Wire.SSH else ("import", "iso"):
+        for storage in storages:
+            if content in storage.content:
+                filename = f"{PurePosixPath(name).stem}-{sha256[:SHOWN_DIGITS]}{_extension(name, content)}"
+                place = Place(storage.name, content, filename, storage.is_shared)
+                return place if content == "import" else _importable(pve, node, place)
+    usable = ", ".join(s.name for s in pve.storages(node.name) if s.content & set(EXTENSION)) or "none"
+    raise NodeFailed(
+        f"{node.name}: no storage takes the image",
+        f"storages with content iso or import: {usable}",
+        f"set {node.key('ISO_STORAGE')} to one of them, or allow it: pvesm set local --content iso,import,...",
+    )
+
+
+def checksum_in(volume: str, place: Place) -> str:
+    """The first digits of the checksum in the name of another image like the one at `place`; empty: it is none."""
+    stem, extension = place.filename[: -len(_ending(place))], place.filename.rpartition(".")[2]
+    pattern = rf"{re.escape(f'{place.storage}:{place.content}/{stem}')}([0-9a-f]{{{SHOWN_DIGITS}}})\.{extension}"
+    found = re.fullmatch(pattern, volume)
+    return found[1] if found and volume != place.volume else ""
+
+
+def _ending(place: Place) -> str:
+    """The digits of the checksum and the extension."""
+    return place.filename[place.filename.rindex(".") - SHOWN_DIGITS :]
+
+
+def _extension(name: str, content: str) -> str:
+    """Proxmox goes by it: what `import` content calls .qcow2 has to be that."""
+    return RAW if content == "import" and name.endswith(RAW) else EXTENSION[content]
+
+
+def _importable(pve: Proxmox, node: NodeConfig, place: Place) -> Place:
+    """From `iso` content only root imports."""
+    try:
+        pve.root(node.name)
+    except Unreachable as error:
+        raise NodeFailed(
+            f"{node.name}: the image cannot be imported",
+            f"no storage has content import, which the API needs for that; {error}",
+            f"pvesm set local --content iso,vztmpl,backup,snippets,import; or {error.cure}",
+        ) from error
+    return place
+
+
+def _candidates(pve: Proxmox, node: NodeConfig) -> list[StorageState]:
+    """ISO_STORAGE_n alone if set; else STORAGE_n before all others."""
+    storages = pve.storages(node.name)
+    if node.image_storage:
+        return [storage for storage in storages if storage.name == node.image_storage]
+    return sorted(storages, key=lambda storage: (storage.name != node.storage, storage.name != "local"))
