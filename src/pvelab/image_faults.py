@@ -96,13 +96,8 @@ def _sign_as(site: Site, *, lasts_s: int | None = None, is_weak: bool = False) -
 
 def _show(site: Site, key: SigningKey) -> None:
     """The file of the key that the .env names is this one."""
-    path = site.papers.image_key_path
-    path.write_text(key.armored)
-    site.repairs.append(lambda: _write(site))
-
-
-def _write(site: Site) -> None:
-    site.papers.image_key_path.write_text(site.image_key.armored)
+    site.papers.image_key_path.write_text(key.armored)
+    site.repairs.append(site.publish_image)
 
 
 _SUMS_FAULTS: dict[str, Callable[[Site], None]] = {

@@ -192,7 +192,8 @@ class Site:
         return self.guests.machine_in({vm.name: vm for vm in self.world.vms.values()}[hostname])
 
     def publish_image(self) -> None:
-        """Serve the image with its signed checksums, as the lab begins."""
+        """Serve the image with its signed checksums, and have the key at hand that signed them, as the lab begins."""
+        self.papers.image_key_path.write_text(self.image_key.armored)
         self.sources.publish_image(self.spec.image_name, self.image, self.image_key, self.image_built_at)
 
     @property
