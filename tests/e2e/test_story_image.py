@@ -25,7 +25,8 @@ CONTENT = "iso,vztmpl,backup,snippets,images"
 
 def image_requests(lab: Lab) -> list[str]:
     """How often the image itself was asked for as a whole, by us or by a node."""
-    return [one.what for one in lab.requests if one.via == "http" and one.what.endswith(".img") and one.status == 200]
+    asked = [one for one in lab.requests if one.via == "http" and one.what.endswith(".img") and one.method == "GET"]
+    return [one.what for one in asked if one.status == 200]
 
 
 def no_node_downloads(lab: Lab) -> None:
@@ -208,6 +209,16 @@ def test_where_a_node_cannot_download_it_is_uploaded(lab: Lab, homelab: Homelab,
     content = "import" if via == "api" else "iso"
     assert f"pve3: image uploaded to local:{content}/noble-server-cloudimg-amd64-" in run.err
     assert nodes_with_running_vm(lab) == ["pve3"]
+
+
+def test_a_node_that_gets_no_answer_from_the_mirror_does_not_wait_for_one(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("on", do="error", command="pvesh get /nodes/pve3/query-url-metadata", status=1, text="500 read timeout")
+
+    run = homelab("--via", "ssh", **ONE_VM)
+
+    assert run.exit_code == 0, run.text
+    assert "pve3: image uploaded to " in run.err
+    assert [one for one in lab.writes if "download-url" in one.what] == []
 
 
 UPLOAD = "/nodes/*/storage/*/upload"

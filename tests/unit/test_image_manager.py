@@ -43,6 +43,9 @@ class Storages:
     def storage_content(self, *_: str, **__: Any) -> tuple[VolumeRow, ...]:
         return ()
 
+    def reaches(self, _node: str, _url: str) -> bool:
+        return True
+
     def download_url(self, download: Download) -> None:
         if download.node == "by-ssh":
             raise Refused("download", "no way to the mirror", status=500)

@@ -139,7 +139,12 @@ class ImageManager:
             raise refused from None
 
     def _node_fetches(self, node: NodeConfig, place: Place) -> bool:
-        """Let the node download it by itself, with the checksum; False where it cannot."""
+        """Let the node download it by itself, with the checksum; False where it cannot.
+
+        Over SSH the command would wait for a server that does not answer as long as wget does, so it is asked first.
+        """
+        if self.pve.wire(node.name) is Wire.SSH and not self.pve.reaches(node.name, self.image.url):
+            return False
         sha256 = self._origin.published().sha256
         source = Download(self.image.url, node.name, place.storage, place.content, place.filename, sha256)
         try:

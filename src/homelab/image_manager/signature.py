@@ -36,6 +36,10 @@ class BadSignature(HomelabError):
     """The list of checksums cannot be believed."""
 
 
+class DoesNotFit(BadSignature):
+    """The signature is not one of this list, or not by this key."""
+
+
 def ubuntu_key() -> SigningKey:
     """The key that comes with homelab."""
     file = resources.files("homelab.image_manager").joinpath("ubuntu-cloudimage-key.asc")
@@ -49,7 +53,7 @@ def check(content: bytes, signature: bytes, key: SigningKey, now: float) -> int:
     made = _signatures(signature)
     good = next((one for one in made if _fits(one, public, content)), None)
     if good is None:
-        raise BadSignature("the signature of the image's checksums is not good", _why(made, public), FORGED_CURE)
+        raise DoesNotFit("the signature of the image's checksums is not good", _why(made, public), FORGED_CURE)
     _check_strength(good.signature, now)
     for subkey in public.public_subkeys:
         if _is_named(subkey.key.fingerprint, good.signature):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from homelab import download
 from homelab.errors import HomelabError
 from homelab.image_manager import signature
-from homelab.image_manager.signature import BadSignature
+from homelab.image_manager.signature import DoesNotFit
 from homelab.runtime import Clock
 from homelab.settings import ImageConfig
 
@@ -44,7 +44,7 @@ def published(image: ImageConfig, clock: Clock, attempts: int = download.ATTEMPT
         return Published(_listed(image, url, found.content), found.modified_at)
     try:
         return _signed(image, url, clock, attempts)
-    except BadSignature:
+    except DoesNotFit:
         # the two files are replaced one after the other when a new image is published
         clock.sleep(ANOTHER_LOOK_S)
         return _signed(image, url, clock, attempts)

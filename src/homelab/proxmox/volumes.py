@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from homelab.errors import Misunderstood, TaskFailed, Undecided
+from homelab.errors import HomelabError, Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
 from homelab.proxmox.remote_files import output, remove_parts, remove_temporary, sha256_of
 from homelab.proxmox.transport import Download, Link, Params, SshWire, Upload
+
+LONGEST_LOOK_S = 20
 
 
 class Volumes(Changes):
@@ -35,6 +37,15 @@ class Volumes(Changes):
         if found != size:
             raise TaskFailed(f"upload of {volume} to {upload.node}", f"it has {found} bytes, not {size}", "run again")
         return volume
+
+    def reaches(self, node: str, url: str) -> bool:
+        """Does the node get an answer from there in time? Asked where a download cannot be left to itself: over SSH."""
+        path = f"/nodes/{node}/query-url-metadata"
+        try:
+            self.link(node).call("GET", path, {"url": url}, timeout_s=LONGEST_LOOK_S)
+        except HomelabError:
+            return False
+        return True
 
     def download_url(self, download: Download, timeout_s: float = 1800) -> str:
         """Have the node fetch a file itself and check its sha256; the volume id. It may be there already."""
