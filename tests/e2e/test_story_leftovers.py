@@ -124,6 +124,7 @@ def killed_while_writing(path: str) -> Iterator[None]:
     ids=["image", "snippet", "keys"],
 )
 def test_file_that_a_killed_run_was_writing_is_removed(lab: Lab, homelab: Homelab, path: str, folder: str) -> None:
+    lab.fault("task-fails", kind="download")
     with killed_while_writing(path):
         homelab("--via", "ssh", **ONLY_PVE3, **NO_JOIN)
     assert [name for name in files(lab, "pve3", folder) if name.endswith(".part") or "homelab-sshkeys" in name]
