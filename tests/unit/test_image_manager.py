@@ -27,6 +27,7 @@ class Storages:
     """Proxmox as far as the image manager asks it: every storage takes images, none has any."""
 
     brought: list[str] = field(default_factory=list)
+    takes_uploads: bool = True
 
     def disk_bytes(self, node: str, volume: str) -> int:
         if node == "by-ssh":
@@ -52,6 +53,8 @@ class Storages:
         self.brought.append(download.node)
 
     def upload(self, upload: Upload) -> str:
+        if not self.takes_uploads:
+            raise Refused("upload", "no space left on the node", status=1)
         self.brought.append(upload.node)
         return upload.volume
 
@@ -114,3 +117,9 @@ def test_size_of_the_disk_in_the_image_is_told_where_it_is_known(
 @pytest.mark.parametrize(("name", "stored"), [("x.raw", "x-abababababab.raw"), ("x.img", "x-abababababab.qcow2")])
 def test_import_storage_is_told_the_kind_of_image_that_it_gets(name: str, stored: str, tmp_path: Path) -> None:
     assert manager(Storages(), tmp_path, name).ensure(BY_API).source == f"local:import/{stored}"
+
+
+def test_over_ssh_there_is_no_other_way_than_the_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("homelab.download.fetch", lambda *_, **__: 0)
+    with pytest.raises(Refused, match="no space left on the node"):
+        manager(Storages(takes_uploads=False), tmp_path).ensure(BY_SSH)

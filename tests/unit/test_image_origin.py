@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -140,3 +141,12 @@ def test_a_source_that_has_failed_has_failed_for_all_nodes(monkeypatch: pytest.M
         with pytest.raises(HomelabError, match="is no usable image: it is an installer") as refused:
             origin.check_kind("x.img")
     assert "set ISO_URL to the publisher's cloud image" in refused.value.cure
+
+
+def test_a_whole_copy_of_an_earlier_run_is_not_downloaded_again(tmp_path: Path) -> None:
+    wanted = hashlib.sha256(QCOW2).hexdigest()
+    copy = tmp_path / f"{wanted[:12]}-{DEFAULT.name}"
+    copy.write_bytes(QCOW2)
+    said: list[str] = []
+    origin = Origin(replace(DEFAULT, sha256=wanted), tmp_path, SteppingClock(), said.append)
+    assert (origin.local_copy(), said) == (copy, [])

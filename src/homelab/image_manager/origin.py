@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,8 +42,7 @@ class Origin:
         if self._published:
             return self._published
         with self._one_at_a_time():
-            if self._published is None:
-                self._published = self._looked_up(attempts)
+            self._published = self._published or self._looked_up(attempts)
             return self._published
 
     def _looked_up(self, attempts: int) -> Published:
@@ -68,11 +67,14 @@ class Origin:
         if self._head is not None:
             return self._head
         with self._one_at_a_time():
-            if self._head is None:
-                self._head = b""
-                with suppress(download.NotNow):
-                    self._head = download.first_bytes(self.image.url, medium.HEAD_BYTES)
+            self._head = self._looked_at() if self._head is None else self._head
             return self._head
+
+    def _looked_at(self) -> bytes:
+        try:
+            return download.first_bytes(self.image.url, medium.HEAD_BYTES)
+        except download.NotNow:
+            return b""
 
     def local_copy(self) -> Path:
         """The image on this machine, whole and with the right checksum; downloaded if need be."""

@@ -55,9 +55,8 @@ def check(content: bytes, signature: bytes, key: SigningKey, now: float) -> int:
     if good is None:
         raise DoesNotFit("the signature of the image's checksums is not good", _why(made, public), FORGED_CURE)
     _check_strength(good.signature, now)
-    for subkey in public.public_subkeys:
-        if _is_named(subkey.key.fingerprint, good.signature):
-            _check_subkey(subkey, now)
+    for subkey in (one for one in public.public_subkeys if _is_named(one.key.fingerprint, good.signature)):
+        _check_subkey(subkey, now)
     return good.signature.created() or 0
 
 
