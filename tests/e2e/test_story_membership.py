@@ -117,6 +117,16 @@ def test_login_by_a_program_is_refused_with_a_sentence_and_ssh_is_asked(lab: Lab
     assert run.out.count("already in cluster, skipping") == 3
 
 
+def test_kubeconfig_that_cannot_be_used_is_said_once_in_a_run(lab: Lab, homelab: Homelab) -> None:
+    document = kubeconfig(lab)
+    document["current-context"] = document["contexts"] = None
+
+    run = homelab(KUBECONFIG=written(homelab, document), K3S_ROLE_3="server", NODE_ENABLED_1="0", NODE_ENABLED_2="0")
+
+    assert "the cluster has only two voting servers" in run.err
+    assert run.err.count("is not used: it has no current context") == 1
+
+
 def test_kubeconfig_whose_user_may_not_look_is_not_the_end(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     document = kubeconfig(lab)

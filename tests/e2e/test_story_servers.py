@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from e2e.conftest import Homelab
-from e2e.world import ALL_MEMBERS, cluster, guests, ready_members, take_out, uuids, vm_on
+from e2e.world import ALL_MEMBERS, cluster, guests, ready_members, take_out, uuids, vm_on, voters
 from pvelab.lab import Lab
 from pvelab.state import World
 
@@ -127,6 +127,34 @@ def test_shared_address_is_asked_where_the_servers_themselves_do_not_answer(lab:
     assert run.exit_code == 0, run.text
     assert f"K3S_EXISTING_NODE_IP: {dead} cannot be asked" in run.err
     assert run.out.count("already in cluster, skipping") == 3
+
+
+def test_server_at_which_the_cluster_is_asked_is_deleted_by_hand_with_the_help_of_the_next(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("healthy")
+    trusting(homelab)
+    first, second = address_of(lab, "pve1"), lab.env["K3S_EXISTING_NODE_IP"]
+
+    run = homelab.delete(
+        "pve1", "100", "--yes", "--via", via, K3S_EXISTING_NODE_IP=f"{first},{second}", SSH_KNOWN_HOSTS=None
+    )
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == ALL_MEMBERS - {"k3s-vm-pve1"}
+    assert voters(lab) == [OUTSIDE, "k3s-vm-pve2"]
+
+
+def test_server_is_not_deleted_by_hand_where_the_next_cannot_be_logged_in_to(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    first, second = address_of(lab, "pve1"), lab.env["K3S_EXISTING_NODE_IP"]
+    trusting(homelab, f"Host {second}", f"  HostName {lab.network.outside(99)}")
+
+    run = homelab.delete("pve1", "100", "--yes", K3S_EXISTING_NODE_IP=f"{first},{second}", SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 1, run.text
+    assert f"SSH to ubuntu@{second}" in run.err
+    assert ready_members(lab) == ALL_MEMBERS
 
 
 # --- another cluster ---------------------------------------------------------------------------------------------

@@ -10,14 +10,15 @@ from typing import cast
 import pytest
 
 from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Unreachable
-from homelab.k3s_manager import authority
+from homelab.k3s_manager import authority, tokens
 from homelab.k3s_manager.guest_servers import GuestServers
+from homelab.k3s_manager.leaving import make_room
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.models import KnownCluster, VmConfig, VmRow
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
-from homelab.settings import K3sConfig
+from homelab.settings import K3sConfig, Role, Secret
 from homelab.shell import Result, Shell
 from support.fake_shell import FakeShell, done
 
@@ -30,18 +31,19 @@ def pem(name: str) -> str:
 
 
 class Machine(FakeShell):
-    """A server that calls itself by its name; a `failure` is raised by every command."""
+    """A server that calls itself by its name; a `failure` is raised by every command. `nodes` are items of kubectl."""
 
-    def __init__(self, name: str, ca: str = "the CA") -> None:
+    def __init__(self, name: str, ca: str = "the CA", nodes: tuple[object, ...] = ()) -> None:
         super().__init__(self._answer, name)
         self.ca = ca
+        self.nodes = nodes
         self.name = name
         self.failure: HomelabError | None = None
 
     def _answer(self, line: str, _: bytes) -> Result:
         if self.failure:
             raise self.failure
-        nodes = json.dumps({"items": []})
+        nodes = json.dumps({"items": self.nodes})
         if line.startswith("sh -c"):
             return done(f"{self.name}\n{pem(self.ca)}{nodes}")
         return done(pem(self.ca) if "cacerts" in line else nodes)
@@ -103,19 +105,16 @@ def test_failure_of_the_only_server_that_answers_is_told_as_it_is() -> None:
     assert "SSH to 192.0.2.2: connection refused" in str(failed.value)
 
 
-def test_another_thread_s_choice_is_taken_over() -> None:
-    machines = {ONE: Machine("one"), TWO: Machine("two")}
-    asked = servers(machines)
-    first, _ = asked.look()
-    second = asked.ask(lambda server: _refusing(server, first))
+def test_choice_that_was_made_meanwhile_is_taken_over() -> None:
+    asked = servers({ONE: Machine("one"), TWO: Machine("two")})
 
-    assert asked.look()[0] == second
+    def question(server: K3sServer) -> str:
+        if server.address == ONE:
+            asked.keep_away_from("one")
+            raise Unreachable("SSH", "gone")
+        return server.address
 
-
-def _refusing(server: K3sServer, unwanted: K3sServer) -> K3sServer:
-    if server == unwanted:
-        raise Unreachable("SSH", "gone")
-    return server
+    assert asked.ask(question) == TWO
 
 
 @pytest.mark.parametrize(("name", "used"), [("one", "two"), ("other", "one")])
@@ -169,6 +168,33 @@ def test_ca_that_cannot_be_read_proves_nothing_against_a_server() -> None:
     assert asked.wrong_authority(ONE, "") is None
     assert asked.wrong_authority(ONE, pem("the CA")) is None
     assert asked.wrong_authority(ONE, pem("another CA")) is not None
+
+
+# --- tokens, and room for a newcomer -----------------------------------------------------------------------------
+
+TOKEN = f"K10{'ab' * 32}::server:0123456789abcdef"
+
+
+def test_token_that_lasts_is_never_deleted() -> None:
+    machine = Machine("one")
+
+    tokens.delete(K3sServer(machine, ONE), Secret(TOKEN))
+
+    assert machine.commands == []
+
+
+def item(name: str) -> dict[str, object]:
+    info = {"systemUUID": "u", "kubeletVersion": "v1.33.4+k3s1"}
+    return {"metadata": {"name": name}, "status": {"nodeInfo": info}}
+
+
+@pytest.mark.parametrize(("nodes", "is_deleted"), [((), True), ((item("a"),), False)])
+def test_password_goes_only_where_nobody_has_the_name(nodes: tuple[object, ...], is_deleted: bool) -> None:
+    machine = Machine("one", nodes=nodes)
+
+    make_room(servers({ONE: machine}), "a", Role.AGENT)
+
+    assert any("delete secret a.node-password.k3s" in command for command in machine.commands) == is_deleted
 
 
 # --- the CA ------------------------------------------------------------------------------------------------------
