@@ -18,6 +18,7 @@ _OWN_NAMES: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"(/tmp/\.?[a-z-]+)\.\w{6,}"), r"\1.*"),
     (re.compile(r" --digest \w+"), ""),
     (re.compile(r" --comment '[^']*'"), " --comment ..."),
+    (re.compile(r"(k3s token delete) \w+"), r"\1 *"),
     (re.compile(r"127\.\d+\.\d+\.\d+"), "ADDRESS"),
 )
 """What differs from run to run."""

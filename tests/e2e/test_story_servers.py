@@ -265,3 +265,73 @@ def remember(homelab: Homelab, uuid: str, address: str) -> None:
     for server in known["servers"]:
         server["addresses"] = [address] if server["uuid"] == uuid else server["addresses"]
     memory_of(homelab).write_text(json.dumps(known))
+
+
+# --- clusters of other shapes ------------------------------------------------------------------------------------
+
+
+def test_server_in_a_vm_of_somebody_else_that_refuses_ssh_is_asked_by_its_agent(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("fresh", where="vm")
+    lab.fault("guest-ssh", machine=OUTSIDE)
+
+    run = homelab("--via", via, **ONLY_PVE3)
+
+    address = lab.env["K3S_EXISTING_NODE_IP"]
+    assert run.exit_code == 0, run.text
+    assert f"K3S_EXISTING_NODE_IP: {address} cannot be asked (SSH to ubuntu@{address}" in run.err
+    assert ready_members(lab) == {OUTSIDE, NAME}
+
+
+def test_server_outside_that_refuses_ssh_has_no_agent_to_ask(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("guest-ssh", machine=OUTSIDE)
+
+    run = homelab(**ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME} is not joined: SSH to ubuntu@{lab.env['K3S_EXISTING_NODE_IP']}" in run.err
+    assert ready_members(lab) == {OUTSIDE}
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_survivors_of_a_cluster_are_joined_while_its_first_server_is_off(
+    lab: Lab, homelab: Homelab, count: int
+) -> None:
+    lab.reset("fresh", servers=count)
+    first, *others = lab.k3s_servers.values()
+    lab.fault("server-off", machine=OUTSIDE)
+
+    run = homelab(K3S_EXISTING_NODE_IP=", ".join([first, *others]), K3S_ROLE_3="agent", **ONLY_PVE3)
+
+    if count == 2:
+        assert run.exit_code == 3, run.text
+        assert "no k3s server of K3S_EXISTING_NODE_IP can be asked" in run.err
+    else:
+        assert run.exit_code == 0, run.text
+        assert server_of(lab, NAME) == f"https://{others[0]}:6443"
+        assert f"K3S_EXISTING_NODE_IP: {first} cannot be asked" in run.err
+
+
+def test_members_join_at_a_vip_and_the_servers_are_asked_themselves(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("fresh", servers=3, vip="named")
+    vip = f"https://{lab.network.virtual}:6443"
+
+    run = homelab(K3S_SERVER_URL=vip, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert server_of(lab, NAME) == vip
+    assert NAME in ready_members(lab)
+
+
+def test_servers_of_two_clusters_are_not_mixed(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("other-cluster")
+    ours, other = lab.env["K3S_EXISTING_NODE_IP"], lab.network.outside(90)
+    trusting(homelab)
+
+    run = homelab(K3S_EXISTING_NODE_IP=f"{ours},{other}", SSH_KNOWN_HOSTS=None, **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert "the addresses in K3S_EXISTING_NODE_IP lead to different clusters" in run.err
+    assert f"{ours} and {other} show different CAs" in run.err
+    assert lab.shell(NAME, "ls /etc/rancher 2>/dev/null || true") == ""

@@ -18,7 +18,7 @@ from homelab.k3s_manager.servers import Servers
 from homelab.models import KnownCluster, VmConfig, VmRow
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
-from homelab.settings import K3sConfig, Role, Secret
+from homelab.settings import K3sConfig, Role
 from homelab.shell import Result, Shell
 from support.fake_shell import FakeShell, done
 
@@ -172,15 +172,16 @@ def test_ca_that_cannot_be_read_proves_nothing_against_a_server() -> None:
 
 # --- tokens, and room for a newcomer -----------------------------------------------------------------------------
 
-TOKEN = f"K10{'ab' * 32}::server:0123456789abcdef"
 
+def test_only_the_tokens_that_were_made_for_the_machine_are_taken_back() -> None:
+    made = (
+        "TOKEN TTL EXPIRES USAGES DESCRIPTION\n\nabc123 19m soon auth homelab-a x\ndef456 19m soon auth homelab-ab x\n"
+    )
+    machine = FakeShell(lambda line, _: done(made if line.endswith("list") else ""))
 
-def test_token_that_lasts_is_never_deleted() -> None:
-    machine = Machine("one")
+    tokens.discard(K3sServer(machine, ONE), "a")
 
-    tokens.delete(K3sServer(machine, ONE), Secret(TOKEN))
-
-    assert machine.commands == []
+    assert machine.commands == ["sudo -n k3s token list", "sudo -n k3s token delete abc123"]
 
 
 def item(name: str) -> dict[str, object]:

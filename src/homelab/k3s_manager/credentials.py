@@ -85,8 +85,12 @@ class CredentialsReader:
         try:
             yield made
         finally:
-            with suppress(HomelabError):
-                self.servers.ask(lambda server: tokens.delete(server, made))
+            self.end_token_of(name)
+
+    def end_token_of(self, name: str) -> None:
+        """Take an agent's own token back, as far as a server answers; it ends by itself some minutes later."""
+        with suppress(HomelabError):
+            self.servers.ask(lambda server: tokens.discard(server, name))
 
     def _from(self, server: K3sServer) -> Credentials:
         authority_pem = server.authority_pem()

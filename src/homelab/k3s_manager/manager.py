@@ -171,6 +171,8 @@ class K3sManager:
             return ()
         try:
             lines = self._joining.join(plan, running, facts)
+            if self.joins.tag_due(running.vm.config.uuid):
+                self._credentials.end_token_of(plan.config.vm_name)
             return (*lines, *self._marking.write_role(plan.name, running.vm))
         except HomelabError as error:
             what = f"{plan.config.vm_name} is not joined: {error.what}"

@@ -12,8 +12,7 @@ from homelab.settings import Secret
 
 TOKEN_FILE = "/var/lib/rancher/k3s/server/node-token"
 AGENT_TOKEN_FILE = "/var/lib/rancher/k3s/server/agent-token"
-FULL_TOKEN = re.compile(r"K10([0-9a-f]{64})::(?P<password>\S+)")
-BOOTSTRAP = re.compile(r"([a-z0-9]{6})\.[a-z0-9]{16}")
+FULL_TOKEN = re.compile(r"K10([0-9a-f]{64})::\S+")
 BOOTSTRAP_TTL = "20m"
 """Longer than an agent is given to be installed and to become Ready."""
 BOOTSTRAP_FROM = (1, 28)
@@ -50,16 +49,21 @@ def read(server: K3sServer, authority_pem: str) -> Tokens:
 
 def create(server: K3sServer, name: str, lasting: Tokens) -> Secret:
     """A token with which one agent can join the cluster of the `lasting` ones, for a short time."""
-    command = ["sudo", "-n", "k3s", "token", "create", "--ttl", BOOTSTRAP_TTL, "--description", f"homelab-{name}"]
-    return _checked(server, "k3s token create", server.run(command).stdout, frozenset({lasting.server.reveal()[3:67]}))
+    command = ["sudo", "-n", "k3s", "token", "create", "--ttl", BOOTSTRAP_TTL, "--description", _description(name)]
+    said = server.run(command).stdout
+    return _checked(server, "k3s token create", said, frozenset({lasting.server.reveal()[3:67]}))
 
 
-def delete(server: K3sServer, token: Secret) -> None:
-    """Take a token that `create` made back; it is named by the part that is not secret."""
-    found = FULL_TOKEN.fullmatch(token.reveal())
-    short = BOOTSTRAP.fullmatch(found["password"]) if found else None
-    if short:
-        server.run(["sudo", "-n", "k3s", "token", "delete", short[1]])
+def discard(server: K3sServer, name: str) -> None:
+    """Take back what `create` made for this agent, in killed runs too. The table that k3s prints holds no secret."""
+    for line in server.run(["sudo", "-n", "k3s", "token", "list"]).stdout.splitlines():
+        short, *words = line.split() or [""]
+        if _description(name) in words:
+            server.run(["sudo", "-n", "k3s", "token", "delete", short])
+
+
+def _description(name: str) -> str:
+    return f"homelab-{name}"
 
 
 def _checked(server: K3sServer, source: str, line: str, hashes: frozenset[str]) -> Secret:
