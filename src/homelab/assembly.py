@@ -130,10 +130,15 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
 def _assemble(run: Run) -> Homelab:
     found, config, journal = run.found, run.found.config, run.journal
     pve = Proxmox(found.links, run.clock, MarkedRecord(journal, run.marker))
-    health = VMHealthChecker(
-        pve, config, found.status, found.problems, lambda name, vm: memory.past_of(journal, name, vm)
-    )
     k3s = _k3s(run, pve)
+    health = VMHealthChecker(
+        pve,
+        config,
+        cluster=found.status,
+        unreached=found.problems,
+        past=lambda name, vm: memory.past_of(journal, name, vm),
+        ties=k3s.ties,
+    )
     images = ImageManager(
         pve,
         config.image,

@@ -46,8 +46,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     """
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.cron and (given.replace or given.force_replace):
-        parser.error("--replace and --force-replace are a person's word: not allowed with --cron")
+    if given.cron and (given.replace or given.force_replace or given.allow_data_loss):
+        parser.error("--replace, --force-replace and --allow-data-loss are a person's word: not allowed with --cron")
     return Options(
         env_file=given.env,
         via=Via(given.via),
@@ -55,7 +55,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
         is_json=given.json,
         is_verbose=given.verbose,
         is_quiet=given.quiet,
-        asked=Asked(tuple(given.node), tuple(given.replace), tuple(given.force_replace), is_unattended=given.cron),
+        asked=Asked(
+            tuple(given.node),
+            tuple(given.replace),
+            tuple(given.force_replace),
+            is_unattended=given.cron,
+            data_loss=tuple(given.allow_data_loss),
+        ),
     )
 
 
@@ -92,6 +98,7 @@ def _add_names(parser: argparse.ArgumentParser) -> None:
     for option, text in (
         ("--node", "work on this node only (NODE_n); repeatable"),
         ("--replace", "replace this node's VM, or the VM of this name, whatever its state; repeatable"),
-        ("--force-replace", "the same, with its data, snapshots, ...; not a protected or locked one; repeatable"),
+        ("--force-replace", "the same, with its data disks, snapshots, ...; not a protected or locked one; repeatable"),
+        ("--allow-data-loss", "give up the volumes of k3s that are on this node's VM, if it is replaced; repeatable"),
     ):
         parser.add_argument(option, action="append", default=[], metavar="NAME", help=text)

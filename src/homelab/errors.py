@@ -103,6 +103,10 @@ class NodeFailed(HomelabError):
     """One node cannot go on; the others can."""
 
 
+class StillMember(NodeFailed):
+    """A machine that was to go is as much a member of the cluster as before, and the cluster needs it."""
+
+
 class NotResponding(NodeFailed):
     """A VM runs, and neither its guest agent nor SSH answers."""
 

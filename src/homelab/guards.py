@@ -15,12 +15,16 @@ from homelab.models import (
     Guard,
     K3sFacts,
     K3sNode,
+    Ties,
     VmConfig,
     VmFacts,
 )
 
 SYSTEM_DRIVES = ("efidisk", "tpmstate")
 LEAST_VOTERS = 3
+MOST_NAMED = 5
+NO_TIES = Ties()
+BRING_BACK = "bring the other servers to Ready: kubectl get nodes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +128,15 @@ def _unread(what: str, command: str) -> Guard:
     return Guard(f"its {what} cannot be read", f"look at them with: {command}")
 
 
-def k3s_guards(vm: VmFacts, k3s: K3sFacts, *, is_leaving: bool = False) -> tuple[Guard, ...]:
-    """Reasons that lie in the cluster: membership unknown, somebody else's name, too few voters.
+def k3s_guards(vm: VmFacts, k3s: K3sFacts, ties: Ties = NO_TIES, *, is_leaving: bool = False) -> tuple[Guard, ...]:
+    """Reasons that lie in the cluster: membership unknown, somebody else's name, too few voters, data bound to it.
 
     `is_leaving`: an earlier run had begun to end its membership, which it would not have done against a reason.
     """
-    return tuple(replace(guard, is_of_k3s=True) for guard in _k3s_guards(vm, k3s, is_leaving=is_leaving))
+    return tuple(replace(guard, is_of_k3s=True) for guard in _k3s_guards(vm, k3s, ties, is_leaving=is_leaving))
 
 
-def _k3s_guards(vm: VmFacts, k3s: K3sFacts, *, is_leaving: bool) -> tuple[Guard, ...]:
+def _k3s_guards(vm: VmFacts, k3s: K3sFacts, ties: Ties, *, is_leaving: bool) -> tuple[Guard, ...]:
     was_member = bool(MEMBER_TAGS & vm.config.tags)
     if not k3s.is_wanted:
         return (_member_without_join(),) if was_member else ()
@@ -145,7 +149,19 @@ def _k3s_guards(vm: VmFacts, k3s: K3sFacts, *, is_leaving: bool) -> tuple[Guard,
         )
     if is_leaving and vm.config.uuid not in {node.system_uuid for node in k3s.nodes}:
         return (*_namesake_guards(vm, k3s), *_quorum_guards(k3s))
-    return tuple(_known_member_guards(vm, k3s))
+    return (*_known_member_guards(vm, k3s, ties), *_data_guards(vm, ties))
+
+
+def _data_guards(vm: VmFacts, ties: Ties) -> Iterator[Guard]:
+    consent = f"--allow-data-loss {vm.config.name.lower()}"
+    if ties.data is None:
+        cure = f"look at it: kubectl get pv,pods -A -o wide; then run again, or {consent} whatever it is"
+        yield Guard("what data is bound to its Node cannot be read", cure, is_data=True)
+    elif ties.data:
+        more = len(ties.data) - MOST_NAMED
+        named = ", ".join(ties.data[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        cure = f"save it or move it to another Node (kubectl get pv -o wide); to give it up: {consent}"
+        yield Guard(f"data that only this machine has would be lost: {named}", cure, is_data=True)
 
 
 def _quorum_guards(k3s: K3sFacts) -> Iterator[Guard]:
@@ -165,14 +181,14 @@ def _member_without_join() -> Guard:
     )
 
 
-def _known_member_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
+def _known_member_guards(vm: VmFacts, k3s: K3sFacts, ties: Ties) -> Iterator[Guard]:
     name = vm.config.name.lower()
     node = k3s.node(name)
     yield from _namesake_guards(vm, k3s)
     yield from _holder_guards(vm, node, k3s)
     own = {node.name for node in k3s.nodes if node.name == name or node.system_uuid == vm.config.uuid}
     if TAG_SERVER in vm.config.tags or any(node.is_server for node in k3s.nodes if node.name in own):
-        yield from _server_guards(vm, own, k3s)
+        yield from _server_guards(own, k3s, ties)
 
 
 def _namesake_guards(vm: VmFacts, k3s: K3sFacts) -> Iterator[Guard]:
@@ -200,23 +216,33 @@ def _holder_guards(vm: VmFacts, node: K3sNode | None, k3s: K3sFacts) -> Iterator
         yield Guard(f"it holds K3S_EXISTING_NODE_IP ({k3s.asked_at}), where the token comes from", cure)
 
 
-def _server_guards(vm: VmFacts, own: set[str], k3s: K3sFacts) -> Iterator[Guard]:
+def _server_guards(own: set[str], k3s: K3sFacts, ties: Ties) -> Iterator[Guard]:
     """`own` are the names of the Nodes that are this machine or bear its name."""
     was_server = "it is or was a k3s server"
-    bring_back = "bring the other servers to Ready: kubectl get nodes"
-    add_one = "it can only be started: to replace it, first make another node a server (K3S_ROLE_n=server)"
-    healthy = [voter for voter in k3s.healthy_voters if voter.name not in own or vm.is_running]
-    others_down = [voter.name for voter in k3s.voters if voter.name not in own and not voter.is_ready]
-    if len(healthy) < LEAST_VOTERS:
+    healthy = {voter.name for voter in k3s.healthy_voters} | own
+    if others_down := [node.name for node in k3s.nodes if node.is_etcd and node.name not in healthy]:
+        names = ", ".join(others_down)
         yield Guard(
-            f"{was_server}, and only {len(healthy)} etcd voter(s) are healthy ({LEAST_VOTERS} are needed)",
-            bring_back if others_down else add_one,
+            f"{was_server}, and another member of etcd is not healthy, or has no vote yet ({names})", BRING_BACK
         )
-    elif others_down:
-        yield Guard(f"{was_server}, and another etcd voter is not healthy ({', '.join(others_down)})", bring_back)
+    elif len(k3s.voters) < LEAST_VOTERS:
+        yield Guard(
+            f"{was_server}, and there are only {len(k3s.voters)} etcd voter(s) ({LEAST_VOTERS} are needed)",
+            "it can only be started: to replace it, first make another node a server (K3S_ROLE_n=server)",
+        )
+    if ties.ghosts is None:
+        yield Guard(
+            f"{was_server}, and etcd's members cannot be read",
+            "look at them on a server: sudo curl -sk https://127.0.0.1:6443/db/info; then run again",
+        )
+    elif ties.ghosts:
+        yield Guard(
+            f"{was_server}, and etcd counts a member that has no Node ({', '.join(ties.ghosts)})",
+            "if its machine is gone for good, remove the member with etcdctl (RUNBOOK.md tells how), then run again",
+        )
 
 
-def loss_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
+def loss_guards(vm: VmFacts, k3s: K3sFacts, ties: Ties = NO_TIES) -> tuple[Guard, ...]:
     """What even a person who insists does not go over: the cluster would be lost with this VM, or perhaps would be."""
     if k3s.problem and TAG_AGENT not in vm.config.tags:
         return (
@@ -226,7 +252,7 @@ def loss_guards(vm: VmFacts, k3s: K3sFacts) -> tuple[Guard, ...]:
             ),
         )
     node = _own_server(vm, k3s)
-    return tuple(_loss_guards(vm, node, k3s)) if node else ()
+    return tuple(_loss_guards(vm, node, k3s, len(ties.ghosts or ()))) if node else ()
 
 
 def _own_server(vm: VmFacts, k3s: K3sFacts) -> K3sNode | None:
@@ -234,35 +260,27 @@ def _own_server(vm: VmFacts, k3s: K3sFacts) -> K3sNode | None:
     return next((node for node in k3s.nodes if node.is_server and node.system_uuid == vm.config.uuid), None)
 
 
-def _loss_guards(vm: VmFacts, node: K3sNode, k3s: K3sFacts) -> Iterator[Guard]:
-    bring_back = "bring the other servers to Ready first: kubectl get nodes"
+def _loss_guards(vm: VmFacts, node: K3sNode, k3s: K3sFacts, ghosts: int) -> Iterator[Guard]:
     if not any(other.is_server and other.is_ready for other in k3s.nodes if other != node):
-        yield Guard("it is the last Ready server of the k3s cluster", bring_back)
+        yield Guard("it is the last Ready server of the k3s cluster", BRING_BACK)
     elif k3s.asked_node == node and not k3s.is_listed_beside(node.system_uuid):
         yield Guard(
             f"its own membership cannot be ended at K3S_EXISTING_NODE_IP ({k3s.asked_at}), which it holds",
             "set K3S_EXISTING_NODE_IP to another Ready server, or add one to it",
         )
-    elif node.is_etcd_voter and (left := _healthy_without(node, k3s)) < _majority(len(k3s.voters) - 1):
-        yield Guard(f"etcd would lose its quorum: only {left} of the voters that stay are healthy", bring_back)
-    elif must_leave_first(vm, k3s) and not (vm.is_running and node.is_ready):
+    elif node.is_etcd_voter and not k3s.can_do_without(node, ghosts=ghosts):
+        left = sum(voter != node for voter in k3s.healthy_voters)
+        yield Guard(f"etcd would lose its quorum: only {left} of the voters that stay are healthy", BRING_BACK)
+    elif node.is_etcd_voter and not k3s.can_let_go_of(node, ghosts=ghosts) and not (vm.is_running and node.is_ready):
         yield Guard("etcd has no quorum while it is down, so it cannot be taken out", f"start it: qm start {vm.vmid}")
 
 
-def must_leave_first(vm: VmFacts, k3s: K3sFacts) -> bool:
+def must_leave_first(vm: VmFacts, k3s: K3sFacts, ties: Ties = NO_TIES) -> bool:
     """Has it to leave etcd while it still runs, since those that stay are no majority with it down?"""
     node = _own_server(vm, k3s)
     if node is None or not node.is_etcd_voter:
         return False
-    return _healthy_without(node, k3s) < _majority(len(k3s.voters))
-
-
-def _healthy_without(node: K3sNode, k3s: K3sFacts) -> int:
-    return sum(voter != node for voter in k3s.healthy_voters)
-
-
-def _majority(voters: int) -> int:
-    return voters // 2 + 1
+    return not k3s.can_let_go_of(node, ghosts=len(ties.ghosts or ()))
 
 
 def not_lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
@@ -271,5 +289,10 @@ def not_lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
 
 
 def lifted_by_force(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
-    """What is left when a person insists on deleting by hand: template, protection, lock; see also loss_guards."""
-    return tuple(guard for guard in guards if guard.is_absolute)
+    """What is left when a person insists on deleting by hand: template, protection, lock, data; see loss_guards."""
+    return tuple(guard for guard in guards if guard.is_absolute or guard.is_data)
+
+
+def not_lifted_by_consent(guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+    """What is left when a person gives up the data that is bound to the VM's Node."""
+    return tuple(guard for guard in guards if not guard.is_data)

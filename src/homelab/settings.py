@@ -9,6 +9,9 @@ from pathlib import Path
 
 from homelab.errors import Problem
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
+"""Where a Node of k3s stands: here the Proxmox node that its VM is on."""
+
 
 def is_address(text: str) -> bool:
     """Whether a host is written as an IPv4 or IPv6 address."""
@@ -69,7 +72,10 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """One configured Proxmox node and the VM wanted on it. Source: the keys numbered n."""
+    """One configured Proxmox node and the VM wanted on it. Source: the keys numbered n.
+
+    `labels` are those of the VM's Node in the k3s cluster, beside its zone.
+    """
 
     number: int
     name: str
@@ -91,6 +97,7 @@ class NodeConfig:
     disk_bytes: int
     ip_config: str
     role: Role
+    labels: tuple[tuple[str, str], ...] = ()
 
     def key(self, name: str) -> str:
         """The `.env` key of this node: key("STORAGE") is STORAGE_2 for node 2."""
@@ -198,19 +205,22 @@ class Asked:
     replaced: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
     is_unattended: bool = False
+    data_loss: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What is asked of one run, by the number n of a node, since Proxmox may call the node otherwise than NODE_n.
 
-    `only` None: all nodes are worked on. `forced` are some of `replaced`.
+    `only` None: all nodes are worked on. `forced` are some of `replaced`. `data_loss`: what is bound to the Nodes of
+    these is given up, should their VMs be deleted.
     """
 
     is_unattended: bool = False
     only: frozenset[int] | None = None
     replaced: frozenset[int] = frozenset()
     forced: frozenset[int] = frozenset()
+    data_loss: frozenset[int] = frozenset()
 
     def is_worked_on(self, number: int) -> bool:
         """Is node `number` one of those that this run is about?"""

@@ -240,7 +240,7 @@ def test_one_of_two_voters_leaves_etcd_while_it_still_runs_and_the_other_goes_on
 
     refused = homelab.delete("pve1", "100", "--yes", "--via", via)
     assert refused.exit_code == 1
-    assert "only 2 etcd voter(s) are healthy" in refused.err
+    assert "there are only 2 etcd voter(s) (3 are needed)" in refused.err
 
     forced = homelab.delete("pve1", "100", "--yes", "--force", "--via", via)
 

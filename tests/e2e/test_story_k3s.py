@@ -17,6 +17,7 @@ from e2e.world import (
     ONLY_PVE3,
     cluster,
     guests,
+    k3s,
     nodes_with_running_vm,
     ready_members,
     servers,
@@ -160,10 +161,22 @@ def test_server_is_not_joined_to_a_cluster_without_etcd(sqlite: tuple[Lab, Homel
 
     run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
 
-    assert run.exit_code == 3
-    assert f"{NAME} does not join: the cluster keeps its data in SQLite, and takes agents only" in run.err
-    assert "set K3S_ROLE_n=agent" in run.err
+    assert run.exit_code == 1
+    assert f"{NAME} cannot become a k3s server: the cluster keeps its data in SQLite, and takes agents only" in run.err
+    assert "set K3S_ROLE_3=agent" in run.err
+    assert lab.writes == []
     assert ready_members(lab) == {"k3s-server"}
+
+
+def test_vm_that_is_there_is_not_made_a_server_of_a_cluster_without_etcd(sqlite: tuple[Lab, Homelab]) -> None:
+    lab, homelab = sqlite
+    homelab(K3S_EXISTING_NODE_IP=None, **ONLY_PVE3)
+
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+
+    assert run.exit_code == 3
+    assert f"{NAME} is not joined: {NAME} cannot become a k3s server: the cluster keeps its data in SQLite" in run.err
+    assert lab.shell(NAME, "ls /etc/rancher 2>&1 || true").startswith("ls: cannot access")
 
 
 SHARED_SETTINGS = {"flannel-backend": "host-gw", "disable-network-policy": "true"}
@@ -184,6 +197,58 @@ def test_server_gets_the_settings_that_the_others_have_in_unit_and_drop_ins(
     assert "flannel-backend: host-gw" in config, run.text
     assert "disable-network-policy: true" in config
     assert ready_members(lab) == {"k3s-server", NAME}
+
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+def labels_of(lab: Lab, name: str) -> dict[str, str]:
+    return dict(k3s(lab)["nodes"][name]["labels"])
+
+
+def test_node_says_where_its_vm_stands_and_bears_the_labels_asked_for(lab: Lab, homelab: Homelab, via: str) -> None:
+    run = homelab("--via", via, K3S_LABELS_3="disk=ssd,example.com/rack=2", K3S_LABELS_2=f"{ZONE}=attic")
+
+    assert run.exit_code == 0, run.text
+    assert [labels_of(lab, f"k3s-vm-pve{n}")[ZONE] for n in (1, 2, 3)] == ["pve1", "attic", "pve3"]
+    assert {"disk": "ssd", "example.com/rack": "2"}.items() <= labels_of(lab, NAME).items()
+
+
+def test_member_is_given_the_labels_that_it_lacks_once(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+
+    run = homelab(K3S_LABELS_3="disk=ssd,gpu=")
+    assert run.exit_code == 0, run.text
+    assert f"{NAME} has the labels disk=ssd, gpu= now" in run.out
+    assert {"disk": "ssd", "gpu": ""}.items() <= labels_of(lab, NAME).items()
+    assert ZONE not in labels_of(lab, NAME)
+
+    assert "has the labels" not in homelab(K3S_LABELS_3="disk=ssd,gpu=").out
+
+
+def test_member_that_cannot_be_labelled_is_a_member_all_the_same(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    lab.fault("on", do="error", command="k3s kubectl label", node="k3s-server", status=1, text="Error: forbidden")
+
+    run = homelab(K3S_LABELS_3="disk=ssd")
+
+    assert run.exit_code == 0, run.text
+    assert f"{NAME} does not bear the labels disk=ssd" in run.out
+
+
+@pytest.mark.parametrize(("nodes", "count"), [(ONLY_PVE3, 2), ({}, 4)], ids=["one-more", "three-more"])
+def test_an_even_number_of_servers_is_warned_about_first_and_in_the_end(
+    lab: Lab, homelab: Homelab, nodes: dict[str, str], count: int
+) -> None:
+    roles = {f"K3S_ROLE_{n}": "server" for n in (1, 2, 3)}
+
+    run = homelab(**roles, **nodes)
+
+    assert len(voters(lab)) == count
+    assert run.exit_code == (3 if count == 2 else 0), run.text
+    assert f"the cluster will have {count} voting servers" in run.err
+    last = "the cluster has only two voting servers" if count == 2 else f"the cluster has {count} voting servers"
+    assert last in run.text
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.world import ALL_MEMBERS, k3s, nodes_with_running_vm, ready_members, servers, uuid_of, uuids, vm_on
+from e2e.interruptions import tags
+from e2e.world import (
+    ALL_MEMBERS,
+    k3s,
+    nodes_with_running_vm,
+    ready_members,
+    servers,
+    uuid_of,
+    uuids,
+    vm_on,
+    voters,
+)
 from pvelab.lab import Lab
 from pvelab.rules import power
 from pvelab.state import World
@@ -49,17 +60,35 @@ def test_other_vms_are_untouched_by_a_replacement(lab: Lab, homelab: Homelab, vi
     assert {vmid: lab.snapshot()["vms"][vmid] for vmid in before} == before
 
 
-def test_stopped_server_vm_among_three_voters_is_started_not_deleted(lab: Lab, homelab: Homelab, via: str) -> None:
+def test_server_vm_that_is_down_is_replaced_and_votes_again_and_etcd_is_saved_before(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
     lab.reset("stopped-server")
     before = uuids(lab)
 
     run = homelab("--via", via)
 
+    assert run.exit_code == 0, run.text
+    assert "VM k3s-vm-pve1 (vmid=100) deleted (VM is stopped) and recreated" in run.out
+    assert {vmid for vmid, uuid in uuids(lab).items() if uuid != before[vmid]} == {100}
+    assert ready_members(lab) == ALL_MEMBERS
+    assert voters(lab) == ["k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"]
+    assert "homelab" not in lab.shell("k3s-vm-pve2", "ls /var/lib/rancher/k3s/server/db/snapshots 2>&1 || true")
+    assert lab.shell("k3s-server", "ls /var/lib/rancher/k3s/server/db/snapshots").strip()
+    assert tags(lab)[100] == "homelab;homelab-server"
+
+
+def test_server_vm_that_is_down_while_another_voter_is_down_too_is_started(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("stopped-server")
+    lab.shell("k3s-vm-pve2", "systemctl stop k3s")
+    lab.shell("k3s-server", "sleep 60")
+    before = uuids(lab)
+
+    run = homelab()
+
     assert uuids(lab) == before
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
-    assert ready_members(lab) == ALL_MEMBERS
-    assert "k3s server, and only 2 etcd voter(s) are healthy" in run.text
-    assert run.exit_code == 0, run.text
+    assert "VM k3s-vm-pve1 (vmid=100) started" in run.out, run.text
 
 
 @pytest.mark.parametrize("state", ["io-error", "internal-error", "guest-panicked", "prelaunch"])

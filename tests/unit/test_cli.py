@@ -26,8 +26,10 @@ def test_all_arguments_are_taken() -> None:
 
 def test_names_may_be_given_more_than_once() -> None:
     words = ["--node", "pve1", "--node", "pve2", "--replace", "pve1", "--force-replace", "k3s-vm-pve2"]
+    words += ["--allow-data-loss", "pve1"]
 
-    assert parse_arguments(words).asked == Asked(("pve1", "pve2"), ("pve1",), ("k3s-vm-pve2",))
+    asked = Asked(("pve1", "pve2"), ("pve1",), ("k3s-vm-pve2",), data_loss=("pve1",))
+    assert parse_arguments(words).asked == asked
 
 
 def test_arguments_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +42,7 @@ def test_arguments_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatc
     [
         *(["--via", "telnet"], ["--dry"], ["pve"], ["--env"], ["--node"]),
         *(["-v", "--quiet"], ["-v", "--cron"], ["--cron", "--replace", "pve1"], ["--cron", "--force-replace", "pve1"]),
+        ["--cron", "--allow-data-loss", "pve1"],
     ],
 )
 def test_wrong_usage_ends_in_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +58,7 @@ def test_help_names_every_option_and_exit_code(capsys: pytest.CaptureFixture[str
     assert end.value.code == 0
     text = capsys.readouterr().out
     names = ("--env", "--via", "--dry-run", "--json", "--verbose", "--quiet", "--cron", "--node", "--force-replace")
-    assert all(option in text for option in names)
+    assert all(option in text for option in (*names, "--allow-data-loss"))
     assert [line.split()[0] for line in text.split("exit codes:\n")[1].split("\n\n")[0].splitlines()] == [
         "0",
         "1",

@@ -61,6 +61,7 @@ def test_every_key_of_a_node_is_read() -> None:
         "VM_DISK_SIZE_1": "1800G",
         "CLOUD_IP_CONFIG_1": "ip=192.168.4.50/24,gw=192.168.4.1",
         "K3S_ROLE_1": "agent",
+        "K3S_LABELS_1": "disk=ssd, example.com/rack=2,spare=",
     }
     node = read(TWO_NODES, own).nodes[0]
     assert (node.is_enabled, node.host, node.api_port, node.ssh_port) == (False, "192.168.4.11", 443, 2222)
@@ -69,6 +70,44 @@ def test_every_key_of_a_node_is_read() -> None:
     assert (node.bridges, node.vmid, node.vm_name) == (("vmbr0", "vmbr1"), 107, "k3s-gpu")
     assert (node.cores, node.memory_mib, node.disk_bytes) == (10, 32768, 1800 * 1024**3)
     assert (node.ip_config, node.role) == ("ip=192.168.4.50/24,gw=192.168.4.1", Role.AGENT)
+    assert node.labels == (("disk", "ssd"), ("example.com/rack", "2"), ("spare", ""))
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("node.kubernetes.io/pool=a", "a.node.kubernetes.io/x=1", "kubelet.kubernetes.io/x=1"),
+        *("topology.kubernetes.io/zone=rack1", "topology.kubernetes.io/region=home"),
+    ],
+)
+def test_labels_of_kubernetes_that_a_kubelet_may_set_are_taken(label: str) -> None:
+    key, _, value = label.partition("=")
+    assert read(TWO_NODES, {"K3S_LABELS_2": label}).nodes[1].labels == ((key, value),)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ("node-role.kubernetes.io/worker=true", "a VM may not give itself that label"),
+        ("kubernetes.io/hostname=x", "a VM may not give itself that label"),
+        ("node-restriction.kubernetes.io/x=1", "a VM may not give itself that label"),
+        ("a.k8s.io/x=1", "a VM may not give itself that label"),
+        ("disk", "a label in it has no ="),
+        ("=ssd", "the key of a label is none"),
+        ("disk-=ssd", "the key of a label is none"),
+        ("Example.com/disk=ssd", "the key of a label is none"),
+        ("/disk=ssd", "the key of a label is none"),
+        ("disk=fast one", "the value of a label"),
+        ("disk=" + "s" * 64, "the value of a label"),
+        ("disk=ssd,disk=hdd", "a label stands in it twice"),
+        (",", "it holds no label"),
+    ],
+)
+def test_labels_that_kubernetes_would_refuse_drop_the_node(labels: str, why: str) -> None:
+    config = read(TWO_NODES, {"K3S_LABELS_2": labels})
+    (problem,) = config.dropped[0].problems
+    assert why in problem.why
+    assert problem.cure.startswith("set K3S_LABELS_2 to labels")
 
 
 def test_disk_storage_alone_is_enough() -> None:

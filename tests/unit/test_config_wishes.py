@@ -52,6 +52,15 @@ def test_what_is_to_be_replaced_goes_by_its_own_name_too_and_force_is_replacing(
     assert named == Wishes(replaced=frozenset({1, 3}), forced=frozenset({3}))
 
 
+def test_data_that_is_given_up_is_named_like_a_replacement_and_is_none() -> None:
+    named = with_wishes(THREE, Asked(data_loss=("worker", "pve1"))).wishes
+    assert named == Wishes(data_loss=frozenset({1, 3}))
+
+    with pytest.raises(ConfigError) as error:
+        with_wishes(THREE, Asked(("pve1",), data_loss=("worker",)))
+    assert error.value.problems[0].what == "--allow-data-loss worker is not among the nodes of this run"
+
+
 def test_names_that_mean_nothing_are_listed_all_at_once_with_those_there_are() -> None:
     node, vm, forced = refused("pve9", "worker", replaced=("pve8",), forced=())[:3]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,11 @@ from homelab.guards import (
     data_drives,
     k3s_guards,
     lifted_by_force,
+    not_lifted_by_consent,
     not_lifted_by_force,
     proxmox_guards,
 )
-from homelab.models import Guard, K3sFacts, VmConfig, VmFacts
+from homelab.models import Guard, K3sFacts, Ties, VmConfig, VmFacts
 from unit.builders import OTHER_UUID, STOPPED, UUID, agent_node, k3s_cluster, k3s_node, servers, vm
 
 NAME = "k3s-vm-pve1"
@@ -251,18 +253,71 @@ def test_where_it_cannot_be_told_which_machine_answers_every_server_is_kept(answ
     assert k3s_guards(vm(), agent) == ()
 
 
-def test_a_stopped_server_among_three_voters_is_kept_even_while_its_node_still_looks_ready() -> None:
-    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2)))
+@pytest.mark.parametrize("is_ready", [True, False], ids=["still-looks-ready", "not-ready"])
+def test_a_stopped_server_among_three_voters_may_be_deleted_while_the_others_are_healthy(is_ready: bool) -> None:
+    assert k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME, is_ready=is_ready), *servers(2))) == ()
 
-    assert "only 2 etcd voter(s) are healthy (3 are needed)" in guard.sentence
+
+@pytest.mark.parametrize("state", [{}, STOPPED], ids=["running", "stopped"])
+def test_one_of_two_voters_is_kept(state: Mapping[str, Any]) -> None:
+    (guard,) = k3s_guards(vm(**state), k3s_cluster(k3s_node(NAME), *servers(1)))
+
+    assert guard.sentence == "it is or was a k3s server, and there are only 2 etcd voter(s) (3 are needed)"
     assert "make another node a server" in guard.cure
 
 
-def test_where_another_voter_is_down_it_is_to_be_brought_back() -> None:
-    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2, is_ready=False)))
+@pytest.mark.parametrize("how", [{"is_ready": False}, {"is_etcd_healthy": False}], ids=["not-ready", "unhealthy"])
+def test_where_another_voter_is_down_it_is_to_be_brought_back(how: dict[str, bool]) -> None:
+    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(2, **how)))
 
-    assert "only 1 etcd voter(s) are healthy (3 are needed)" in guard.sentence
+    assert (
+        guard.sentence
+        == "it is or was a k3s server, and another member of etcd is not healthy, or has no vote yet (last)"
+    )
     assert "kubectl get nodes" in guard.cure
+
+
+@pytest.mark.parametrize(
+    ("ghosts", "said", "cure"),
+    [
+        (("gone-1234abcd",), "etcd counts a member that has no Node (gone-1234abcd)", "etcdctl"),
+        (None, "etcd's members cannot be read", "/db/info"),
+    ],
+)
+def test_a_server_is_kept_while_etcd_counts_a_member_that_nobody_stands_for(
+    ghosts: tuple[str, ...] | None, said: str, cure: str
+) -> None:
+    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node(NAME), *servers(3)), Ties(ghosts=ghosts))
+
+    assert said in guard.sentence
+    assert cure in guard.cure
+    assert k3s_guards(vm(**STOPPED), k3s_cluster(agent_node(NAME), *servers(3)), Ties(ghosts=ghosts)) == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (("default/db (volume pvc-1, local-path)",), "would be lost: default/db (volume pvc-1, local-path)"),
+        (tuple("abcdefg"), "would be lost: a, b, c, d, e and 2 more"),
+        (None, "what data is bound to its Node cannot be read"),
+    ],
+)
+def test_data_that_only_this_machine_has_forbids_deleting_until_a_person_gives_it_up(
+    data: tuple[str, ...] | None, said: str
+) -> None:
+    found = k3s_guards(vm(), k3s_cluster(agent_node(NAME), *servers(1)), Ties(data=data))
+
+    (guard,) = found
+    assert said in guard.sentence
+    assert f"--allow-data-loss {NAME}" in guard.cure
+    assert not_lifted_by_force(found) == lifted_by_force(found) == found
+    assert not_lifted_by_consent(found) == ()
+
+
+def test_a_machine_that_has_left_has_nothing_more_to_lose() -> None:
+    cluster = k3s_cluster(*servers(1))
+
+    assert k3s_guards(vm(**STOPPED), cluster, Ties(data=("db",)), is_leaving=True) == ()
 
 
 def test_a_vm_that_was_a_server_is_kept_when_its_node_is_gone_and_voters_are_few() -> None:
@@ -311,7 +366,10 @@ def test_a_server_is_kept_while_another_voter_is_not_healthy() -> None:
 
     (guard,) = k3s_guards(vm(**STOPPED), cluster)
 
-    assert guard.sentence == "it is or was a k3s server, and another etcd voter is not healthy (last)"
+    assert (
+        guard.sentence
+        == "it is or was a k3s server, and another member of etcd is not healthy, or has no vote yet (last)"
+    )
     assert "kubectl get nodes" in guard.cure
 
 
@@ -320,13 +378,13 @@ def test_a_learner_is_no_voter_yet() -> None:
 
     (guard,) = k3s_guards(vm(**STOPPED), cluster)
 
-    assert "only 2 etcd voter(s)" in guard.sentence
+    assert "has no vote yet (last)" in guard.sentence
 
 
 def test_a_server_under_another_name_is_known_by_its_uuid() -> None:
-    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node("renamed"), *servers(2)))
+    (guard,) = k3s_guards(vm(**STOPPED), k3s_cluster(k3s_node("renamed"), *servers(1)))
 
-    assert "only 2 etcd voter(s) are healthy" in guard.sentence
+    assert "only 2 etcd voter(s)" in guard.sentence
 
 
 def test_holder_may_go_where_another_ready_server_is_listed_beside_it() -> None:

@@ -17,6 +17,7 @@ from homelab.models import (
     Member,
     NodeFacts,
     Past,
+    Ties,
     Verdict,
     VmRow,
 )
@@ -38,7 +39,12 @@ def observe(
     k3s: K3sFacts = NO_K3S,
 ) -> Facts:
     checker = VMHealthChecker(
-        cast(Proxmox, pve), config(*nodes), cluster, unreached or {}, lambda _name, _notes: Past()
+        cast(Proxmox, pve),
+        config(*nodes),
+        cluster=cluster,
+        unreached=unreached or {},
+        past=lambda _name, _notes: Past(),
+        ties=lambda _vm, _k3s: Ties(),
     )
     return checker.observe(lambda: k3s)
 

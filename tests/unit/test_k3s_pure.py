@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -10,15 +11,17 @@ import pytest
 import yaml
 
 from homelab.errors import Misunderstood
+from homelab.k3s_manager import labels
 from homelab.k3s_manager.answers import EtcdMember, parse_members, parse_nodes, parse_version
 from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, hopeless
 from homelab.k3s_manager.direct import host_in, url_at
 from homelab.k3s_manager.flags import shared
 from homelab.k3s_manager.installing import JoinOrder, config_text, masked
-from homelab.k3s_manager.roles import assign
-from homelab.models import Action, K3sNode, NodePlan, Verdict
+from homelab.k3s_manager.readiness import is_member
+from homelab.k3s_manager.roles import assign, foresee
+from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Plan, Verdict
 from homelab.settings import Role, Secret
-from unit.builders import agent_node, k3s_node, node_config, node_facts, node_plan, vm
+from unit.builders import STOPPED, agent_node, k3s_node, node_config, node_facts, node_plan, servers, vm
 
 # --- roles -------------------------------------------------------------------------------------------------------
 
@@ -89,6 +92,79 @@ def test_configured_servers_count_among_the_three() -> None:
 
 def test_a_server_whose_vm_is_not_part_of_this_run_counts_too() -> None:
     assert assign([new(2)], [FIRST, k3s_node("k3s-vm-pve1")])["pve2"] is SERVER
+
+
+# --- what is to become of a plan ----------------------------------------------------------------------------------
+
+
+def plan_for(*nodes: NodePlan, cluster: K3sFacts) -> Plan:
+    return foresee(Plan(nodes, cluster, ("one before",)))
+
+
+@pytest.mark.parametrize(
+    ("roles", "voters", "warned"),
+    [
+        ([SERVER], 1, "the cluster will have 2 voting servers: if either fails, it stands still"),
+        ([SERVER], 3, "the cluster will have 4 voting servers: an even number stands no more failures than 3 do"),
+        ([SERVER, SERVER], 1, ""),
+        ([AGENT], 2, ""),
+        ([Role.AUTO, Role.AUTO, Role.AUTO], 1, ""),
+    ],
+)
+def test_an_even_number_of_voters_is_warned_about_before_anything_is_done(
+    roles: list[Role], voters: int, warned: str
+) -> None:
+    nodes = [new(number, role) for number, role in enumerate(roles, start=1)]
+
+    found = plan_for(*nodes, cluster=K3sFacts(is_wanted=True, nodes=tuple(servers(voters))))
+
+    assert list(found.nodes) == nodes
+    assert len(found.warnings) == 1 + bool(warned)
+    assert found.warnings[-1].startswith(warned or "one before")
+
+
+def test_a_server_that_is_made_anew_is_no_further_voter() -> None:
+    again = node_plan(Action.REPLACE, node_facts(Verdict.STOPPED, vm(**STOPPED)))
+    cluster = K3sFacts(is_wanted=True, nodes=(k3s_node("k3s-vm-pve1"), *servers(3)))
+
+    assert plan_for(again, cluster=cluster).warnings == ("one before",)
+
+
+def test_no_vm_is_made_to_become_a_server_of_a_cluster_without_etcd() -> None:
+    cluster = K3sFacts(is_wanted=True, nodes=(SQLITE,))
+    down = node_plan(
+        Action.REPLACE, node_facts(Verdict.STOPPED, vm(**STOPPED), config=node_config(1, role=Role.SERVER))
+    )
+
+    first, second, third = plan_for(down, new(2, SERVER), new(3), cluster=cluster).nodes
+
+    assert (first.action, second.action, third.action) == (Action.START, Action.NOTHING, Action.CREATE)
+    assert second.problem is not None
+    assert second.problem.what == "k3s-vm-pve2 cannot become a k3s server"
+    assert "K3S_ROLE_2=agent" in second.problem.cure
+
+
+@pytest.mark.parametrize("cluster", [K3sFacts(is_wanted=False), K3sFacts(is_wanted=True)], ids=["no-join", "no-nodes"])
+def test_where_nothing_is_known_of_the_cluster_nothing_is_foreseen(cluster: K3sFacts) -> None:
+    assert plan_for(new(1, SERVER), cluster=cluster) == Plan((new(1, SERVER),), cluster, ("one before",))
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_s_zone_is_its_proxmox_node_unless_it_is_said_otherwise() -> None:
+    own = node_config(1, labels=(("disk", "ssd"),))
+    rack = node_config(1, labels=(("topology.kubernetes.io/zone", "rack1"),))
+
+    assert labels.at_registration(own, "pve1") == ("topology.kubernetes.io/zone=pve1", "disk=ssd")
+    assert labels.at_registration(rack, "pve1") == ("topology.kubernetes.io/zone=rack1",)
+
+
+def test_of_a_member_s_labels_only_those_count_that_are_asked_for() -> None:
+    asked = node_config(1, labels=(("disk", "ssd"), ("gpu", ""), ("rack", "2")))
+
+    assert labels.lacking(asked, k3s_node("a", labels={"disk": "hdd", "rack": "2"})) == ("disk=ssd", "gpu=")
+    assert labels.lacking(node_config(1), k3s_node("a")) == ()
 
 
 # --- what the log says -------------------------------------------------------------------------------------------
@@ -208,13 +284,33 @@ def parsed(**changes: Any) -> K3sNode:
 
 
 def test_a_ready_server_is_read_in_full_with_its_uuid_in_lower_case() -> None:
-    assert parsed() == k3s_node("k3s-vm-pve1", addresses=("192.0.2.5", "k3s-vm-pve1"))
+    labels = item()["metadata"]["labels"]
+    assert parsed() == k3s_node("k3s-vm-pve1", addresses=("192.0.2.5", "k3s-vm-pve1"), labels=labels)
 
 
 def test_a_node_without_role_labels_is_an_agent() -> None:
     node = parsed(metadata={"labels": {}}, status={"conditions": [{"type": "Ready", "status": "True"}]})
 
     assert (node.is_ready, node.is_server, node.is_etcd, node.is_etcd_voter) == (True, False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "counts", "healthy"),
+    [
+        ({"status": "True", "reason": "MemberNotLearner"}, True, True),
+        ({"status": "False", "reason": "Unhealthy"}, True, False),
+        ({"status": "False", "reason": "MemberIsLearner"}, False, True),
+        ({"status": "False", "reason": "NotAMember"}, False, True),
+    ],
+)
+def test_a_member_of_etcd_that_does_not_answer_counts_all_the_same(
+    condition: dict[str, str], counts: bool, healthy: bool
+) -> None:
+    conditions = [{"type": "Ready", "status": "True"}, {"type": "EtcdIsVoter", **condition}]
+    node = parsed(status={"conditions": conditions})
+
+    assert (node.is_etcd_voter, node.is_etcd_healthy) == (counts, healthy)
+    assert is_member(node, vm()) is (counts and healthy)
 
 
 @pytest.mark.parametrize(
@@ -369,6 +465,12 @@ def test_a_server_joins_with_token_name_and_the_settings_that_servers_share() ->
         "disable": ["servicelb"],
         "tls-san": ["192.0.2.100"],
     }
+
+
+def test_labels_are_set_at_registration_whatever_the_role() -> None:
+    labelled = replace(order(AGENT), labels=("topology.kubernetes.io/zone=pve1", "disk=ssd"))
+
+    assert yaml.safe_load(config_text(labelled))["node-label"] == ["topology.kubernetes.io/zone=pve1", "disk=ssd"]
 
 
 def test_an_agent_is_not_told_what_only_servers_understand() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from homelab import assembly, config, guards, vm_manager
 from homelab.errors import ConfigError, ExitCode, HomelabError, NodeFailed, NotThere
-from homelab.models import Guard, K3sFacts, Leaving, VmFacts
+from homelab.models import Guard, K3sFacts, Leaving, Ties, VmFacts
 from homelab.report import Report
 from homelab.runtime import Clock, SystemClock, ended_like_ctrl_c
-from homelab.settings import NodeConfig, Via
+from homelab.settings import Asked, NodeConfig, Via
 
 NOT_THERE = 3
 
@@ -28,6 +30,7 @@ class Options:
     is_forced: bool
     env_file: Path | None
     via: Via
+    data_loss: tuple[str, ...] = ()
 
 
 def main(
@@ -40,7 +43,7 @@ def main(
         return int(usage.code or 0)
     report = Report()
     try:
-        settings = config.load(options.env_file, options.via)
+        settings = config.with_wishes(config.load(options.env_file, options.via), Asked(data_loss=options.data_loss))
         with ended_like_ctrl_c(), assembly.connect(settings, options.via, report, clock or SystemClock()) as homelab:
             return delete(homelab, report, options, ask)
     except ConfigError as error:
@@ -62,12 +65,13 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
         return NOT_THERE
     for line in description(vm):
         report.say(line)
-    cluster = _refuse_if_guarded(homelab, node, vm, is_forced=options.is_forced)
+    look = partial(_refuse_if_guarded, homelab, node, vm, is_forced=options.is_forced)
+    cluster, ties = look()
     if not options.is_confirmed:
         if not _agreed(vm, ask):
             report.say("nothing was deleted")
             return ExitCode.FAILED
-        cluster = _refuse_if_guarded(homelab, node, vm, is_forced=options.is_forced)
+        cluster, ties = look()
     members: Leaving = homelab.k3s
     if options.is_forced and cluster.problem:
         report.warn(f"{cluster.problem}: its Node stays in the cluster; kubectl delete node {node.vm_name}")
@@ -76,10 +80,10 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
     def carry_out() -> None:
         if cluster.is_known and cluster.asked_node and cluster.asked_node.system_uuid == vm.config.uuid:
             homelab.k3s.keep_away_from(vm.config.name.lower())
-        if guards.must_leave_first(vm, cluster):
+        leaves_first = guards.must_leave_first(vm, cluster, ties)
+        if leaves_first:
             report.warn(f"VM {vm.config.name} leaves etcd while it still runs: with it down the others have no quorum")
-            members.remove(vm.config.name.lower(), vm.config.uuid)
-        vm_manager.delete_vm(homelab.pve, vm, members)
+        vm_manager.delete_vm(homelab.pve, vm, members, look, leaves_first=leaves_first)
         report.say(f"VM {vm.config.name} (vmid={vm.vmid}) on {vm.node} is deleted{_afterwards(vm, node)}")
 
     interruption = homelab.journal.interruption
@@ -87,15 +91,18 @@ def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Cal
     return ExitCode.INTERRUPTED if interruption.is_wanted else ExitCode.OK
 
 
-def _refuse_if_guarded(homelab: assembly.Homelab, node: NodeConfig, vm: VmFacts, *, is_forced: bool) -> K3sFacts:
+def _refuse_if_guarded(
+    homelab: assembly.Homelab, node: NodeConfig, vm: VmFacts, *, is_forced: bool
+) -> tuple[K3sFacts, Ties]:
     """The cluster as it is now. Raises NodeFailed with every reason against deleting the VM."""
     cluster: K3sFacts = homelab.k3s.observe()
+    ties = homelab.k3s.ties(vm, cluster)
     found = homelab.health.reasons_against_deleting(vm, node.vm_name, cluster)
     found += () if vm.is_ours else (not_ours(vm),)
     if is_forced:
-        found = (*guards.lifted_by_force(found), *guards.loss_guards(vm, cluster))
+        found = (*guards.lifted_by_force(found), *guards.loss_guards(vm, cluster, ties))
     vm_manager.refuse_if_guarded(vm, found)
-    return cluster
+    return cluster, ties
 
 
 def _afterwards(vm: VmFacts, node: NodeConfig) -> str:
@@ -105,7 +112,11 @@ def _afterwards(vm: VmFacts, node: NodeConfig) -> str:
 class Nobody:
     """Stands in for the cluster when a person insists and it cannot be asked."""
 
-    def remove(self, name: str, uuid: str) -> None:
+    def parting(self, uuid: str, *, is_running: bool) -> AbstractContextManager[bool]:  # noqa: ARG002
+        """Nothing can be prepared."""
+        return nullcontext(False)
+
+    def remove(self, name: str, uuid: str, *, is_off: bool = True) -> None:
         """Nothing can be taken out."""
 
 
@@ -175,9 +186,20 @@ def parse_arguments(argv: Sequence[str] | None) -> Options:
     parser.add_argument("vmid", type=int, help="the VM's number")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
-        "--force", action="store_true", help="also a VM with data or not made by homelab; protection and locks stay"
+        "--force",
+        action="store_true",
+        help="also a VM with data disks, or not made by homelab; protection and locks stay",
+    )
+    parser.add_argument(
+        "--allow-data-loss",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="give up the volumes of k3s that are on the VM of this name, or of this node",
     )
     parser.add_argument("--env", type=Path, metavar="FILE", help="read this file instead of .env")
     parser.add_argument("--via", choices=[via.value for via in Via], default=Via.AUTO.value, help="the wire to use")
     given = parser.parse_args(argv)
-    return Options(given.node, given.vmid, given.yes, given.force, given.env, Via(given.via))
+    return Options(
+        given.node, given.vmid, given.yes, given.force, given.env, Via(given.via), tuple(given.allow_data_loss)
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from homelab.config.addresses import host_and_port, ip_config, node_name, static_addresses
+from homelab.config.labels import labels
 from homelab.config.names import dns_label, vm_name
 from homelab.config.reader import Reader
 from homelab.config.values import (
@@ -145,6 +146,7 @@ class _NodeReader:
             disk_bytes=get(self._key("VM_DISK_SIZE"), disk_size, self.defaults.disk_bytes),
             ip_config=self._ip_config(),
             role=get(self._key("K3S_ROLE"), one_of(Role), Role.AUTO),
+            labels=get(self._key("K3S_LABELS"), labels, ()),
         )
 
     def _key(self, name: str) -> str:

@@ -16,7 +16,11 @@ def with_wishes(config: Config, asked: Asked) -> Config:
     """
     nodes, vms = _nodes(config), _vms(config)
     problems = [_unknown("--node", name, nodes) for name in asked.nodes if name.lower() not in nodes]
-    options = (("--replace", asked.replaced), ("--force-replace", asked.forced))
+    options = (
+        ("--replace", asked.replaced),
+        ("--force-replace", asked.forced),
+        ("--allow-data-loss", asked.data_loss),
+    )
     named = [(option, name) for option, names in options for name in names]
     problems += [_unknown(option, name, nodes, vms) for option, name in named if name.lower() not in {**nodes, **vms}]
     if problems:
@@ -36,7 +40,8 @@ def with_wishes(config: Config, asked: Asked) -> Config:
         raise ConfigError(problems)
     forced = _numbers(asked.forced, everything)
     replaced = _numbers(asked.replaced, everything) | forced
-    return replace(config, wishes=Wishes(asked.is_unattended, only, replaced, forced))
+    data_loss = _numbers(asked.data_loss, everything)
+    return replace(config, wishes=Wishes(asked.is_unattended, only, replaced, forced, data_loss))
 
 
 def _nodes(config: Config) -> dict[str, int]:

@@ -21,6 +21,7 @@ from homelab.models import (
     Past,
     PowerHistory,
     TaskRow,
+    Ties,
     Verdict,
     VmConfig,
     VmFacts,
@@ -50,12 +51,18 @@ class VMHealthChecker:
         self,
         pve: Proxmox,
         config: Config,
+        *,
         cluster: ClusterStatus | None,
         unreached: Mapping[str, Problem],
         past: Callable[[str, VmConfig | None], Past],
+        ties: Callable[[VmFacts, K3sFacts], Ties],
     ) -> None:
-        """`past` tells what earlier runs noted about the VM of a name, given the config of the one there is."""
+        """`past` tells what earlier runs noted about the VM of a name, given the config of the one there is.
+
+        `ties` reads what ties a VM to the cluster; it is asked of those only that may be deleted.
+        """
         self._past = past
+        self._ties = ties
         self._pve = pve
         self._config = config
         self._cluster = cluster
@@ -195,7 +202,7 @@ class VMHealthChecker:
         return node.is_down or node.verdict is Verdict.UNFINISHED or (node.is_settled and self._is_named(node.config))
 
     def reasons_against_deleting(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
-        """Every guard that Proxmox and k3s show for this VM, and that --force-replace has not lifted."""
+        """Every guard that Proxmox and k3s show for this VM, and that no option has lifted."""
         return self._not_lifted(self._reasons(vm, expected_name, k3s), expected_name)
 
     def _reasons(self, vm: VmFacts, expected_name: str, k3s: K3sFacts) -> tuple[Guard, ...]:
@@ -210,12 +217,14 @@ class VMHealthChecker:
         is_leaving = begun is not None and begun.uuid == vm.config.uuid
         return (
             *guards.proxmox_guards(vm, expected_name, attached),
-            *guards.k3s_guards(vm, k3s, is_leaving=is_leaving),
+            *guards.k3s_guards(vm, k3s, self._ties(vm, k3s), is_leaving=is_leaving),
         )
 
     def _not_lifted(self, found: tuple[Guard, ...], vm_name: str) -> tuple[Guard, ...]:
-        forced = {node.vm_name for node in self._config.nodes if node.number in self._config.wishes.forced}
-        return guards.not_lifted_by_force(found) if vm_name in forced else found
+        wishes = self._config.wishes
+        numbers = {node.number for node in self._config.nodes if node.vm_name == vm_name}
+        left = guards.not_lifted_by_consent(found) if numbers & wishes.data_loss else found
+        return guards.not_lifted_by_force(left) if numbers & wishes.forced else left
 
 
 def _unseen_twin(inventory: Inventory) -> tuple[Guard, ...]:

@@ -2,5 +2,6 @@
 
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.manager import NOT_WANTED, K3sManager, Ways
+from homelab.k3s_manager.roles import foresee
 
-__all__ = ["NOT_WANTED", "GuestFinder", "K3sManager", "Ways"]
+__all__ = ["NOT_WANTED", "GuestFinder", "K3sManager", "Ways", "foresee"]

@@ -13,6 +13,8 @@ from homelab.models import K3sNode
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 LOOK = "on that machine: sudo k3s kubectl get nodes; is it a k3s server that works?"
 ETCD = "node-role.kubernetes.io/etcd"
+UNHEALTHY = "Unhealthy"
+"""Why EtcdIsVoter is False of a member that counts and does not answer; a learner or no member gives other reasons."""
 
 
 def parse_nodes(text: str | bytes, where: str) -> tuple[K3sNode, ...]:
@@ -29,6 +31,8 @@ def _node(item: Mapping[str, Any]) -> K3sNode:
     metadata, status = item["metadata"], item["status"]
     labels, info = _fields(metadata.get("labels", {})), _fields(status["nodeInfo"])
     conditions = {_text(condition, "type"): condition["status"] for condition in status.get("conditions", [])}
+    reasons = {_text(condition, "type"): condition.get("reason", "") for condition in status.get("conditions", [])}
+    is_unhealthy = reasons.get("EtcdIsVoter") == UNHEALTHY
     return K3sNode(
         name=_text(metadata, "name"),
         is_ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
@@ -36,10 +40,12 @@ def _node(item: Mapping[str, Any]) -> K3sNode:
         version=_text(info, "kubeletVersion"),
         is_server=CONTROL_PLANE in labels,
         is_etcd=ETCD in labels,
-        is_etcd_voter=conditions.get("EtcdIsVoter") == "True",
+        is_etcd_voter=conditions.get("EtcdIsVoter") == "True" or is_unhealthy,
         addresses=tuple(_text(address, "address") for address in status.get("addresses", [])),
         boot_id=_text({"bootID": "", **info}, "bootID"),
         is_cordoned=bool(_fields(item.get("spec", {})).get("unschedulable")),
+        is_etcd_healthy=not is_unhealthy,
+        labels={key: _text(labels, key) for key in labels},
     )
 
 

@@ -20,7 +20,7 @@ TOKEN_LIKE = re.compile(r"K10[0-9a-f]{64}::\S+|\b[a-z0-9]{6}\.[a-z0-9]{16}\b|(?<
 
 @dataclass(frozen=True, slots=True)
 class JoinOrder:
-    """What a guest needs to join: where, with what, as what."""
+    """What a guest needs to join: where, with what, as what. `labels` are key=value."""
 
     name: str
     role: Role
@@ -29,6 +29,7 @@ class JoinOrder:
     version: str
     script: str
     shared_flags: dict[str, object]
+    labels: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -122,12 +123,14 @@ def journal(shell: Shell, unit: str, since: str) -> str:
 
 
 def config_text(order: JoinOrder) -> str:
-    """config.yaml: the server to join (never cluster-init), the token, the name; on servers the shared settings."""
+    """config.yaml: the server to join (never cluster-init), token, name, labels; on servers the shared settings."""
     document: dict[str, object] = {
         "server": order.server_url,
         "token": order.token.reveal(),
         "node-name": order.name,
     }
+    if order.labels:
+        document["node-label"] = list(order.labels)
     if order.role is Role.SERVER:
         document.update(order.shared_flags)
     return yaml.safe_dump(document, sort_keys=False)

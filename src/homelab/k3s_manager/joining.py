@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from homelab.errors import NodeFailed, Refused, TimedOut, Undecided, Unreachable
-from homelab.k3s_manager import installing, local
+from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Undecided, Unreachable
+from homelab.k3s_manager import installing, labels, local
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.leaving import Leaving, check_machine_is_gone
 from homelab.k3s_manager.local import UNITS
@@ -37,11 +37,12 @@ class Joining:
         """Make the VM a Ready member. Raises HomelabError with the reason why it is none."""
         name, vm = plan.config.vm_name, running.vm
         if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
-            return (*_kept(plan, facts.node(name)), *self.newcomers.marking.end_first_boot(plan.name, vm))
+            kept = (*_kept(plan, facts.node(name)), *self.newcomers.marking.end_first_boot(plan.name, vm))
+            return (*kept, *self._label(plan, facts.node(name)))
         nodes = self._nodes_by_now()
         node = next((node for node in nodes if node.name == name), None)
         if node and node.system_uuid == vm.config.uuid:
-            return self._bring_back(plan, vm, node, facts)
+            return (*self._bring_back(plan, vm, node, facts), *self._label(plan, node))
         _check_not_under_another_name(plan, vm, nodes)
         if node:
             _check_not_taken(vm, node)
@@ -52,6 +53,21 @@ class Joining:
     def remove(self, name: str, uuid: str) -> None:
         """End the membership of a machine that is off, known by its uuid."""
         Leaving(self.servers, self.clock, self.progress).remove(name, uuid)
+
+    def _label(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+        """Give a member what K3S_LABELS_n says and its Node lacks: its kubelet does so only at registration."""
+        if node is None or not (lacking := labels.lacking(plan.config, node)):
+            return ()
+        told = ", ".join(lacking)
+        try:
+            self.servers.ask(lambda server: server.label_node(node.name, lacking))
+        except HomelabError as error:
+            return (
+                Outcome(
+                    plan.name, Status.SKIPPED, f"{node.name} does not bear the labels {told}", str(error), error.cure
+                ),
+            )
+        return (Outcome(plan.name, Status.CHANGED, f"{node.name} has the labels {told} now"),)
 
     def _nodes_by_now(self) -> tuple[K3sNode, ...]:
         """The Nodes now. Where VMs were just started, the server may be one of them, so it is given time."""

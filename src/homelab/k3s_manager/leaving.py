@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from homelab.errors import NodeFailed
+from homelab.errors import NodeFailed, StillMember
 from homelab.k3s_manager.readiness import PACE
 from homelab.k3s_manager.server import K3sServer
-from homelab.k3s_manager.servers import Servers
-from homelab.models import K3sNode
+from homelab.k3s_manager.servers import MUTE, Servers
+from homelab.k3s_manager.ties import ghosts
+from homelab.models import K3sFacts, K3sNode
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock, Wait, wait_for
 from homelab.settings import Role
@@ -25,20 +26,40 @@ class Leaving:
     clock: Clock
     progress: Callable[[str], None]
 
-    def remove(self, name: str, uuid: str) -> None:
+    def remove(self, name: str, uuid: str, *, is_off: bool = True) -> None:
         """End the membership of the machine with this system UUID: etcd member, Node, node-password secret.
 
-        A Node of the same name that is another machine's stays, and so does its secret.
+        A Node of the same name that is another machine's stays, and so does its secret. Raises StillMember if nothing
+        was taken out, since the cluster cannot be asked or etcd cannot do without the machine now.
         """
-        nodes = self.servers.nodes()
-        for node in nodes:
-            if node.system_uuid == uuid:
-                self._remove_node(node)
+        try:
+            nodes = self.servers.nodes()
+            own = [node for node in nodes if node.system_uuid == uuid]
+            for node in own:
+                self._check_quorum(node, nodes, is_off=is_off)
+        except MUTE as error:
+            raise StillMember(error.what, error.why, error.cure) from error
+        for node in own:
+            self._remove_node(node)
         namesake = next((node for node in nodes if node.name == name and node.system_uuid != uuid), None)
         if namesake:
             self.progress(f"{name}: the Node of this name stays, it is another machine ({namesake.system_uuid})")
             return
         self.servers.ask(lambda server: server.delete_password(name))
+
+    def _check_quorum(self, node: K3sNode, nodes: tuple[K3sNode, ...], *, is_off: bool) -> None:
+        if not node.is_etcd_voter:
+            return
+        facts = K3sFacts(is_wanted=True, nodes=nodes)
+        uncounted = len(ghosts(self.servers.ask(K3sServer.etcd_members), nodes))
+        can_go = facts.can_let_go_of(node, ghosts=uncounted) or not is_off
+        if not (can_go and facts.can_do_without(node, ghosts=uncounted)):
+            healthy = ", ".join(voter.name for voter in facts.healthy_voters if voter != node) or "none"
+            raise StillMember(
+                f"{node.name} cannot be taken out of etcd now",
+                f"the others would have no quorum: of {len(facts.voters) + uncounted} voters these are well: {healthy}",
+                "bring the other servers to Ready: kubectl get nodes; then run again",
+            )
 
     def _remove_node(self, node: K3sNode) -> None:
         self.progress(f"{node.name}: removing its Node from the cluster")
@@ -90,11 +111,9 @@ def make_room(servers: Servers, name: str, role: Role) -> None:
         servers.ask(lambda server: server.delete_password(name))
     if role is not Role.SERVER or not any(node.is_etcd for node in nodes):
         return
-    members = servers.ask(K3sServer.etcd_members)
-    ghosts = [member.name for member in members if not member.is_learner and member.node not in names]
-    if ghosts:
+    if uncounted := ghosts(servers.ask(K3sServer.etcd_members), nodes):
         raise NodeFailed(
-            f"etcd has a member without a Node: {', '.join(ghosts)}",
+            f"etcd has a member without a Node: {', '.join(uncounted)}",
             "a server of that name went away and was not taken out; another server would weaken the quorum",
             "if that machine is gone for good, remove the member with etcdctl on a server (RUNBOOK.md has the command)",
         )

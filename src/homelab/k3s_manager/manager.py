@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from homelab.errors import HomelabError, Problem
-from homelab.k3s_manager import authority
+from homelab.k3s_manager import authority, ties
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.direct import DirectWay
 from homelab.k3s_manager.guest import GuestFinder
@@ -15,9 +16,12 @@ from homelab.k3s_manager.joining import Joining
 from homelab.k3s_manager.leaving import Leaving
 from homelab.k3s_manager.marking import Marking
 from homelab.k3s_manager.newcomers import Newcomers
+from homelab.k3s_manager.parting import Parting
 from homelab.k3s_manager.role_board import RoleBoard
+from homelab.k3s_manager.roles import even_voters
 from homelab.k3s_manager.server import Answer
 from homelab.k3s_manager.servers import Servers
+from homelab.k3s_manager.settling import Settling
 from homelab.kubernetes import Access
 from homelab.memory import ClusterMemory, Joins
 from homelab.models import (
@@ -31,6 +35,8 @@ from homelab.models import (
     Plan,
     RunningVm,
     Status,
+    Ties,
+    VmFacts,
 )
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock
@@ -74,6 +80,7 @@ class K3sManager:
     _board: RoleBoard = field(init=False)
     _marking: Marking = field(init=False)
     _joining: Joining = field(init=False)
+    _settling: Settling = field(init=False)
     _seen: KnownCluster | None = None
 
     def __post_init__(self) -> None:
@@ -84,8 +91,17 @@ class K3sManager:
         self._credentials = CredentialsReader(self.config, self._servers, self.ways.fetch)
         self._board = RoleBoard(say)
         self._marking = Marking(self.pve, self.joins)
+        self._settling = Settling(self._servers, self.clock, say)
         newcomers = Newcomers(
-            self.config, self.finder, self.clock, self._servers, self._credentials, self._board, self._marking, say
+            config=self.config,
+            finder=self.finder,
+            clock=self.clock,
+            servers=self._servers,
+            credentials=self._credentials,
+            board=self._board,
+            marking=self._marking,
+            settling=self._settling,
+            progress=say,
         )
         self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, say)
 
@@ -146,14 +162,25 @@ class K3sManager:
         self._board.note_role(uuid, tag)
         return tag
 
-    def remove(self, name: str, uuid: str) -> None:
-        """End the membership of a machine that is off, known by its uuid: etcd member, Node, node-password secret.
+    def ties(self, vm: VmFacts, facts: K3sFacts) -> Ties:
+        """What ties a VM to the cluster beside its Node."""
+        return ties.read(self._servers, vm, facts)
+
+    def parting(self, uuid: str, *, is_running: bool) -> AbstractContextManager[bool]:
+        """See homelab.models.Leaving."""
+        if not self.config.is_join_wanted:
+            return nullcontext(False)
+        self.joins.journal.interruption.check()
+        return Parting(self._servers, self._settling, self.ways.progress).begin(uuid, is_running=is_running)
+
+    def remove(self, name: str, uuid: str, *, is_off: bool = True) -> None:
+        """End the membership of a machine, known by its uuid: etcd member, Node, node-password secret.
 
         Raises Interrupted where nothing new is to be begun.
         """
         if self.config.is_join_wanted:
             self.joins.journal.interruption.check()
-            Leaving(self._servers, self.clock, self.ways.progress).remove(name, uuid)
+            Leaving(self._servers, self.clock, self.ways.progress).remove(name, uuid, is_off=is_off)
 
     # --- joining ---------------------------------------------------------------------------------------------
 
@@ -182,16 +209,21 @@ class K3sManager:
         """What has to be said of the cluster as a whole once all nodes are done."""
         if not before.is_wanted:
             return (Outcome("k3s", Status.SKIPPED, NOT_WANTED),)
-        found = self._two_voters() if self._board.has_new_server else ()
+        found = self._even_voters() if self._board.has_new_server else ()
         if self._seen and self._seen.authorities:
             self.memory.keep(self._seen)
         return found
 
-    def _two_voters(self) -> tuple[Outcome, ...]:
+    def _even_voters(self) -> tuple[Outcome, ...]:
+        """Two are trouble, since either stops the other; more are only no better than one less."""
         facts = self.observe()
-        if not facts.is_known or len(facts.voters) != 2:
+        count = len(facts.voters)
+        if not facts.is_known or not count or count % 2:
             return ()
         names = " and ".join(sorted(voter.name for voter in facts.voters))
+        if count > 2:
+            cure = "make one of them an agent, or another node a server (K3S_ROLE_n)"
+            return (Outcome("k3s", Status.SKIPPED, f"the cluster has {even_voters(count)}", names, cure),)
         return (
             Outcome(
                 "k3s",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 
-from homelab.errors import HomelabError
-from homelab.k3s_manager import installing, local
+from homelab.errors import HomelabError, NodeFailed
+from homelab.k3s_manager import installing, labels, local
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
@@ -17,7 +16,9 @@ from homelab.k3s_manager.local import UNITS, LocalK3s
 from homelab.k3s_manager.marking import Marking
 from homelab.k3s_manager.readiness import Awaited, wait_until_member
 from homelab.k3s_manager.role_board import RoleBoard
+from homelab.k3s_manager.roles import without_etcd
 from homelab.k3s_manager.servers import Servers
+from homelab.k3s_manager.settling import Settling
 from homelab.models import TAG_AGENT, TAG_SERVER, NodePlan, Outcome, RunningVm, Status, VmFacts
 from homelab.runtime import Clock
 from homelab.settings import K3sConfig, Role
@@ -37,8 +38,8 @@ class Newcomers:
     credentials: CredentialsReader
     board: RoleBoard
     marking: Marking
+    settling: Settling
     progress: Callable[[str], None]
-    one_server: threading.Lock = field(default_factory=threading.Lock)
 
     def join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         """Raises HomelabError with the reason why it did not join; another node may then have its place."""
@@ -69,34 +70,41 @@ class Newcomers:
             role = UNITS[found.unit]
         again = "again " if found.has_joined else ""
         self.progress(f"{name}: joining the cluster {again}as {role.value}")
-        with self._turn(role):
-            self._enter(vm, shell, role, found)
+        with self.settling.step() if role is Role.SERVER else nullcontext():
+            self._enter(plan, vm, shell, role, found)
         lines = [Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}")]
         lines += leftovers
         lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
         return tuple(lines)
 
-    def _turn(self, role: Role) -> AbstractContextManager[object]:
-        return self.one_server if role is Role.SERVER else nullcontext()
-
-    def _enter(self, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
+    def _enter(self, plan: NodePlan, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
         """A server that did not get into the cluster is kept from joining later, when another has its place."""
         name, read = vm.config.name.lower(), self.credentials.read()
         installing.check_host_name(shell, name)
         installing.check_server_reachable(shell, name, read.server_url)
+        if role is Role.SERVER:
+            self._check_etcd(plan)
         self.marking.joins.begin(vm.config.uuid, TAG_SERVER if role is Role.SERVER else TAG_AGENT)
         make_room(self.servers, name, role)
         with self.credentials.token_for(name, role) as token:
-            order = JoinOrder(name, role, read.server_url, token, read.version, read.script, read.shared_flags)
+            of_node = labels.at_registration(plan.config, vm.node)
+            order = JoinOrder(name, role, read.server_url, token, read.version, read.script, read.shared_flags, of_node)
             try:
                 since = self._start(shell, order, found)
                 awaited = Awaited(name, vm, lambda: installing.journal(shell, order.unit, since))
                 wait_until_member(lambda: self.servers.node(name), awaited, self.clock, READY_TIMEOUT_S[role])
+                local.check_cluster(local.look(shell, name), name, read.authorities, shell.login)
             except HomelabError:
                 if role is Role.SERVER and not self._may_be_in_cluster(vm):
                     with suppress(HomelabError):
                         installing.disable(shell, order.unit)
                 raise
+
+    def _check_etcd(self, plan: NodePlan) -> None:
+        """Raise NodeFailed unless etcd lets a further server in now."""
+        if problem := without_etcd(plan, self.servers.nodes()):
+            raise NodeFailed(problem.what, problem.why, problem.cure)
+        self.settling.wait_for_votes(plan.config.vm_name)
 
     def _start(self, shell: Shell, order: JoinOrder, found: LocalK3s) -> str:
         """Returns when that was, by the guest's clock."""

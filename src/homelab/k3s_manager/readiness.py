@@ -31,7 +31,7 @@ def is_member(node: K3sNode | None, vm: VmFacts) -> bool:
     """Ready, this very machine, and on etcd with its vote."""
     if node is None or not node.is_ready or node.system_uuid != vm.config.uuid:
         return False
-    return node.is_etcd_voter or not node.is_etcd
+    return not node.is_etcd or (node.is_etcd_voter and node.is_etcd_healthy)
 
 
 def wait_until_member(look: Callable[[], K3sNode | None], awaited: Awaited, clock: Clock, timeout_s: float) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from homelab.models import TAG_AGENT, TAG_SERVER, K3sNode, NodePlan
+from homelab.errors import Problem
+from homelab.models import TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan
 from homelab.settings import Role
 
 WANTED_VOTERS = 3
@@ -45,3 +47,42 @@ def _known_role(plan: NodePlan, nodes: Sequence[K3sNode], had: Mapping[str, str]
     if TAG_SERVER in tags:
         return Role.SERVER
     return Role.AGENT if TAG_AGENT in tags else Role.AUTO
+
+
+def foresee(plan: Plan) -> Plan:
+    """The plan without VMs that would be made and could not join, and with a warning where the voters would be even."""
+    if not plan.k3s.is_known:
+        return plan
+    nodes = tuple(_possible(node, plan.k3s.nodes) if node.makes_vm else node for node in plan.nodes)
+    roles = assign([node for node in nodes if node.ends_running], plan.k3s.nodes)
+    voters = {node.name for node in plan.k3s.voters}
+    new = {node.config.vm_name for node in nodes if roles.get(node.name) is Role.SERVER} - voters
+    count = len(voters | new)
+    warnings = plan.warnings
+    if voters and new and count % 2 == 0:
+        warnings += (f"the cluster will have {even_voters(count)}",)
+    return replace(plan, nodes=nodes, warnings=warnings)
+
+
+def even_voters(count: int) -> str:
+    """What an even number of them means."""
+    if count == 2:
+        return "2 voting servers: if either fails, it stands still; a third one (K3S_ROLE_n=server) makes it safe"
+    return f"{count} voting servers: an even number stands no more failures than {count - 1} do"
+
+
+def _possible(node: NodePlan, nodes: Sequence[K3sNode]) -> NodePlan:
+    problem = without_etcd(node, nodes) if node.config.role is Role.SERVER else None
+    return node.dropped(problem) if problem else node
+
+
+def without_etcd(node: NodePlan, nodes: Sequence[K3sNode]) -> Problem | None:
+    """Why the VM cannot become a server of a cluster that keeps its data in SQLite; None where there is etcd."""
+    if not nodes or any(one.is_etcd for one in nodes):
+        return None
+    key = node.config.key("K3S_ROLE")
+    return Problem(
+        f"{node.config.vm_name} cannot become a k3s server",
+        "the cluster keeps its data in SQLite, and takes agents only",
+        f"set {key}=agent, or convert the first server to etcd (cluster-init; its own admin's decision)",
+    )

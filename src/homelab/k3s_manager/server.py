@@ -84,13 +84,11 @@ class K3sServer:
 
     def delete_node(self, name: str, timeout_s: int = 120) -> None:
         """Delete the Node; for a server, k3s takes its etcd member out before the Node goes."""
-        self._kubectl("delete", "node", name, "--ignore-not-found", f"--timeout={timeout_s}s", timeout_s=timeout_s + 15)
+        self.kubectl("delete", "node", name, "--ignore-not-found", f"--timeout={timeout_s}s", timeout_s=timeout_s + 15)
 
     def delete_password(self, name: str) -> None:
         """Delete what would refuse a new machine of the same name."""
-        self._kubectl(
-            "-n", "kube-system", "delete", "secret", f"{name}.node-password.k3s".lower(), "--ignore-not-found"
-        )
+        self.kubectl("-n", "kube-system", "delete", "secret", f"{name}.node-password.k3s".lower(), "--ignore-not-found")
 
     def check_sudo(self, stderr: str) -> None:
         """Raise NodeFailed if that is why a command failed."""
@@ -102,8 +100,13 @@ class K3sServer:
                 f"echo '{self.where.partition('@')[0]} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/90-homelab",
             )
 
-    def _kubectl(self, *words: str, timeout_s: float = 30) -> None:
-        self.run(["sudo", "-n", "k3s", "kubectl", *words, "--request-timeout=10s"], timeout_s=timeout_s)
+    def label_node(self, name: str, labels: Sequence[str]) -> None:
+        """Give a Node labels (key=value), whatever it bore before."""
+        self.kubectl("label", "node", name, *labels, "--overwrite")
+
+    def kubectl(self, *words: str, timeout_s: float = 30) -> Result:
+        """What kubectl says. Raises Refused as `run` does."""
+        return self.run(["sudo", "-n", "k3s", "kubectl", *words, "--request-timeout=10s"], timeout_s=timeout_s)
 
     def run(self, command: Sequence[str], timeout_s: float = 30) -> Result:
         """What a command says. Raises Refused, with its words, when it ends with an error."""

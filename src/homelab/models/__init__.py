@@ -15,6 +15,7 @@ from homelab.models.k3s import (
     KnownServer,
     Leaving,
     Members,
+    Ties,
 )
 from homelab.models.news import Matter
 from homelab.models.past import DAY_S, CarriedOver, Creation, KnownImage, Past
@@ -107,6 +108,7 @@ __all__ = [
     "Status",
     "StorageState",
     "TaskRow",
+    "Ties",
     "Verdict",
     "VmConfig",
     "VmFacts",

@@ -75,13 +75,15 @@ class PowerHistory:
 class Guard:
     """A reason not to delete a VM, and what would remove the reason.
 
-    An absolute one is never lifted by force; one that lies in the k3s cluster only where a person deletes by hand.
+    An absolute one is never lifted by force; one that lies in the k3s cluster only where a person deletes by hand; and
+    that data would be lost only by --allow-data-loss.
     """
 
     sentence: str
     cure: str
     is_absolute: bool = False
     is_of_k3s: bool = False
+    is_data: bool = False
 
 
 @dataclass(frozen=True, slots=True)

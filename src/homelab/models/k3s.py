@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from homelab.errors import Problem
@@ -10,7 +12,10 @@ from homelab.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class K3sNode:
-    """A Node object. Source: kubectl get nodes -o json."""
+    """A Node object. Source: kubectl get nodes -o json.
+
+    `is_etcd_voter`: its member counts in etcd's quorum; `is_etcd_healthy`: and answers, as far as etcd's leader knows.
+    """
 
     name: str
     is_ready: bool
@@ -22,6 +27,8 @@ class K3sNode:
     addresses: tuple[str, ...] = ()
     boot_id: str = ""
     is_cordoned: bool = False
+    is_etcd_healthy: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +87,52 @@ class K3sFacts:
 
     @property
     def healthy_voters(self) -> tuple[K3sNode, ...]:
-        return tuple(node for node in self.voters if node.is_ready)
+        return tuple(node for node in self.voters if node.is_ready and node.is_etcd_healthy)
+
+    def can_do_without(self, node: K3sNode, *, ghosts: int = 0) -> bool:
+        """Are the healthy among the voters that stay a majority, once this one is out? A ghost counts, and is down."""
+        return self._healthy_besides(node) >= _majority(len(self.voters) - node.is_etcd_voter + ghosts)
+
+    def can_let_go_of(self, node: K3sNode, *, ghosts: int = 0) -> bool:
+        """Are the healthy ones without this one a majority now, so that it can be taken out while it is off?"""
+        return self._healthy_besides(node) >= _majority(len(self.voters) + ghosts)
+
+    def _healthy_besides(self, node: K3sNode) -> int:
+        return sum(voter.name != node.name for voter in self.healthy_voters)
+
+
+def _majority(voters: int) -> int:
+    return voters // 2 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What ties a machine to its cluster beside its Node. None: could not be read, which forbids deleting.
+
+    `data`: a phrase for each thing that only this machine has. `ghosts`: etcd members that no Node stands for, and that
+    count all the same.
+    """
+
+    data: tuple[str, ...] | None = ()
+    ghosts: tuple[str, ...] | None = ()
 
 
 class Leaving(Protocol):
     """What deleting a VM needs of the k3s cluster; K3sManager is the real one."""
 
-    def remove(self, name: str, uuid: str) -> None:
-        """End the membership of the machine with this uuid, which is off: etcd member, Node, node-password secret."""
+    def parting(self, uuid: str, *, is_running: bool) -> AbstractContextManager[bool]:
+        """Begin with draining the machine with this uuid, if it runs, and saving etcd, if it is a server.
+
+        Until the end no other server joins or leaves; after an error pods may come back to it. Gives whether time has
+        passed, so that all has to be looked at again. Raises StillMember.
+        """
+        ...
+
+    def remove(self, name: str, uuid: str, *, is_off: bool = True) -> None:
+        """End the membership of the machine with this uuid: etcd member, Node, node-password secret.
+
+        Raises StillMember when the others cannot do without it now; then nothing has been taken out.
+        """
         ...
 
 

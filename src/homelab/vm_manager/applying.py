@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from homelab import cloud_init, memory
-from homelab.errors import HomelabError, Interrupted, NodeFailed, Problem, TaskFailed, TimedOut
+from homelab.errors import HomelabError, Interrupted, NodeFailed, Problem, StillMember, TaskFailed, TimedOut
 from homelab.memory import Journal
 from homelab.models import (
     Action,
@@ -168,7 +168,9 @@ class VmManager:
                 is_begun = True
                 refuse_if_made(self.pve, spec)
                 self._note_replacing(node, spec)
-                delete_vm(self.pve, vm, self.members)
+                delete_vm(self.pve, vm, self.members, lambda: refuse_if_guarded(vm, self.guards(vm, name)))
+        except StillMember as error:
+            return self._go_on_with(node, error)
         except HomelabError as error:
             instead = node.dropped(error.problem)
             if is_begun or instead.action is not Action.START or isinstance(error, Interrupted):
@@ -179,6 +181,17 @@ class VmManager:
         except HomelabError as error:
             deleted = Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} deleted ({node.reason})")
             return Result((deleted, Outcome.failed(node.name, error.problem)))
+
+    def _go_on_with(self, node: NodePlan, reason: StillMember) -> Result:
+        """A VM that its cluster turned out to need, and that may have been switched off by then."""
+        vm = node.facts.found
+        now = replace(vm, status=self.pve.vm_status(vm.node, vm.vmid), config=self.pve.vm_config(vm.node, vm.vmid))
+        kept = Outcome.failed(node.name, reason.problem)
+        if now.is_running:
+            return Result((kept,), RunningVm(now))
+        again = replace(node, facts=replace(node.facts, vm=now)).dropped(reason.problem)
+        result = self._start_instead(again, reason)
+        return result if node.facts.is_down else replace(result, outcomes=(kept, *result.outcomes))
 
     def _start_instead(self, node: NodePlan, reason: HomelabError) -> Result:
         """A VM that is down and cannot be replaced now."""

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from homelab.errors import NodeFailed
+from collections.abc import Callable
+
+from homelab.errors import NodeFailed, StillMember
 from homelab.models import Guard, Leaving, VmFacts
 from homelab.proxmox.client import Proxmox
 
 
-def delete_vm(pve: Proxmox, vm: VmFacts, members: Leaving) -> None:
+def delete_vm(
+    pve: Proxmox, vm: VmFacts, members: Leaving, look_again: Callable[[], object], *, leaves_first: bool = False
+) -> None:
     """Delete exactly the VM that was seen, disks included; returns when Proxmox says that it is gone.
 
-    Raises NodeFailed if it is no longer as it was seen. The machine is off before its membership is ended,
-    so that nothing can bring the old Node back.
+    The machine is off before its membership is ended, so that nothing can bring the old Node back, unless it
+    `leaves_first`. `look_again` raises if anything speaks against deleting after all. Raises StillMember as long as
+    the membership is as it was, though the VM may be off by then; NodeFailed if it is no longer as it was seen.
     """
+    name, uuid = vm.config.name.lower(), vm.config.uuid
     check_unchanged(pve, vm)
-    fenced = _fence(pve, vm)
-    members.remove(vm.config.name.lower(), vm.config.uuid)
+    with members.parting(uuid, is_running=vm.is_running) as has_taken_time:
+        if has_taken_time:
+            _still_agreed(look_again)
+            check_unchanged(pve, vm)
+        if leaves_first:
+            members.remove(name, uuid, is_off=False)
+        fenced = _fence(pve, vm)
+        members.remove(name, uuid)
     check_unchanged(pve, fenced)
     pve.delete_vm(vm.node, vm.vmid)
+
+
+def _still_agreed(look_again: Callable[[], object]) -> None:
+    try:
+        look_again()
+    except NodeFailed as error:
+        raise StillMember(error.what, error.why, error.cure) from error
 
 
 def _fence(pve: Proxmox, vm: VmFacts) -> VmFacts:

@@ -64,7 +64,7 @@ def _replace(node: NodeFacts, reason: str, rule: Rule) -> NodePlan:
     if node.guards:
         return guarded(node, rule)
     if not node.past.was_replaced_lately:
-        return NodePlan(node, Action.REPLACE, reason, rule=rule)
+        return NodePlan(node, Action.REPLACE, f"{reason}{_gone_over(node)}", rule=rule)
     vm = node.found
     problem = Problem(
         f"{node.vm_title} is held",
@@ -81,9 +81,13 @@ def plan_named(node: NodeFacts, *, is_forced: bool) -> NodePlan:
         return _not_replaced(node, Problem("", node.reason, node.cure))
     if obstacles:
         return _not_replaced(node, _summed_up(obstacles))
-    over = "; ".join(guard.sentence for guard in node.lifted)
-    reason = f"{node.reason}; a person named it" + (f", although {over}" if over else "")
+    reason = f"{node.reason}; a person named it{_gone_over(node)}"
     return NodePlan(node, Action.REPLACE, reason, rule=Rule.FORCED if is_forced else Rule.ASKED)
+
+
+def _gone_over(node: NodeFacts) -> str:
+    """The reasons against deleting that a person has said not to count."""
+    return f", although {'; '.join(guard.sentence for guard in node.lifted)}" if node.lifted else ""
 
 
 def _not_replaced(node: NodeFacts, why: Problem) -> NodePlan:
