@@ -278,10 +278,10 @@ def test_something_else_at_the_address_is_not_taken_for_proxmox(net: Net) -> Non
     assert "instead of Proxmox' JSON" in found.problems["pve1"].why
 
 
-def strangers(net: Net, second: Members) -> tuple[HttpsServer, ApiConfig]:
+def strangers(net: Net, second: Callable[[Asked], Reply]) -> tuple[HttpsServer, ApiConfig]:
     """Two hosts that share no cluster: pve1 at 127.0.0.1, and another at 127.0.0.2."""
     first = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
-    other = net.api(says(second, next(iter(second))), "127.0.0.2", first.port)
+    other = net.api(second, "127.0.0.2", first.port)
     bundle = first.ca_bundle.parent / "both.pem"
     bundle.write_bytes(first.ca_bundle.read_bytes() + other.ca_bundle.read_bytes())
     return first, ApiConfig(TOKEN, bundle)
@@ -289,7 +289,7 @@ def strangers(net: Net, second: Members) -> tuple[HttpsServer, ApiConfig]:
 
 @pytest.mark.parametrize("name", ["pve2", "127.0.0.2"])
 def test_host_outside_the_cluster_is_a_problem_of_its_own(net: Net, name: str) -> None:
-    server, api = strangers(net, {"pve2": "127.0.0.2"})
+    server, api = strangers(net, says({"pve2": "127.0.0.2"}, "pve2"))
     found = net.find(named("pve1", "127.0.0.1"), named(name, "127.0.0.2"), server=server, api=api)
     assert list(found.links) == ["pve1"]
     assert found.status is not None
@@ -301,11 +301,34 @@ def test_host_outside_the_cluster_is_a_problem_of_its_own(net: Net, name: str) -
 
 
 def test_stranger_of_the_same_name_is_not_taken_for_the_member(net: Net) -> None:
-    server, api = strangers(net, {"pve1": "127.0.0.2"})
+    server, api = strangers(net, says({"pve1": "127.0.0.2"}, "pve1"))
     found = net.find(named("pve1", "127.0.0.1"), named("127.0.0.2"), server=server, api=api)
     assert list(found.links) == ["pve1"]
     assert list(found.problems) == ["NODE_2=127.0.0.2"]
     assert "is not in the cluster" in found.problems["NODE_2=127.0.0.2"].what
+
+
+def test_stranger_of_the_same_name_that_answers_first_is_not_taken_for_the_member_either(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.create_connection
+    is_asked = threading.Event()
+
+    def late(address: tuple[str, int], *rest: object, **more: object) -> object:
+        if address[0] == "127.0.0.1":
+            is_asked.wait(5)
+        return connect(address, *rest, **more)  # type: ignore[arg-type]
+
+    def stranger(_: Asked) -> Reply:
+        is_asked.set()
+        return json_reply(status({"pve1": "127.0.0.2"}, "pve1"))
+
+    monkeypatch.setattr("homelab.proxmox.probing.socket.create_connection", late)
+    server, api = strangers(net, stranger)
+    found = net.find(named("pve1", "127.0.0.1"), named("127.0.0.2"), server=server, api=api)
+    assert [member.address for member in found.status.members] == ["127.0.0.1"] if found.status else False
+    assert list(found.links) == ["pve1"]
+    assert list(found.problems) == ["NODE_2=127.0.0.2"]
 
 
 def test_host_that_does_not_say_whether_it_is_a_member_is_no_part_of_the_run(net: Net) -> None:
@@ -318,7 +341,7 @@ def test_host_that_does_not_say_whether_it_is_a_member_is_no_part_of_the_run(net
 
 
 def test_cluster_with_most_of_the_configured_nodes_is_the_one(net: Net) -> None:
-    server, api = strangers(net, {"pve2": "127.0.0.2", "pve3": "127.0.0.3"})
+    server, api = strangers(net, says({"pve2": "127.0.0.2", "pve3": "127.0.0.3"}, "pve2"))
     found = net.find(named("pve1", "127.0.0.1"), named("pve2", "127.0.0.2"), named("pve3"), server=server, api=api)
     assert list(found.links) == ["pve2"]
     assert set(found.problems) == {"NODE_1=pve1", "pve3"}

@@ -224,11 +224,19 @@ class _Search:
     # --- names and addresses -----------------------------------------------------------------------------------------
 
     def _identified(self, node: NodeConfig) -> Member | None:
-        """The member that a node is, as its cluster or the machine at its address says; None when nobody does."""
+        """The member that a node is, as its cluster or the machine at its address says; None when nobody does.
+
+        A host of another cluster may bear a member's name: at another address than the member's it is asked itself.
+        """
         member = member_called(node, self._members())
         for host in own_hosts(node, self.config.node_domain):
-            member = member or self._local_member(node, host)
+            if member is None or not self._is_at(node, host, member.address):
+                said = self._local_member(node, host)
+                member = said if said and (member is None or said.name == member.name) else member
         return member
+
+    def _is_at(self, node: NodeConfig, host: str, address: str) -> bool:
+        return any(self.probes.address(door) == address for door in self._doors(node, host))
 
     def _local_member(self, node: NodeConfig, host: str) -> Member | None:
         """The machine at an address that answers, by its own word."""

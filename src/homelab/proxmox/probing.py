@@ -20,6 +20,7 @@ class Probes:
 
     timeout_s: float = CONNECT_TIMEOUT_S
     _trouble: dict[Door, str] = field(default_factory=dict)
+    _address: dict[Door, str] = field(default_factory=dict)
     _knocked: set[Door] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _started_at: float = field(default_factory=time.monotonic)
@@ -44,6 +45,10 @@ class Probes:
 
     def is_open(self, door: Door) -> bool:
         return self._trouble.get(door) == ""
+
+    def address(self, door: Door) -> str | None:
+        """The IP address at which an open door was found."""
+        return self._address.get(door)
 
     def is_done(self, door: Door) -> bool:
         return door in self._trouble
@@ -77,6 +82,7 @@ class Probes:
             except OSError as error:
                 trouble = (error.strerror or str(error)).lower()
             else:
+                self._address[door] = address
                 trouble = ""
                 break
         self._note(door, trouble)
