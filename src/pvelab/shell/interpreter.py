@@ -29,7 +29,6 @@ from pvelab.shell.syntax import (
     Script,
     Simple,
     SyntaxRefused,
-    Word,
 )
 
 PROGRAM_FOLDERS = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
@@ -45,6 +44,8 @@ class Shell:
     environment: Environment
     streams: Streams
     builtins: Mapping[str, Builtin]
+    substitution_code: int = 0
+    """That of the last $(...), which is that of a command that only assigns."""
 
     async def run_text(self, text: str) -> int:
         """Parse and run a whole script to the end of the shell; the exit code."""
@@ -283,12 +284,13 @@ class Shell:
 
     async def _run_argv(self, simple: Simple, argv: list[str], writes: tuple[str, ...]) -> int:
         variables = self.environment.variables
-        values = {name: await self._assigned(word) for name, word in simple.assignments}
+        self.substitution_code = 0
+        values = {name: await self.expander.text(word) for name, word in simple.assignments}
         if not argv:
             variables.update(values)
             if writes:
                 self.environment.executed.append(Executed((), self.environment.user, writes))
-            return self.environment.last if simple.assignments else 0
+            return self.substitution_code
         if argv[0] in self.environment.functions:
             variables.update(values)
             return await self._call_function(argv)
@@ -314,10 +316,6 @@ class Shell:
             await self.streams.write(2, f"{process.argv[0]}: write error: {failed.strerror}\n".encode())
             return 1
         return code
-
-    async def _assigned(self, word: Word) -> str:
-        self.environment.last = 0
-        return await self.expander.text(word)
 
     async def _call_function(self, argv: list[str]) -> int:
         environment = self.environment
@@ -375,7 +373,7 @@ class Shell:
         collected = Collected()
         streams = self.streams.copy()
         streams.put(1, collected)
-        self.environment.last = await self.subshell(script, streams)
+        self.environment.last = self.substitution_code = await self.subshell(script, streams)
         return collected.data.decode(errors="surrogateescape")
 
     def _remember(self, code: int) -> int:
