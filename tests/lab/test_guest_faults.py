@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -101,6 +102,9 @@ def test_clock_that_is_wrong_shows_and_k3s_trusts_no_certificate_from_its_future
     ahead = int(booted.shell("k3s-server", "date +%s")) - int(booted.shell(NAME, "date +%s"))
     assert abs(ahead - 30 * 86_400) <= 1
     assert booted.shell(NAME, "timedatectl show -p NTPSynchronized --value") == "no\n"
+    shown = booted.shell(NAME, f"curl -ski https://{booted.k3s_servers['k3s-server']}:6443/ping")
+    dated = next(line.partition(": ")[2] for line in shown.splitlines() if line.startswith("Date: "))
+    assert abs(parsedate_to_datetime(dated).timestamp() - int(booted.shell("k3s-server", "date +%s"))) <= 1
     join(booted)
     assert "x509: certificate has expired or is not yet valid: current time" in journal(booted)
 

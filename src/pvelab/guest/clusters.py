@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from pvelab.network import K3S_PORT
 class Endpoint:
     """A k3s server that answers on 6443, with the certificate it shows and the CA of the clients it knows.
 
-    `names` are the addresses and names that stand in the certificate.
+    `names` are the addresses and names that stand in the certificate; `now` is the machine's own idea of the time.
     """
 
     cluster: Cluster
@@ -30,6 +30,7 @@ class Endpoint:
     certificate: Issued
     client_ca_pem: bytes
     names: tuple[str, ...]
+    now: Callable[[], float]
 
     @property
     def is_serving(self) -> bool:
@@ -108,12 +109,12 @@ class Clusters:
         behind = (one for one in self.endpoints.values() if one.cluster is cluster)
         return next((one for one in behind if self._doors[one.address].is_open), None)
 
-    def open(self, cluster: Cluster, address: str, names: tuple[str, ...]) -> None:
-        """A server of the cluster begins to answer at address."""
+    def open(self, cluster: Cluster, address: str, names: tuple[str, ...], now: Callable[[], float]) -> None:
+        """A server of the cluster begins to answer at address; `now` is its clock."""
         authorities = self.authorities[cluster.tokens.ca_hash]
         shown = tuple(dict.fromkeys((*ALWAYS_NAMED, address, *names)))
         certificate = authorities.serving(shown)
-        endpoint = Endpoint(cluster, address, certificate, authorities.client.certificate_pem, shown)
+        endpoint = Endpoint(cluster, address, certificate, authorities.client.certificate_pem, shown, now)
         self.endpoints[address] = endpoint
         door = Door(address, K3S_PORT, lambda at, port: self.serve(endpoint, at, port))
         self._doors[address] = door

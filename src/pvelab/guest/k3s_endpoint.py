@@ -20,7 +20,7 @@ from pvelab.guest.k3s_tokens import Role, TokenProblem, parse_token
 from pvelab.guest.kube_api import KubeApi, failure
 from pvelab.guest.kube_objects import KubeError
 from pvelab.guest.kube_requests import Served
-from pvelab.guest.kube_server import keep_anonymous, respond
+from pvelab.guest.kube_server import as_go_does, respond
 
 if TYPE_CHECKING:
     from pvelab.clock import LabClock
@@ -142,10 +142,10 @@ class K3sServing:
     async def __call__(self, endpoint: Endpoint, address: str, port: int) -> Listener:
         """Answer over HTTPS. Raises OSError when the address is taken or not ours."""
         api = KubeApi(endpoint.cluster, endpoint.address, self.clock.sleep, self.record)
-        return await _serve(api, _context(endpoint, self.folder), address, port)
+        return await _serve(api, _context(endpoint, self.folder), address, port, endpoint.now)
 
 
-async def _serve(api: KubeApi, context: ssl.SSLContext, address: str, port: int) -> Listener:
+async def _serve(api: KubeApi, context: ssl.SSLContext, address: str, port: int, now: Callable[[], float]) -> Listener:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not _is_supervisors(request.path):
@@ -157,7 +157,7 @@ async def _serve(api: KubeApi, context: ssl.SSLContext, address: str, port: int)
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handle)
-    application.on_response_prepare.append(keep_anonymous)
+    application.on_response_prepare.append(as_go_does(now))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:

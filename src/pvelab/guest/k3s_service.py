@@ -255,7 +255,8 @@ class ServerProgram:
 
     def _come_up(self, cluster: Cluster) -> None:
         self._is_up = True
-        self._clusters.open(cluster, self._node.address, (self._node.name, *self._node.settings.tls_sans))
+        names = (self._node.name, *self._node.settings.tls_sans)
+        self._clusters.open(cluster, self._node.address, names, self._run.guest.now)
         self._take_part(cluster)
 
     def _take_part(self, cluster: Cluster) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from email.utils import formatdate
 
 from aiohttp import hdrs, web
 
@@ -35,9 +36,14 @@ async def respond(api: KubeApi, request: web.Request) -> web.StreamResponse:
     return web.Response(status=answer.status, body=answer.body, headers=_HEADERS | {"Content-Type": answer.kind})
 
 
-async def keep_anonymous(_request: web.Request, response: web.StreamResponse) -> None:
-    """Go's servers do not say what they are; for an application's on_response_prepare."""
-    response.headers.pop(hdrs.SERVER, None)
+def as_go_does(now: Callable[[], float]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Go's servers say the time by their clock and not what they are; for an application's on_response_prepare."""
+
+    async def prepare(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.pop(hdrs.SERVER, None)
+        response.headers[hdrs.DATE] = formatdate(now(), usegmt=True)
+
+    return prepare
 
 
 def _user(api: KubeApi, request: web.Request) -> User | None:
