@@ -440,8 +440,31 @@ def test_server_that_only_we_can_reach_is_noticed_from_inside_the_vm(lab: Lab, h
     run = homelab(K3S_EXISTING_NODE_IP="master", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
-    assert f"{NAME}: the k3s server cannot be reached from the VM: https://master:6443/ping" in run.err
+    assert f"{NAME}: the k3s server cannot be reached from the VM: https://master:6443/cacerts: its name" in run.err
     assert "check the bridge in NETWORK_IFACES_n" in run.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "said", "cure"),
+    [
+        ("no-default-route", {}, "the VM has no default route: k3s does not start without one", "CLOUD_IP_CONFIG_n"),
+        ("clock-skew", {"seconds": -600}, "the clock of the VM is 600 s slow", "timedatectl"),
+        ("wall", {"port": 6443}, "/cacerts: no answer within 10 s", "firewalls between the VM"),
+    ],
+)
+def test_what_keeps_k3s_from_a_vm_is_seen_from_inside_before_anything_is_installed(
+    lab: Lab, homelab: Homelab, fault: str, options: dict[str, Any], said: str, cure: str
+) -> None:
+    lab.reset("unjoined")
+    lab.fault(fault, machine=NAME, **options)
+
+    run = homelab("--via", "api", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME} is not joined: {NAME}: " in run.err
+    assert said in run.err
+    assert cure in run.err
+    assert lab.shell(NAME, "ls /etc/rancher /usr/local/bin/k3s 2>/dev/null || true") == ""
 
 
 def test_vm_that_calls_itself_otherwise_is_not_joined_under_a_wrong_name(lab: Lab, homelab: Homelab) -> None:

@@ -36,29 +36,6 @@ class JoinOrder:
         return "k3s" if self.role is Role.SERVER else "k3s-agent"
 
 
-def check_server_reachable(shell: Shell, name: str, server_url: str) -> None:
-    """Raise NodeFailed unless the server answers from inside the guest."""
-    url = f"{server_url}/ping"
-    result = shell.run(["curl", "-sfk", "--max-time", "10", url], timeout_s=20)
-    if result.exit_code or result.stdout.strip() != "pong":
-        raise NodeFailed(
-            f"{name}: the k3s server cannot be reached from the VM",
-            f"{url}: curl exit code {result.exit_code}",
-            "check the bridge in NETWORK_IFACES_n, and firewalls between the VM and K3S_EXISTING_NODE_IP",
-        )
-
-
-def check_host_name(shell: Shell, name: str) -> None:
-    """Raise NodeFailed unless the guest already bears the name under which it is to join."""
-    own = shell.run(["hostname"]).stdout.strip()
-    if own != name:
-        raise NodeFailed(
-            f"{name}: the VM calls itself {own or '(nothing)'}",
-            "it would join under the wrong name",
-            f"sudo hostnamectl set-hostname {name} in the VM, then run again",
-        )
-
-
 def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> str:
     """Write config.yaml (0600), run the saved install script with the version of the cluster, start the service.
 

@@ -7,13 +7,14 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from homelab.errors import HomelabError, NodeFailed
-from homelab.k3s_manager import installing, labels, local
+from homelab.k3s_manager import installing, labels, local, preflight
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
 from homelab.k3s_manager.leaving import make_room
 from homelab.k3s_manager.local import UNITS, LocalK3s
 from homelab.k3s_manager.marking import Marking
+from homelab.k3s_manager.preflight import Wanted
 from homelab.k3s_manager.readiness import Awaited, wait_until_member
 from homelab.k3s_manager.role_board import RoleBoard
 from homelab.k3s_manager.roles import without_etcd
@@ -80,8 +81,7 @@ class Newcomers:
     def _enter(self, plan: NodePlan, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
         """A server that did not get into the cluster is kept from joining later, when another has its place."""
         name, read = vm.config.name.lower(), self.credentials.read()
-        installing.check_host_name(shell, name)
-        installing.check_server_reachable(shell, name, read.server_url)
+        preflight.check(shell, Wanted(name, read.server_url, read.authorities), self.clock)
         if role is Role.SERVER:
             self._check_etcd(plan)
         self.marking.joins.begin(vm.config.uuid, TAG_SERVER if role is Role.SERVER else TAG_AGENT)
