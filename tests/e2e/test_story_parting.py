@@ -141,6 +141,24 @@ def test_member_whose_pods_may_not_be_evicted_in_time_is_kept_and_the_pod_is_nam
     assert homelab("--via", via).exit_code == 0
 
 
+def test_what_has_come_to_speak_against_it_while_it_was_emptied_counts(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    before = uuids(lab)
+
+    def claims(world: World) -> None:
+        cluster(world).store.create("persistentvolumes", a_volume())
+
+    Meanwhile(lab, lambda arrival: "kubectl drain" in arrival.command_line, claims)
+
+    run = homelab("--replace", "pve3")
+
+    assert run.exit_code == 3, run.text
+    assert f"VM {AGENT} (vmid=102) is not deleted: data that only this machine has would be lost" in run.err
+    assert uuids(lab) == before
+    assert ready_members(lab) == ALL_MEMBERS
+    assert not is_cordoned(lab)
+
+
 def test_pod_that_nobody_would_start_again_is_not_ended(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     plant(lab, "pods", a_pod("alone"))
