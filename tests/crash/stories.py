@@ -48,6 +48,7 @@ def _fault(name: str, **options: object) -> tuple[tuple[str, Mapping[str, Any]],
 
 _ALL = (
     Story("stuck", "stopped"),
+    Story("stuck-server", "stopped-server"),
     Story("fresh", "fresh"),
     Story("paused", "paused"),
     Story("power-cut", "power-cut"),

@@ -13,7 +13,7 @@ from crash.points import CrashPoint, Moment
 from crash.stories import STORIES, WIRES
 
 KNOWN = listed()
-ELSEWHERE = ("fresh", "paused", "power-cut", "new-node", "half-built", "delete", "join-fails")
+ELSEWHERE = ("stuck-server", "fresh", "paused", "power-cut", "new-node", "half-built", "delete", "join-fails")
 
 
 def _unhealed(arena: Arena, points: Iterable[tuple[Reference, CrashPoint]], *, is_other_machine: bool = False) -> str:
