@@ -149,7 +149,8 @@ class WordReader:
         if not operator or length:
             raise self.refuse("Bad substitution")
         self.at = operator.end()
-        return Parameter(found[0], operator[0], self._until_brace(is_quoted=is_quoted), is_quoted)
+        is_literal = is_quoted and operator[0][0] not in "#%"  # quotes around it do not make a pattern a text
+        return Parameter(found[0], operator[0], self._until_brace(is_quoted=is_literal), is_quoted)
 
     def _until_brace(self, *, is_quoted: bool) -> Word:
         parts: list[Part] = []
