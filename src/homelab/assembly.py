@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from homelab import download, kubernetes, memory
 from homelab.config.dotenv_file import home
@@ -175,10 +176,17 @@ def _k3s(run: Run, pve: Proxmox) -> K3sManager:
         memory.note(run.journal, memory.REBOOTED, vm, uuid)
         report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
 
+    def saved(url: str, path: Path, sha256: str) -> BinaryIO:
+        download.fetch(url, path, sha256=sha256, clock=clock, setting="K3S_ARTIFACT_URL")
+        return path.open("rb")
+
     ways = Ways(
         connect=log_in,
         access=lambda: kubernetes.read_access(config.k3s.kubeconfigs, config.k3s.existing_servers),
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
+        saved=saved,
+        cache=cache_folder() / "k3s",
+        slots=threading.Semaphore(config.policy.max_parallel),
         progress=report.progress,
         warn=report.warn,
     )

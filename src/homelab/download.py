@@ -58,7 +58,9 @@ class Source:
         return NotFetched(f"download of {self.url}", why, f"set {self.setting} to an address that has the file")
 
     def altered(self, found: str, wanted: str) -> NotFetched:
-        cure = f"compare IMAGE_SHA256 with the SHA256SUMS beside it, or remove it; else set {self.setting} to a mirror"
+        cure = f"set {self.setting} to a mirror that has it whole"
+        if self.setting == "ISO_URL":
+            cure = "compare IMAGE_SHA256 with the SHA256SUMS beside it, or remove it; else set ISO_URL to a mirror"
         return NotFetched(f"download of {self.url}", f"its sha256 is {found}, wanted {wanted}", cure)
 
     def interrupted(self, why: str) -> NotNow:

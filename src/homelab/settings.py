@@ -163,7 +163,7 @@ class K3sConfig:
     """The cluster to join. No `existing_servers`: no join is asked for.
 
     `server_url` is what members are told to join at, such as a VIP; None: the server that answers. `kubeconfigs` are
-    files in which the right to ask the Kubernetes API may be.
+    files in which the right to ask the Kubernetes API may be. `is_airgapped`: k3s and its images are brought from here.
     """
 
     existing_servers: tuple[str, ...]
@@ -172,6 +172,7 @@ class K3sConfig:
     artifact_url: str | None
     server_url: str | None = None
     kubeconfigs: tuple[Path, ...] = ()
+    is_airgapped: bool = False
 
     @property
     def is_join_wanted(self) -> bool:

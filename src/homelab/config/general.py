@@ -137,6 +137,7 @@ def read_k3s(reader: Reader) -> K3sConfig:
         artifact_url=reader.get("K3S_ARTIFACT_URL", web_url, None),
         server_url=server_url,
         kubeconfigs=_kubeconfigs(reader),
+        is_airgapped=reader.get("K3S_AIRGAP_IMAGES", boolean, False),
     )
 
 

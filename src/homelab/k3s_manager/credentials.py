@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import authority, tokens
@@ -16,9 +15,6 @@ from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.tokens import Tokens
 from homelab.settings import K3sConfig, Role, Secret
-
-RELEASES = "https://github.com/k3s-io/k3s/releases/download"
-"""Where the install script takes k3s from unless K3S_ARTIFACT_URL says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +54,6 @@ class CredentialsReader:
             if isinstance(self._read, HomelabError):
                 raise self._read
             return self._read
-
-    def check_release(self) -> None:
-        """Raise unless k3s of the cluster's version is there to be downloaded."""
-        version = self.read().version
-        url = f"{self.config.artifact_url or RELEASES}/{quote(version)}/sha256sum-amd64.txt"
-        sums = self.fetch(url, "K3S_ARTIFACT_URL")
-        if not any(line.split()[1:] == ["k3s"] for line in sums.splitlines()):
-            raise NodeFailed(
-                f"k3s {version} is not at hand",
-                f"what {url} gives lists no k3s",
-                "check K3S_ARTIFACT_URL and K3S_VERSION",
-            )
 
     @contextmanager
     def token_for(self, name: str, role: Role) -> Iterator[Secret]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import yaml
 
-from homelab.errors import NodeFailed
+from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import flags
+from homelab.k3s_manager.placing import Place, put
+from homelab.k3s_manager.release import Releases
 from homelab.settings import K3sConfig, Role, Secret
-from homelab.shell import Shell
+from homelab.shell import Result, Shell
 
 SCRIPT = "/var/lib/homelab/install-k3s.sh"
 CONFIG = "/etc/rancher/k3s/config.yaml"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALL_TIMEOUT_S = 600
+NOT_DOWNLOADED = ("Download failed", "Download sha256 does not match", "Can not find curl or wget")
+"""What the install script says where the machine cannot have k3s by itself. Source: install.sh of k3s."""
 TOKEN_LIKE = re.compile(r"K10[0-9a-f]{64}::\S+|\b[a-z0-9]{6}\.[a-z0-9]{16}\b|(?<=-token[ =])\S+")
 
 
@@ -36,26 +43,42 @@ class JoinOrder:
         return "k3s" if self.role is Role.SERVER else "k3s-agent"
 
 
-def install(shell: Shell, order: JoinOrder, k3s: K3sConfig) -> str:
+def install(shell: Shell, order: JoinOrder, k3s: K3sConfig, releases: Releases) -> str:
     """Write config.yaml (0600), run the saved install script with the version of the cluster, start the service.
 
-    Returns when that was, as `restart` does. The token goes through standard input into the file; it is in no
-    argument and no unit.
+    k3s is brought to a machine that cannot download it. Returns when the service was started, as `restart` does. The
+    token goes through standard input into the file; it is in no argument and no unit.
     """
-    write_file(shell, CONFIG, config_text(order))
-    write_file(shell, SCRIPT, order.script)
-    result = shell.run(
-        ["sudo", "-n", "env", *_variables(order, k3s), "sh", SCRIPT],
-        timeout_s=INSTALL_TIMEOUT_S,
-    )
+    put(shell, Place(CONFIG), config_text(order).encode())
+    script = order.script.encode()
+    put(shell, Place(SCRIPT, sha256=hashlib.sha256(script).hexdigest()), script)
+    is_brought = releases.is_brought
+    if is_brought:
+        releases.bring(shell, order.name, order.version)
+    result = _run_script(shell, _variables(order, k3s, is_brought=is_brought))
+    if not is_brought and any(words in result.stderr for words in NOT_DOWNLOADED):
+        try:
+            releases.bring(shell, order.name, order.version)
+        except HomelabError as error:
+            raise _failed(shell, order, result, f"; nor can k3s be brought from here: {error}") from error
+        result = _run_script(shell, _variables(order, k3s, is_brought=True))
     if result.exit_code:
-        raise NodeFailed(
-            f"{order.name}: the k3s install script failed",
-            f"exit code {result.exit_code}: {masked(result.stderr or result.stdout).strip()[-400:]}",
-            f"run it by hand to see why: {shell.machine.login} 'sudo sh {SCRIPT}'; "
-            "check K3S_INSTALL_URL, K3S_ARTIFACT_URL",
-        )
+        raise _failed(shell, order, result)
     return restart(shell, order.unit)
+
+
+def _run_script(shell: Shell, variables: Sequence[str]) -> Result:
+    """With nothing of the machine's own environment: a K3S_* or proxy there would go into the unit's."""
+    words = ["sudo", "-n", "env", "-i", f"PATH={PATH}", *variables, "sh", SCRIPT]
+    return shell.run(words, timeout_s=INSTALL_TIMEOUT_S)
+
+
+def _failed(shell: Shell, order: JoinOrder, result: Result, more: str = "") -> NodeFailed:
+    return NodeFailed(
+        f"{order.name}: the k3s install script failed",
+        f"exit code {result.exit_code}: {masked(result.stderr or result.stdout).strip()[-400:]}{more}",
+        f"run it by hand to see why: {shell.machine.login} 'sudo sh {SCRIPT}'; check K3S_INSTALL_URL, K3S_ARTIFACT_URL",
+    )
 
 
 def restart(shell: Shell, unit: str) -> str:
@@ -84,7 +107,7 @@ def renew_token(shell: Shell, order: JoinOrder) -> str:
     settings = flags.document(CONFIG, result.stdout if result.exit_code == 0 else "")
     settings.update({"server": order.server_url, "token": order.token.reveal(), "node-name": order.name})
     settings.pop("token-file", None)
-    write_file(shell, CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    put(shell, Place(CONFIG), yaml.safe_dump(settings, sort_keys=False).encode())
     return restart(shell, order.unit)
 
 
@@ -113,30 +136,21 @@ def config_text(order: JoinOrder) -> str:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def write_file(shell: Shell, path: str, text: str) -> None:
-    """Put a root-owned 0600 file in place, whole or not at all."""
-    folder = path.rpartition("/")[0]
-    command = f"umask 077 && mkdir -p {folder} && cat > {path}.new && mv -f {path}.new {path}"
-    result = shell.run(["sudo", "-n", "sh", "-c", command], stdin=text.encode(), timeout_s=60)
-    if result.exit_code:
-        raise NodeFailed(
-            f"{shell.where}: {path} cannot be written",
-            result.stderr.strip()[-300:],
-            "check that the user may sudo without a password, and that the disk is not full",
-        )
-
-
-def _variables(order: JoinOrder, k3s: K3sConfig) -> list[str]:
-    source = (
-        [f"INSTALL_K3S_ARTIFACT_URL={k3s.artifact_url}", f"GITHUB_URL={k3s.artifact_url}"] if k3s.artifact_url else []
-    )
+def _variables(order: JoinOrder, k3s: K3sConfig, *, is_brought: bool) -> list[str]:
     return [
         f"INSTALL_K3S_EXEC={order.role.value}",
         f"INSTALL_K3S_VERSION={order.version}",
         "INSTALL_K3S_SKIP_START=true",
         "INSTALL_K3S_SKIP_SELINUX_RPM=true",
-        *source,
+        *(["INSTALL_K3S_SKIP_DOWNLOAD=true"] if is_brought else _source(k3s.artifact_url or "")),
     ]
+
+
+def _source(url: str) -> list[str]:
+    """Where the script takes k3s from; those before 2026 know GITHUB_URL, to which they add /download."""
+    older = url.removesuffix("/download")
+    new = [f"INSTALL_K3S_ARTIFACT_URL={url}"] if url else []
+    return [*new, f"GITHUB_URL={older}"] if older != url else new
 
 
 def masked(text: str) -> str:

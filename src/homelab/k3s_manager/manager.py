@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
 from homelab.errors import HomelabError, Problem
 from homelab.k3s_manager import authority, ties
@@ -17,6 +20,7 @@ from homelab.k3s_manager.leaving import Leaving
 from homelab.k3s_manager.marking import Marking
 from homelab.k3s_manager.newcomers import Newcomers
 from homelab.k3s_manager.parting import Parting
+from homelab.k3s_manager.release import Releases
 from homelab.k3s_manager.role_board import RoleBoard
 from homelab.k3s_manager.roles import even_voters
 from homelab.k3s_manager.server import Answer
@@ -50,12 +54,16 @@ NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
 class Ways:
     """How the cluster is reached: a shell on a server, the kubeconfig, the text of a URL (with the key to name).
 
+    `saved` opens the file of a URL with this sha256, downloaded to a path in `cache`; `slots` limits transfers.
     `progress` and `warn` say a sentence.
     """
 
     connect: Callable[[str], Shell]
     access: Callable[[], Access | None]
     fetch: Callable[[str, str], str]
+    saved: Callable[[str, Path, str], BinaryIO]
+    cache: Path
+    slots: threading.Semaphore
     progress: Callable[[str], None]
     warn: Callable[[str], None]
 
@@ -77,6 +85,7 @@ class K3sManager:
     _servers: Servers = field(init=False)
     _direct: DirectWay = field(init=False)
     _credentials: CredentialsReader = field(init=False)
+    _releases: Releases = field(init=False)
     _board: RoleBoard = field(init=False)
     _marking: Marking = field(init=False)
     _joining: Joining = field(init=False)
@@ -89,6 +98,8 @@ class K3sManager:
         self._servers = Servers(self.config, self.ways.connect, guests, known, str(self.memory.path), self.ways.warn)
         self._direct = DirectWay(self.config, self.ways.access, self._servers, say)
         self._credentials = CredentialsReader(self.config, self._servers, self.ways.fetch)
+        ways = self.ways
+        self._releases = Releases(self.config, ways.cache, ways.fetch, ways.saved, say, ways.slots)
         self._board = RoleBoard(say)
         self._marking = Marking(self.pve, self.joins)
         self._settling = Settling(self._servers, self.clock, say)
@@ -98,6 +109,7 @@ class K3sManager:
             clock=self.clock,
             servers=self._servers,
             credentials=self._credentials,
+            releases=self._releases,
             board=self._board,
             marking=self._marking,
             settling=self._settling,
@@ -148,7 +160,7 @@ class K3sManager:
         if self.config.is_join_wanted:
             self.ways.progress(f"{name}: checking that a replacement could join")
             self._servers.keep_away_from(name)
-            self._credentials.check_release()
+            self._releases.check(self._credentials.read().version)
 
     def keep_away_from(self, name: str) -> None:
         """Have another machine than the one of this name asked from now on; raises when no other one answers."""

@@ -16,6 +16,7 @@ from homelab.k3s_manager.local import UNITS, LocalK3s
 from homelab.k3s_manager.marking import Marking
 from homelab.k3s_manager.preflight import Wanted
 from homelab.k3s_manager.readiness import Awaited, wait_until_member
+from homelab.k3s_manager.release import Releases
 from homelab.k3s_manager.role_board import RoleBoard
 from homelab.k3s_manager.roles import without_etcd
 from homelab.k3s_manager.servers import Servers
@@ -37,6 +38,7 @@ class Newcomers:
     clock: Clock
     servers: Servers
     credentials: CredentialsReader
+    releases: Releases
     board: RoleBoard
     marking: Marking
     settling: Settling
@@ -110,4 +112,4 @@ class Newcomers:
         """Returns when that was, by the guest's clock."""
         if found.has_joined:
             return installing.renew_token(shell, order)
-        return installing.install(shell, order, self.config)
+        return installing.install(shell, order, self.config, self.releases)
