@@ -140,7 +140,7 @@ def older_server(world: World) -> None:
     ("happens", "role", "said", "cure"),
     [
         (learner_that_never_votes, "server", "another server is still joining (not within", "wait five minutes"),
-        (older_server, "agent", "did not become Ready: not within 300 s; last seen: no Node of that name", "describe"),
+        (older_server, "agent", "does not join: its k3s is newer than that of a server", "set K3S_VERSION"),
     ],
 )
 def test_join_that_does_not_end_is_given_up_with_what_is_known(

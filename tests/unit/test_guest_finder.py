@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from homelab.errors import Undecided
+from homelab.errors import TimedOut, Undecided
 from homelab.k3s_manager import GuestFinder
 from homelab.models import RunningVm
 from homelab.proxmox.client import Proxmox
@@ -49,6 +49,31 @@ def test_connection_that_drops_during_the_first_boot_is_taken_up_again() -> None
         return done(JSON)
 
     assert finder().wait_for_cloud_init(vm(), FakeShell(respond)) is None
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            done("Cloud-init v. 25.1 running\napt-get update\n"),
+            "its log ends with: Cloud-init v. 25.1 running\napt-get",
+        ),
+        (done(exit_code=1), "its log ends with: no log"),
+        (None, "its log ends with: no log"),
+    ],
+)
+def test_first_boot_that_does_not_end_is_told_with_the_end_of_its_log(log: Result | None, said: str) -> None:
+    def respond(line: str, _: bytes) -> Result:
+        if not line.startswith("tail"):
+            return done('{"status": "running"}')
+        if log is None:
+            raise Undecided("SSH", "the connection ended")
+        return log
+
+    with pytest.raises(TimedOut, match="cloud-init does not end") as ended:
+        finder().wait_for_cloud_init(vm(), FakeShell(respond))
+    assert said in ended.value.why
+    assert "cloud-init status --long" in ended.value.cure
 
 
 def test_other_machine_that_shows_up_during_the_first_boot_ends_the_wait_at_once() -> None:

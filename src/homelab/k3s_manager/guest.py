@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from homelab import cloud_init, json_text
@@ -177,19 +178,17 @@ class GuestFinder:
             except NOT_YET as error:
                 return -1, str(error)
 
-        exit_code, text = wait_for(
-            look,
-            lambda seen: seen[0] == 127 or cloud_init_state(seen[1]) in CLOUD_INIT_OVER,
-            Wait(f"VM {vm.config.name}: cloud-init does not end", CLOUD_INIT_TIMEOUT_S, self.clock, look_at_it),
-            describe=lambda seen: seen[1].strip(),
-        )
-        if exit_code == 1:
-            log = shell.run(["tail", "-n", "5", "/var/log/cloud-init-output.log"]).stdout.strip()
-            raise NodeFailed(
-                f"VM {vm.config.name}: cloud-init failed",
-                log or "no log",
-                look_at_it,
+        try:
+            exit_code, text = wait_for(
+                look,
+                lambda seen: seen[0] == 127 or cloud_init_state(seen[1]) in CLOUD_INIT_OVER,
+                Wait(f"VM {vm.config.name}: cloud-init does not end", CLOUD_INIT_TIMEOUT_S, self.clock, look_at_it),
+                describe=lambda seen: seen[1].strip(),
             )
+        except TimedOut as error:
+            raise TimedOut(error.what, f"{error.why}; its log ends with: {_log_end(shell)}", error.cure) from error
+        if exit_code == 1:
+            raise NodeFailed(f"VM {vm.config.name}: cloud-init failed", _log_end(shell), look_at_it)
         if exit_code == 2:
             return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", text.strip()[:300], "")
         return None
@@ -201,6 +200,14 @@ def _cloud_init_status(shell: Shell) -> tuple[int, str]:
     if result.exit_code != 127 and not cloud_init_state(result.stdout):
         result = shell.run(["cloud-init", "status"], timeout_s=60)
     return result.exit_code, result.stdout
+
+
+def _log_end(shell: Shell) -> str:
+    """The last lines of what the first boot printed."""
+    with suppress(*NOT_YET):
+        if lines := shell.run(["tail", "-n", "5", "/var/log/cloud-init-output.log"]).stdout.strip():
+            return lines
+    return "no log"
 
 
 def cloud_init_state(text: str) -> str:

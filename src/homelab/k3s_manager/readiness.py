@@ -61,8 +61,12 @@ def wait_until_member(look: Callable[[], K3sNode | None], awaited: Awaited, cloc
     try:
         wait_for(seen_now, is_there, wait, _described)
     except TimedOut as error:
-        if problem := diagnosis.diagnose(awaited.name, awaited.journal()):
+        journal = awaited.journal()
+        if problem := diagnosis.diagnose(awaited.name, journal):
             raise TimedOut(problem.what, f"{problem.why} ({error.why})", problem.cure) from error
+        if lines := journal.strip().splitlines():
+            why = f"{error.why}; its log ends with: {lines[-1].strip()[-300:]}"
+            raise TimedOut(error.what, why, error.cure) from error
         raise
 
 
