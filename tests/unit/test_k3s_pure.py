@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -445,6 +446,22 @@ def test_a_drop_in_of_the_unit_has_the_last_word() -> None:
 def test_settings_that_are_not_understood_are_not_guessed(files: dict[str, str], unit: str) -> None:
     with pytest.raises(Misunderstood, match="is not understood"):
         shared(files, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("disable: traefik\nagent-token: canary: canary\n", "line 2 is not YAML"),
+        ("agent-token: *canary\n", "line 1 is not YAML"),
+        ("agent-token: 2026-13-13\n", "it is not YAML"),
+    ],
+)
+def test_of_a_config_file_that_is_broken_no_token_is_shown(text: str, why: str) -> None:
+    with pytest.raises(Misunderstood) as error:
+        shared({"config.yaml": text}, "")
+
+    assert error.value.why == why
+    assert "canary" not in "".join(traceback.format_exception(error.value))
 
 
 # --- what a member is told ---------------------------------------------------------------------------------------

@@ -37,11 +37,13 @@ def shared(files: Mapping[str, str], unit: str) -> dict[str, object]:
 
 
 def document(path: str, text: str) -> dict[str, object]:
-    """The keys of a config file of k3s."""
+    """The keys of a config file of k3s. What is wrong with it is told by its line alone: there are tokens in it."""
     try:
         found = yaml.safe_load(text) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Misunderstood(f"{path} is not understood", str(error), CORRECT) from error
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        why = f"line {mark.line + 1} is not YAML" if mark else "it is not YAML"
+        raise Misunderstood(f"{path} is not understood", why, CORRECT) from None
     if not isinstance(found, dict):
         raise Misunderstood(f"{path} is not understood", "it holds no keys", CORRECT)
     return {str(key): value for key, value in found.items()}
