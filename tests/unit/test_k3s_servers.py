@@ -143,6 +143,27 @@ def test_addresses_that_lead_to_two_clusters_are_refused() -> None:
     assert "K3S_EXISTING_NODE_IP" in refused.value.cure
 
 
+def test_server_of_another_cluster_is_not_told_what_was_meant_for_the_first_one() -> None:
+    machines = {ONE: Machine("one"), TWO: Machine("two", ca="another CA")}
+    asked = servers(machines)
+    asked.look()
+    machines[ONE].failure = TimedOut("kubectl", "no end within its time")
+
+    with pytest.raises(NodeFailed) as refused:
+        asked.ask(lambda server: server.delete_node("k3s-vm-pve1"))
+
+    assert refused.value.why == f"{TWO} shows another CA than the server that was asked before"
+    assert not any("delete" in line for line in machines[TWO].commands)
+
+
+def test_server_over_ssh_is_of_the_cluster_that_was_asked_through_its_api() -> None:
+    asked = servers({ONE: Machine("one")})
+    assert asked.wrong_authority("192.0.2.9", pem("the CA of the API")) is None
+
+    with pytest.raises(HomelabError, match="lead to different clusters"):
+        asked.look()
+
+
 @pytest.mark.parametrize("machines", [{ONE: Machine("one")}, {ONE: Machine("one"), TWO: Machine("two")}])
 def test_servers_of_one_cluster_agree_and_who_does_not_answer_says_nothing(machines: dict[str, Machine]) -> None:
     servers(machines).check_agreement()

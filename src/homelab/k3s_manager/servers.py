@@ -25,7 +25,7 @@ class Servers:
     """The servers that may be asked, and the one that is. Thread-safe.
 
     `connect` gives the shell of an address; `known` is the cluster as it was last seen, `memory` where that is written;
-    `warn` says a sentence.
+    `warn` says a sentence. Without it, the cluster is the one that is seen first in a run.
     """
 
     config: K3sConfig
@@ -35,6 +35,7 @@ class Servers:
     memory: str
     warn: Callable[[str], None]
     _server: K3sServer | None = None
+    _ours: frozenset[str] = frozenset()
     _told: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -80,11 +81,7 @@ class Servers:
             except HomelabError:
                 continue
             if not ours & theirs:
-                raise NodeFailed(
-                    "the addresses in K3S_EXISTING_NODE_IP lead to different clusters",
-                    f"{server.address} and {address} show different CAs",
-                    "leave only servers of the right cluster in K3S_EXISTING_NODE_IP",
-                )
+                raise _different(f"{server.address} and {address} show different CAs")
 
     def say(self, sentence: str) -> None:
         """Warn of something, once."""
@@ -93,10 +90,17 @@ class Servers:
             self.warn(sentence)
 
     def wrong_authority(self, address: str, pem: str) -> HomelabError | None:
-        """Why a server there is not believed, if it shows another CA than the cluster had before."""
+        """Why a server there is not believed, if it shows another CA than the cluster had before.
+
+        Where that is not known, the CA that is seen first is the cluster's.
+        """
         seen = authority.fingerprints(pem)
-        if self.known is None or not seen or seen & self.known.authorities:
+        ours = self.known.authorities if self.known else self._ours
+        if not ours or not seen or seen & ours:
+            self._ours = self._ours or seen
             return None
+        if self.known is None:
+            return _different(f"{address} shows another CA than the server that was asked before")
         return NodeFailed(
             f"the k3s server at {address} is of another cluster than before",
             "its CA is another one: was the server made anew, and has it founded a cluster of its own?",
@@ -163,6 +167,14 @@ class Servers:
                 f"K3S_EXISTING_NODE_IP: {address} cannot be asked ({error}); "
                 f"{answer.host_name} is asked, at {server.address}"
             )
+
+
+def _different(why: str) -> NodeFailed:
+    return NodeFailed(
+        "the addresses in K3S_EXISTING_NODE_IP lead to different clusters",
+        why,
+        "leave only servers of the right cluster in K3S_EXISTING_NODE_IP",
+    )
 
 
 def _is_closed(error: HomelabError) -> bool:
