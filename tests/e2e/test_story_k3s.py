@@ -138,6 +138,17 @@ def test_server_that_may_be_in_the_cluster_is_not_kept_from_it_when_nobody_can_b
     assert lab.shell(NAME, "systemctl is-enabled k3s") == "enabled\n"
 
 
+def test_server_that_votes_in_etcd_is_not_stopped_although_it_has_no_node(lab: Lab, homelab: Homelab) -> None:
+    when(lab, lambda world: bool(cluster(world).etcd.of_node(NAME)), password_of_another)
+
+    run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME} does not join: " in run.err
+    assert lab.look(lambda world: cluster(world).etcd.has_quorum)
+    assert lab.shell(NAME, "systemctl is-enabled k3s") == "enabled\n"
+
+
 @pytest.fixture
 def sqlite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[Lab, Homelab]]:
     """A lab whose k3s keeps its data in SQLite, and the tool in it."""

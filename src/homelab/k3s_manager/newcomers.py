@@ -19,6 +19,7 @@ from homelab.k3s_manager.readiness import Awaited, wait_until_member
 from homelab.k3s_manager.release import Releases
 from homelab.k3s_manager.role_board import RoleBoard
 from homelab.k3s_manager.roles import without_etcd
+from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
 from homelab.models import TAG_AGENT, TAG_SERVER, NodePlan, Outcome, RunningVm, Status, VmFacts
@@ -49,16 +50,20 @@ class Newcomers:
         try:
             return self._join(plan, running)
         except HomelabError:
-            if not self._may_be_in_cluster(running.vm):
+            if not self._may_be_in_cluster(plan.config.vm_name, running.vm):
                 self.board.give_place_away(plan)
             raise
 
-    def _may_be_in_cluster(self, vm: VmFacts) -> bool:
-        """Also when the cluster cannot be asked."""
+    def _may_be_in_cluster(self, name: str, vm: VmFacts) -> bool:
+        """Also when the cluster cannot be asked. A server has its vote in etcd before it has a Node."""
         try:
-            return any(node.system_uuid == vm.config.uuid for node in self.servers.nodes())
+            nodes = self.servers.nodes()
+            if any(node.system_uuid == vm.config.uuid for node in nodes):
+                return True
+            members = self.servers.ask(K3sServer.etcd_members) if any(node.is_etcd for node in nodes) else ()
         except HomelabError:
             return True
+        return any(member.node == name for member in members)
 
     def _join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
@@ -81,7 +86,10 @@ class Newcomers:
         return tuple(lines)
 
     def _enter(self, plan: NodePlan, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
-        """A server that did not get into the cluster is kept from joining later, when another has its place."""
+        """A server that did not get into the cluster is kept from joining later, when another has its place.
+
+        One that did is left running whatever it lacks: stopped, it might take the quorum with it.
+        """
         name, read = vm.config.name.lower(), self.credentials.read()
         preflight.check(shell, Wanted(name, read.server_url, read.authorities), self.clock)
         if role is Role.SERVER:
@@ -97,7 +105,7 @@ class Newcomers:
                 wait_until_member(lambda: self.servers.node(name), awaited, self.clock, READY_TIMEOUT_S[role])
                 local.check_cluster(local.look(shell, name), name, read.authorities, shell.login)
             except HomelabError:
-                if role is Role.SERVER and not self._may_be_in_cluster(vm):
+                if role is Role.SERVER and not self._may_be_in_cluster(name, vm):
                     with suppress(HomelabError):
                         installing.disable(shell, order.unit)
                 raise
