@@ -63,6 +63,11 @@ class Write:
         return self._is_api or self.what.split()[0] in ("qm", "pvesh", "pvesm") or "/lib/vz" in self.what
 
     @property
+    def comes_by_the_clock(self) -> bool:
+        """Is it the renewal of the mark for other machines? A run that waits less does not come to it."""
+        return self.what.startswith(("PUT /pools", "pvesh set /pools"))
+
+    @property
     def _is_api(self) -> bool:
         return self.what.split()[0] in ("POST", "PUT", "DELETE")
 
