@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -282,6 +283,18 @@ def test_server_in_a_vm_of_somebody_else_that_refuses_ssh_is_asked_by_its_agent(
     assert run.exit_code == 0, run.text
     assert f"K3S_EXISTING_NODE_IP: {address} cannot be asked (SSH to ubuntu@{address}" in run.err
     assert ready_members(lab) == {OUTSIDE, NAME}
+
+
+def test_token_that_the_agent_cannot_read_comes_with_the_command_that_shows_why(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("fresh", where="vm")
+    lab.fault("guest-ssh", machine=OUTSIDE)
+    lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/node-token /var/lib/rancher/k3s/server/token")
+
+    run = homelab(**ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert re.search(r"try: ssh root@\S+ qm guest exec \d+ -- 'sudo -n cat /var/lib/rancher", run.err), run.err
+    assert ready_members(lab) == {OUTSIDE}
 
 
 def test_server_outside_that_refuses_ssh_has_no_agent_to_ask(lab: Lab, homelab: Homelab) -> None:
