@@ -138,7 +138,9 @@ def test_server_that_may_be_in_the_cluster_is_not_kept_from_it_when_nobody_can_b
     assert lab.shell(NAME, "systemctl is-enabled k3s") == "enabled\n"
 
 
-def test_server_that_votes_in_etcd_is_not_stopped_although_it_has_no_node(lab: Lab, homelab: Homelab) -> None:
+def test_server_that_votes_in_etcd_without_a_node_is_not_stopped_and_joins_the_next_time(
+    lab: Lab, homelab: Homelab
+) -> None:
     when(lab, lambda world: bool(cluster(world).etcd.of_node(NAME)), password_of_another)
 
     run = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
@@ -147,6 +149,11 @@ def test_server_that_votes_in_etcd_is_not_stopped_although_it_has_no_node(lab: L
     assert f"{NAME} does not join: " in run.err
     assert lab.look(lambda world: cluster(world).etcd.has_quorum)
     assert lab.shell(NAME, "systemctl is-enabled k3s") == "enabled\n"
+
+    again = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+
+    assert f"{NAME} joined cluster again as server" in again.out
+    assert voters(lab) == ["k3s-server", NAME]
 
 
 @pytest.fixture

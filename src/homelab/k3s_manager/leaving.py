@@ -99,11 +99,12 @@ def check_machine_is_gone(pve: Proxmox, node: K3sNode) -> None:
             )
 
 
-def make_room(servers: Servers, name: str, role: Role) -> None:
+def make_room(servers: Servers, name: str, role: Role, member: str = "") -> None:
     """See that a machine without Node can join under its name: no password of an earlier one, no member without Node.
 
     The password goes only where nobody has the name. Raises NodeFailed on a member of etcd that has no Node: it counts
-    for the quorum and does not vote, and each further server makes that worse.
+    for the quorum and does not vote, and each further server makes that worse. `member` is the machine's own, where it
+    is in etcd already.
     """
     nodes = servers.nodes()
     names = {node.name for node in nodes}
@@ -111,7 +112,7 @@ def make_room(servers: Servers, name: str, role: Role) -> None:
         servers.ask(lambda server: server.delete_password(name))
     if role is not Role.SERVER or not any(node.is_etcd for node in nodes):
         return
-    if uncounted := ghosts(servers.ask(K3sServer.etcd_members), nodes):
+    if uncounted := [ghost for ghost in ghosts(servers.ask(K3sServer.etcd_members), nodes) if ghost != member]:
         raise NodeFailed(
             f"etcd has a member without a Node: {', '.join(uncounted)}",
             "a server of that name went away and was not taken out; another server would weaken the quorum",

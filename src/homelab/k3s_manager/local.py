@@ -12,15 +12,20 @@ from homelab.shell import Shell
 
 UNITS = {"k3s": Role.SERVER, "k3s-agent": Role.AGENT}
 CA_FILES = ("/var/lib/rancher/k3s/agent/server-ca.crt", "/var/lib/rancher/k3s/server/tls/server-ca.crt")
+MEMBER_FILE = "/var/lib/rancher/k3s/server/db/etcd/name"
 ON_THE_WAY = frozenset({"active", "activating", "reloading"})
 
 
 @dataclass(frozen=True, slots=True)
 class LocalK3s:
-    """`states` are ActiveState by unit, of those that are installed; `authorities` fingerprints of its cluster's CA."""
+    """`states` are ActiveState by unit, of those that are installed; `authorities` fingerprints of its cluster's CA.
+
+    `member` is what its own etcd calls itself; empty: it has none.
+    """
 
     states: Mapping[str, str]
     authorities: frozenset[str]
+    member: str = ""
 
     @property
     def unit(self) -> str:
@@ -55,7 +60,8 @@ def look(shell: Shell, name: str) -> LocalK3s:
             "sudo rm /etc/systemd/system/k3s.service' for an agent",
         )
     joined = shell.run(["sudo", "-n", "cat", *CA_FILES])
-    return LocalK3s(states, authority.fingerprints(joined.stdout))
+    member = shell.run(["sudo", "-n", "cat", MEMBER_FILE]).stdout.strip() if "k3s" in states else ""
+    return LocalK3s(states, authority.fingerprints(joined.stdout), member)
 
 
 def check_cluster(local: LocalK3s, name: str, ours: frozenset[str], login: str) -> None:

@@ -95,7 +95,7 @@ class Newcomers:
         if role is Role.SERVER:
             self._check_etcd(plan)
         self.marking.joins.begin(vm.config.uuid, TAG_SERVER if role is Role.SERVER else TAG_AGENT)
-        make_room(self.servers, name, role)
+        make_room(self.servers, name, role, found.member)
         with self.credentials.token_for(name, role) as token:
             of_node = labels.at_registration(plan.config, vm.node)
             order = JoinOrder(name, role, read.server_url, token, read.version, read.script, read.shared_flags, of_node)
