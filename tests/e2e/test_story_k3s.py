@@ -126,6 +126,19 @@ def test_place_of_a_server_that_did_not_join_goes_to_a_node_that_has_not_begun(l
     assert "two voting servers" not in run.text
 
 
+def test_vm_that_did_not_become_a_server_becomes_an_agent_with_one_service(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("join-fails", how="k3s-crash", vm=NAME)
+    assert homelab(K3S_ROLE_3="server", **ONLY_PVE3).exit_code == 3
+    lab.clear_faults()
+
+    run = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert ready_members(lab) == {"k3s-server", NAME}
+    there = set(lab.shell(NAME, "ls /etc/systemd/system").split())
+    assert not there & {"k3s.service", "k3s.service.env"}
+
+
 def test_server_that_may_be_in_the_cluster_is_not_kept_from_it_when_nobody_can_be_asked(
     lab: Lab, homelab: Homelab
 ) -> None:

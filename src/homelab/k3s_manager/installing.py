@@ -116,6 +116,14 @@ def disable(shell: Shell, unit: str) -> None:
     shell.run(["sudo", "-n", "systemctl", "disable", "--now", unit], timeout_s=60)
 
 
+def remove_unit(shell: Shell, unit: str) -> None:
+    """Take away the service of a role that a machine was to have and never had: two of them would fight."""
+    disable(shell, unit)
+    file = f"/etc/systemd/system/{unit}.service"
+    for words in (["rm", "-f", file, f"{file}.env"], ["systemctl", "daemon-reload"]):
+        shell.run(["sudo", "-n", *words], timeout_s=60)
+
+
 def journal(shell: Shell, unit: str, since: str) -> str:
     """The last lines of the service's log from a moment on (what it said earlier may be cured), without tokens."""
     lines = ["-u", unit, "--since", since, "-n", "30", "--no-pager", "-o", "cat"]

@@ -120,4 +120,6 @@ class Newcomers:
         """Returns when that was, by the guest's clock."""
         if found.has_joined:
             return installing.renew_token(shell, order)
+        if found.unit not in ("", order.unit):
+            installing.remove_unit(shell, found.unit)
         return installing.install(shell, order, self.config, self.releases)
