@@ -250,6 +250,20 @@ def test_one_of_two_that_still_runs_may_leave() -> None:
     assert any("delete node k3s-vm-pve1" in line for line in cluster.remote.ran)
 
 
+@pytest.mark.parametrize("step", ["drain", "remove"])
+def test_machine_without_uuid_is_not_taken_for_one_of_those_that_have_none(step: str) -> None:
+    cluster = OneServer([[k3s_node("of-somebody-else", system_uuid=""), *servers(2)]])
+
+    with pytest.raises(StillMember, match="without system UUID") as error:
+        if step == "remove":
+            leaving(cluster).remove("k3s-vm-pve1", "")
+        with parting(cluster).begin("", is_running=True):
+            pytest.fail("it goes")
+
+    assert "of-somebody-else" in error.value.why
+    assert not cluster.remote.ran
+
+
 @pytest.mark.parametrize("cluster", [OneServer([MUTE]), OneServer([THREE], Remote({"db/info": MUTE}))])
 def test_where_the_cluster_cannot_be_asked_nothing_has_been_taken_out(cluster: OneServer) -> None:
     with pytest.raises(StillMember, match="no server answers"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from homelab.errors import NodeFailed, StillMember
@@ -34,7 +34,7 @@ class Leaving:
         """
         try:
             nodes = self.servers.nodes()
-            own = [node for node in nodes if node.system_uuid == uuid]
+            own = nodes_of(uuid, nodes)
             for node in own:
                 self._check_quorum(node, nodes, is_off=is_off)
         except MUTE as error:
@@ -80,6 +80,19 @@ class Leaving:
                 PACE,
             ),
         )
+
+
+def nodes_of(uuid: str, nodes: Sequence[K3sNode]) -> list[K3sNode]:
+    """The Nodes of the machine with this system UUID. Raises StillMember where that tells it from nobody."""
+    own = [node for node in nodes if node.system_uuid == uuid]
+    if own and not uuid:
+        raise StillMember(
+            "a machine without system UUID is not taken out of the cluster",
+            f"these Nodes have none either, and any of them may be it: {', '.join(node.name for node in own)}",
+            "look which one it is: kubectl get nodes -o wide; kubectl delete node it, and give the VM one: "
+            "qm set VMID --smbios1 uuid=$(uuidgen)",
+        )
+    return own
 
 
 def check_machine_is_gone(pve: Proxmox, node: K3sNode) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from homelab.errors import HomelabError, StillMember
 from homelab.k3s_manager import draining
+from homelab.k3s_manager.leaving import nodes_of
 from homelab.k3s_manager.server import K3sServer, last_line
 from homelab.k3s_manager.servers import MUTE, Servers
 from homelab.k3s_manager.settling import Settling
@@ -44,7 +45,7 @@ class Parting:
 
     def _node_of(self, uuid: str) -> K3sNode | None:
         try:
-            return next((node for node in self.servers.nodes() if node.system_uuid == uuid), None)
+            return next(iter(nodes_of(uuid, self.servers.nodes())), None)
         except MUTE as error:
             raise StillMember(error.what, error.why, error.cure) from error
 
