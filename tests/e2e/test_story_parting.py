@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import Meanwhile
+from e2e.interruptions import Meanwhile, killed
 from e2e.world import (
     ALL_MEMBERS,
     cluster,
@@ -119,6 +119,24 @@ def test_running_member_is_emptied_before_it_is_replaced(lab: Lab, homelab: Home
     told = commands(lab)
     assert told.index(f"kubectl drain {AGENT}") < told.index(f"kubectl delete node {AGENT}")
     assert "moving its pods away, 300 s at most" in run.err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_member_that_a_killed_run_had_drained_takes_pods_again(lab: Lab, homelab: Homelab, via: str) -> None:
+    lab.reset("healthy")
+    with killed("POST", r"/nodes/pve3/qemu/102/status/stop"):
+        homelab("--via", via, "--replace", "pve3")
+    assert is_cordoned(lab)
+    lab.fault("on", do="error", command="k3s kubectl uncordon", node="k3s-server", status=1, text="Error: forbidden")
+
+    again = homelab("--via", via)
+
+    assert f"{AGENT} is cordoned" in again.out
+    lab.clear_faults()
+    last = homelab("--via", via)
+    assert last.exit_code == 0, last.text
+    assert f"{AGENT} takes pods again: an earlier run had drained it" in last.out
+    assert not is_cordoned(lab)
 
 
 def test_member_whose_pods_may_not_be_evicted_in_time_is_kept_and_the_pod_is_named(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import MARGIN_S, Settling
 from homelab.k3s_manager.ties import ghosts, read
+from homelab.memory import Cordons, Journal
 from homelab.models import K3sNode, Ties
 from homelab.shell import Result
 from support.clock import SteppingClock
@@ -136,9 +138,14 @@ def test_a_server_that_stays_without_vote_ends_the_wait_and_is_named(how: dict[s
 # --- before it goes -----------------------------------------------------------------------------------------------
 
 
-def parting(cluster: OneServer, said: list[str] | None = None) -> Parting:
+def cordons() -> Cordons:
+    return Cordons(Journal(Path("no-journal.jsonl"), SteppingClock(), is_read_only=True))
+
+
+def parting(cluster: OneServer, said: list[str] | None = None, begun: Cordons | None = None) -> Parting:
     settling = Settling(cast(Servers, cluster), SteppingClock(), print)
-    return Parting(cast(Servers, cluster), settling, said.append if said is not None else print)
+    say = said.append if said is not None else print
+    return Parting(cast(Servers, cluster), settling, begun or cordons(), say)
 
 
 def test_a_machine_without_node_needs_nothing() -> None:
@@ -210,9 +217,13 @@ def test_a_machine_that_does_not_go_after_all_takes_pods_again_unless_a_person_f
 def test_drain_that_cannot_be_told_to_have_ended_lets_nobody_go() -> None:
     lost = Unreachable("k3s-server", "connection reset")
     cluster = OneServer([[agent_node("worker")]], Remote({"drain": lost, "uncordon": Refused("no", "", status=1)}))
+    begun = cordons()
+    parts = parting(cluster, begun=begun)
 
-    with pytest.raises(StillMember, match="worker cannot be drained"), parting(cluster).begin(UUID, is_running=True):
+    with pytest.raises(StillMember, match="worker cannot be drained"), parts.begin(UUID, is_running=True):
         pytest.fail("it goes")
+
+    assert begun.is_open(UUID)
 
 
 # --- out of the cluster -------------------------------------------------------------------------------------------

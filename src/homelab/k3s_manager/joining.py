@@ -14,6 +14,7 @@ from homelab.k3s_manager.local import UNITS
 from homelab.k3s_manager.newcomers import Newcomers
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.servers import Servers
+from homelab.memory import Cordons
 from homelab.models import K3sFacts, K3sNode, NodePlan, Outcome, RunningVm, Status, VmFacts
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock
@@ -31,13 +32,14 @@ class Joining:
     clock: Clock
     servers: Servers
     newcomers: Newcomers
+    cordons: Cordons
     progress: Callable[[str], None]
 
     def join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         """Make the VM a Ready member. Raises HomelabError with the reason why it is none."""
         name, vm = plan.config.vm_name, running.vm
         if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
-            kept = (*_kept(plan, facts.node(name)), *self.newcomers.marking.end_first_boot(plan.name, vm))
+            kept = (*self._kept(plan, facts.node(name)), *self.newcomers.marking.end_first_boot(plan.name, vm))
             return (*kept, *self._label(plan, facts.node(name)))
         nodes = self._nodes_by_now()
         node = next((node for node in nodes if node.name == name), None)
@@ -53,6 +55,28 @@ class Joining:
     def remove(self, name: str, uuid: str) -> None:
         """End the membership of a machine that is off, known by its uuid."""
         Leaving(self.servers, self.clock, self.progress).remove(name, uuid)
+
+    def _kept(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+        """Nothing is to be done; that it takes no pods is somebody's decision, and is said."""
+        name = plan.config.vm_name
+        line = Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping")
+        if node is None or not node.is_cordoned:
+            return (line,)
+        if self._is_given_back(node):
+            return (line, Outcome(plan.name, Status.CHANGED, f"{name} takes pods again: an earlier run had drained it"))
+        cure = f"if it is to take pods again: kubectl uncordon {name}"
+        return (line, Outcome(plan.name, Status.SKIPPED, f"{name} is cordoned", "no new pods go there", cure))
+
+    def _is_given_back(self, node: K3sNode) -> bool:
+        """Uncordon it if it was a run that cordoned it, and not a person."""
+        if not self.cordons.is_open(node.system_uuid):
+            return False
+        try:
+            self.servers.ask(lambda server: server.kubectl("uncordon", node.name))
+        except HomelabError:
+            return False
+        self.cordons.end(node.system_uuid)
+        return True
 
     def _label(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
         """Give a member what K3S_LABELS_n says and its Node lacks: its kubelet does so only at registration."""
@@ -88,7 +112,7 @@ class Joining:
         """Wait until it is Ready; a service that does not run is started, one that does is left to itself."""
         stale = _ready_before_the_start(plan, facts)
         if is_member(node, vm) and node.boot_id != stale:
-            return _kept(plan, node)
+            return self._kept(plan, node)
         self.progress(f"{node.name}: waiting until its Node is Ready again")
         if plan.is_write or node.is_ready:
             with suppress(TimedOut):
@@ -112,16 +136,6 @@ class Joining:
 
     def _wait(self, name: str, vm: VmFacts, timeout_s: float, journal: Callable[[], str], stale: str = "-") -> None:
         wait_until_member(lambda: self.servers.node(name), Awaited(name, vm, journal, stale), self.clock, timeout_s)
-
-
-def _kept(plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
-    """Nothing is to be done; that it takes no pods is somebody's decision, and is said."""
-    name = plan.config.vm_name
-    line = Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping")
-    if node is None or not node.is_cordoned:
-        return (line,)
-    cure = f"if it is to take pods again: kubectl uncordon {name}"
-    return (line, Outcome(plan.name, Status.SKIPPED, f"{name} is cordoned", "no new pods go there", cure))
 
 
 def _ready_again(plan: NodePlan, node: K3sNode) -> Outcome:

@@ -27,7 +27,7 @@ from homelab.k3s_manager.server import Answer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
 from homelab.kubernetes import Access
-from homelab.memory import ClusterMemory, Joins
+from homelab.memory import ClusterMemory, Cordons, Joins
 from homelab.models import (
     TAG_AGENT,
     TAG_SERVER,
@@ -90,6 +90,7 @@ class K3sManager:
     _marking: Marking = field(init=False)
     _joining: Joining = field(init=False)
     _settling: Settling = field(init=False)
+    _cordons: Cordons = field(init=False)
     _seen: KnownCluster | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +104,7 @@ class K3sManager:
         self._board = RoleBoard(say)
         self._marking = Marking(self.pve, self.joins)
         self._settling = Settling(self._servers, self.clock, say)
+        self._cordons = Cordons(self.joins.journal)
         newcomers = Newcomers(
             config=self.config,
             finder=self.finder,
@@ -115,7 +117,7 @@ class K3sManager:
             settling=self._settling,
             progress=say,
         )
-        self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, say)
+        self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, self._cordons, say)
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -183,7 +185,9 @@ class K3sManager:
         if not self.config.is_join_wanted:
             return nullcontext(False)
         self.joins.journal.interruption.check()
-        return Parting(self._servers, self._settling, self.ways.progress).begin(uuid, is_running=is_running)
+        return Parting(self._servers, self._settling, self._cordons, self.ways.progress).begin(
+            uuid, is_running=is_running
+        )
 
     def remove(self, name: str, uuid: str, *, is_off: bool = True) -> None:
         """End the membership of a machine, known by its uuid: etcd member, Node, node-password secret.

@@ -12,6 +12,7 @@ from homelab.k3s_manager.leaving import nodes_of
 from homelab.k3s_manager.server import K3sServer, last_line
 from homelab.k3s_manager.servers import MUTE, Servers
 from homelab.k3s_manager.settling import Settling
+from homelab.memory import Cordons
 from homelab.models import K3sNode
 
 SAVING_S = 180
@@ -21,10 +22,11 @@ NOT_OFFERED = ("No help topic", "not defined", "unknown command")
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """`progress` says a sentence."""
+    """`cordons` remembers what was begun; `progress` says a sentence."""
 
     servers: Servers
     settling: Settling
+    cordons: Cordons
     progress: Callable[[str], None]
 
     @contextmanager
@@ -65,6 +67,8 @@ class Parting:
     def _drained(self, node: K3sNode) -> Iterator[None]:
         """Empty; where it does not go after all, it takes pods again, unless a person had cordoned it before."""
         self.progress(f"{node.name}: moving its pods away, {draining.DRAIN_S} s at most")
+        if not node.is_cordoned:
+            self.cordons.begin(node.system_uuid)
         try:
             self._drain(node.name)
             yield
@@ -72,6 +76,7 @@ class Parting:
             if not node.is_cordoned:
                 with suppress(HomelabError):
                     self.servers.ask(lambda server: server.kubectl("uncordon", node.name))
+                    self.cordons.end(node.system_uuid)
             raise
 
     def _drain(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """What runs remember: one at a time, what each meant to write, and what earlier ones did."""
 
+from homelab.memory.cordons import Cordons
 from homelab.memory.folder import (
     Cluster,
     find_folder,
@@ -49,6 +50,7 @@ __all__ = [
     "Claim",
     "Cluster",
     "ClusterMemory",
+    "Cordons",
     "Intent",
     "Joins",
     "Journal",
