@@ -171,21 +171,39 @@ def test_server_that_was_made_anew_and_founded_a_cluster_of_its_own_is_not_belie
 ) -> None:
     lab.reset("healthy")
     assert homelab().exit_code == 0
-    lab.reset("fresh")
-    kubeconfig = {} if has_kubeconfig else {"KUBECONFIG": None}
+    take_out(lab, NAME)
+    lab.fault("other-cluster")
+    other = lab.network.outside(90)
+    trusting(homelab)
+    settings = {"SSH_KNOWN_HOSTS": None, **({} if has_kubeconfig else {"KUBECONFIG": None})}
 
-    run = homelab(**kubeconfig, **ONLY_PVE3)
+    run = homelab(K3S_EXISTING_NODE_IP=other, **settings)
 
-    address = lab.env["K3S_EXISTING_NODE_IP"]
     assert run.exit_code == 3, run.text
-    assert f"the k3s server at {address} is of another cluster than before" in run.err
+    assert f"the k3s server at {other} is of another cluster than before" in run.err
     assert f"if the new one is right, remove {memory_of(homelab)}" in run.err
-    assert ready_members(lab) == {OUTSIDE}
+    assert not any(NAME in cluster["nodes"] for cluster in lab.snapshot()["k3s"])
 
     memory_of(homelab).unlink()
-    again = homelab(**kubeconfig, **ONLY_PVE3)
-    assert again.exit_code == 0, again.text
+    again = homelab(K3S_EXISTING_NODE_IP=other, **settings)
+    assert "is of another cluster than before" not in again.err
+
+
+@pytest.mark.parametrize("has_kubeconfig", [True, False])
+def test_cluster_that_was_made_anew_as_a_whole_is_joined_with_a_warning(
+    lab: Lab, homelab: Homelab, has_kubeconfig: bool
+) -> None:
+    lab.reset("healthy")
+    assert homelab().exit_code == 0
+    lab.reset("fresh")
+    settings = {} if has_kubeconfig else {"KUBECONFIG": None}
+
+    run = homelab(**settings, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert f"the k3s cluster was made anew: {lab.env['K3S_EXISTING_NODE_IP']} shows another CA" in run.err
     assert ready_members(lab) == {OUTSIDE, NAME}
+    assert "made anew" not in homelab(**settings, **ONLY_PVE3).err
 
 
 def test_cluster_is_remembered_without_anything_secret_and_not_by_a_dry_run(lab: Lab, homelab: Homelab) -> None:

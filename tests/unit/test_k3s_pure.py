@@ -15,11 +15,12 @@ from homelab.errors import Misunderstood
 from homelab.k3s_manager import labels
 from homelab.k3s_manager.answers import EtcdMember, parse_members, parse_nodes, parse_version
 from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, hopeless
-from homelab.k3s_manager.direct import host_in, url_at
+from homelab.k3s_manager.direct import host_in
 from homelab.k3s_manager.flags import shared
 from homelab.k3s_manager.installing import JoinOrder, config_text, masked
 from homelab.k3s_manager.readiness import is_member
 from homelab.k3s_manager.roles import assign, foresee
+from homelab.kubernetes import url_at
 from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Plan, Verdict
 from homelab.settings import Role, Secret
 from unit.builders import STOPPED, agent_node, k3s_node, node_config, node_facts, node_plan, servers, vm

@@ -15,7 +15,7 @@ from homelab.k3s_manager.guest_servers import GuestServers
 from homelab.k3s_manager.leaving import make_room
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
-from homelab.models import KnownCluster, VmConfig, VmRow
+from homelab.models import KnownCluster, KnownServer, VmConfig, VmRow
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
 from homelab.settings import K3sConfig, Role
@@ -184,7 +184,8 @@ def test_a_warning_is_said_once() -> None:
 
 def test_ca_that_cannot_be_read_proves_nothing_against_a_server() -> None:
     asked = servers({})
-    asked.known = KnownCluster(authority.fingerprints(pem("the CA")))
+    asked.known = KnownCluster(authority.fingerprints(pem("the CA")), (KnownServer("two", "", (ONE, TWO)),))
+    asked.shown = {f"https://{TWO}:6443": pem("the CA")}.__getitem__
 
     assert asked.wrong_authority(ONE, "") is None
     assert asked.wrong_authority(ONE, pem("the CA")) is None

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import authority, tokens
 from homelab.k3s_manager.answers import parse_version
-from homelab.k3s_manager.direct import url_at
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.tokens import Tokens
+from homelab.kubernetes import url_at
 from homelab.settings import K3sConfig, Role, Secret
 
 

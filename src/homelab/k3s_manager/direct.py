@@ -9,7 +9,7 @@ from homelab.errors import HomelabError
 from homelab.k3s_manager.answers import parse_nodes
 from homelab.k3s_manager.server import Answer
 from homelab.k3s_manager.servers import Servers
-from homelab.kubernetes import Access, KubernetesApi, NotVouchedFor
+from homelab.kubernetes import Access, KubernetesApi, NotVouchedFor, url_at
 from homelab.settings import K3sConfig
 
 NODES = "/api/v1/nodes"
@@ -64,11 +64,6 @@ class DirectWay:
         listed = [(address, url_at(address)) for address in self.config.existing_servers]
         shared = self.config.server_url
         return [*listed, *([(host_in(shared), shared)] if shared else [])]
-
-
-def url_at(address: str) -> str:
-    """Where the server at an address answers; an IPv6 address stands in brackets there."""
-    return f"https://{f'[{address}]' if ':' in address else address}:6443"
 
 
 def host_in(url: str) -> str:

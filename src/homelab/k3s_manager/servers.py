@@ -11,6 +11,7 @@ from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Undecide
 from homelab.k3s_manager import authority
 from homelab.k3s_manager.guest_servers import GuestServers
 from homelab.k3s_manager.server import Answer, K3sServer
+from homelab.kubernetes import served_authority, url_at
 from homelab.models import K3sNode, KnownCluster
 from homelab.settings import K3sConfig
 from homelab.shell import ChangedHostKey, Shell, UnknownHostKey
@@ -25,7 +26,8 @@ class Servers:
     """The servers that may be asked, and the one that is. Thread-safe.
 
     `connect` gives the shell of an address; `known` is the cluster as it was last seen, `memory` where that is written;
-    `warn` says a sentence. Without it, the cluster is the one that is seen first in a run.
+    `warn` says a sentence; `shown` gives the CA that whoever is at https://HOST:PORT shows. Where no cluster is known,
+    it is the one that is seen first in a run.
     """
 
     config: K3sConfig
@@ -34,6 +36,7 @@ class Servers:
     known: KnownCluster | None
     memory: str
     warn: Callable[[str], None]
+    shown: Callable[[str], str] = served_authority
     _server: K3sServer | None = None
     _ours: frozenset[str] = frozenset()
     _told: set[str] = field(default_factory=set)
@@ -92,7 +95,8 @@ class Servers:
     def wrong_authority(self, address: str, pem: str) -> HomelabError | None:
         """Why a server there is not believed, if it shows another CA than the cluster had before.
 
-        Where that is not known, the CA that is seen first is the cluster's.
+        Where that is not known, the CA that is seen first is the cluster's. So it is where the cluster of before is
+        nowhere to be seen any more: it was made anew, as a whole.
         """
         seen = authority.fingerprints(pem)
         ours = self.known.authorities if self.known else self._ours
@@ -101,11 +105,22 @@ class Servers:
             return None
         if self.known is None:
             return _different(f"{address} shows another CA than the server that was asked before")
+        survivor = self._survivor(self.known, address)
+        if survivor is None:
+            self.say(f"the k3s cluster was made anew: {address} shows another CA, and no earlier server the old one")
+            self.known, self._ours = None, seen
+            return None
         return NodeFailed(
             f"the k3s server at {address} is of another cluster than before",
-            "its CA is another one: was the server made anew, and has it founded a cluster of its own?",
+            f"{survivor} still shows the CA of before: was it made anew, and has it founded a cluster of its own?",
             f"set K3S_EXISTING_NODE_IP to a server of the right cluster; if the new one is right, remove {self.memory}",
         )
+
+    def _survivor(self, known: KnownCluster, besides: str) -> str | None:
+        """The address of a server that shows the CA that the cluster had before."""
+        addresses = [address for server in known.servers for address in server.addresses if address != besides]
+        served = ((address, authority.fingerprints(self.shown(url_at(address)))) for address in addresses)
+        return next((address for address, shown in served if shown & known.authorities), None)
 
     def _in_use(self) -> K3sServer:
         with self._lock:

@@ -6,6 +6,7 @@ import os
 import ssl
 import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,33 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 10.0
+AUTHORITY_BYTES = 65536
 
 
 class NotVouchedFor(Unreachable):
     """Somebody answers there, and shows a certificate that is not of the kubeconfig's cluster."""
+
+
+def url_at(address: str) -> str:
+    """Where the server at an address answers; an IPv6 address stands in brackets there."""
+    return f"https://{f'[{address}]' if ':' in address else address}:6443"
+
+
+def served_authority(base_url: str) -> str:
+    """The CA (PEM) that a server shows to everybody; empty where nobody answers. Proves nothing of who it is.
+
+    Source: GET /cacerts, which needs no authentication.
+    """
+    from urllib.request import urlopen
+
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname = False
+    unchecked.verify_mode = ssl.CERT_NONE
+    try:
+        with urlopen(f"{base_url}/cacerts", timeout=CONNECT_TIMEOUT_S, context=unchecked) as answer:
+            return str(answer.read(AUTHORITY_BYTES).decode("ascii", errors="replace"))
+    except (OSError, HTTPException):
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
