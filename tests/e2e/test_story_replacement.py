@@ -253,9 +253,13 @@ def is_resize(arrival: Arrival) -> bool:
     return arrival.path.endswith("/resize") or arrival.command_line.startswith("qm resize")
 
 
+def is_start(arrival: Arrival) -> bool:
+    return arrival.path.endswith("/status/start") or arrival.command_line.startswith("qm start")
+
+
 def test_failed_vm_that_somebody_has_taken_over_is_not_taken_away(lab: Lab, homelab: Homelab, via: str) -> None:
-    Meanwhile(lab, is_resize, rename)
-    lab.fault("task-fails", kind="resize", node="pve3")
+    Meanwhile(lab, is_start, rename)
+    lab.fault("task-fails", kind="qmstart", node="pve3")
 
     run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
 
