@@ -8,9 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import yaml
 
 from homelab.errors import NodeFailed
-from homelab.k3s_manager.installing import JoinOrder, install
+from homelab.k3s_manager.installing import CONFIG, JoinOrder, install, renew_token
 from homelab.k3s_manager.release import Releases
 from homelab.settings import K3sConfig, Role, Secret
 from homelab.shell import Result
@@ -99,3 +100,29 @@ def test_with_images_from_here_nothing_is_downloaded_by_the_machine() -> None:
 def test_script_that_fails_otherwise_is_not_run_again() -> None:
     with pytest.raises(NodeFailed, match="exit code 3: no systemd"):
         installed([done(stderr="no systemd", exit_code=3)])
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (done("flannel-backend: none\n"), {"flannel-backend": "none"}),
+        (done(stderr="cat: /etc/rancher/k3s/config.yaml: No such file or directory\n", exit_code=1), {}),
+    ],
+    ids=["settings", "no-file"],
+)
+def test_machine_that_joins_again_keeps_its_settings(answer: Result, kept: dict[str, str]) -> None:
+    shell = FakeShell(lambda line, _: answer if line == f"sudo -n cat {CONFIG}" else done())
+
+    renew_token(shell, ORDER)
+
+    told = {"server": ORDER.server_url, "token": "K10x::y", "node-name": "a"}
+    assert yaml.safe_load(next(typed for typed in shell.inputs if typed)) == {**kept, **told}
+
+
+def test_settings_that_cannot_be_read_are_not_written_over() -> None:
+    shell = FakeShell(lambda *_: done(stderr="cat: Input/output error\n", exit_code=1))
+
+    with pytest.raises(NodeFailed, match=r"config\.yaml cannot be read: cat: Input/output error"):
+        renew_token(shell, ORDER)
+
+    assert len(shell.commands) == 1

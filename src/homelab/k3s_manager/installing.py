@@ -101,10 +101,16 @@ def restart(shell: Shell, unit: str) -> str:
 def renew_token(shell: Shell, order: JoinOrder) -> str:
     """Give a machine that was a member a new token and the server's address, keep its other settings, and restart it.
 
-    Returns when that was, as `restart` does.
+    Returns when that was, as `restart` does. Raises NodeFailed rather than write over settings that cannot be read.
     """
     result = shell.run(["sudo", "-n", "cat", CONFIG])
-    settings = flags.document(CONFIG, result.stdout if result.exit_code == 0 else "")
+    if result.exit_code and "No such file" not in result.stderr:
+        raise NodeFailed(
+            f"{shell.where}: {CONFIG} cannot be read",
+            masked(result.stderr).strip()[-300:],
+            f"look at it: {shell.machine.login} 'sudo cat {CONFIG}'; then run again",
+        )
+    settings = flags.document(CONFIG, result.stdout)
     settings.update({"server": order.server_url, "token": order.token.reveal(), "node-name": order.name})
     settings.pop("token-file", None)
     put(shell, Place(CONFIG), yaml.safe_dump(settings, sort_keys=False).encode())
