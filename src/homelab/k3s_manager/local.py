@@ -44,9 +44,17 @@ class LocalK3s:
 
 
 def look(shell: Shell, name: str) -> LocalK3s:
-    """Raises NodeFailed where both units are there: at the next boot they would fight."""
+    """Raises NodeFailed where both units are there: at the next boot they would fight; or where that cannot be told."""
     shown = shell.run(["systemctl", "show", "-p", "Id,LoadState,ActiveState", *(f"{unit}.service" for unit in UNITS)])
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.stdout.strip().split("\n\n")]
+    if shown.exit_code:
+        raise NodeFailed(
+            f"{name}: systemd in the VM does not say whether k3s is there",
+            shown.stderr.strip()[-300:] or f"systemctl show: exit code {shown.exit_code}",
+            f"{shell.login} 'systemctl status'; then run again",
+        )
+    blocks = [
+        dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.stdout.strip().split("\n\n")
+    ]
     states = {
         block["Id"].removesuffix(".service"): block["ActiveState"]
         for block in blocks
