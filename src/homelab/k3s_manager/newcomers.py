@@ -58,12 +58,11 @@ class Newcomers:
         """Also when the cluster cannot be asked. A server has its vote in etcd before it has a Node."""
         try:
             nodes = self.servers.nodes()
-            if any(node.system_uuid == vm.config.uuid for node in nodes):
-                return True
             members = self.servers.ask(K3sServer.etcd_members) if any(node.is_etcd for node in nodes) else ()
         except HomelabError:
             return True
-        return any(member.node == name for member in members)
+        has_node = any(node.system_uuid == vm.config.uuid for node in nodes)
+        return has_node or any(member.node == name for member in members)
 
     def _join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
