@@ -15,8 +15,8 @@ from homelab.config.dotenv_file import home
 from homelab.errors import HomelabError
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
-from homelab.k3s_manager import GuestFinder, K3sManager, Ways
-from homelab.memory import ClusterMemory, Joins, Journal
+from homelab.k3s_manager import GuestFinder, K3sManager, Marking, Ways
+from homelab.memory import ClusterMemory, Cordons, Journal
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
@@ -25,7 +25,7 @@ from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells
-from homelab.vm_manager import Replacements, VmManager
+from homelab.vm_manager import FirstBoots, Replacements, VmManager
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,8 @@ def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
 def _assemble(run: Run) -> Homelab:
     found, config, journal = run.found, run.found.config, run.journal
     pve = Proxmox(found.links, run.clock, MarkedRecord(journal, run.marker))
-    k3s = _k3s(run, pve)
+    first_boots = FirstBoots(pve, is_awaited=config.k3s.is_join_wanted)
+    k3s = _k3s(run, pve, first_boots)
     health = VMHealthChecker(
         pve,
         config,
@@ -162,11 +163,12 @@ def _assemble(run: Run) -> Homelab:
         replacements=Replacements(config.policy.max_replacements),
         slots=threading.Semaphore(config.policy.max_parallel),
         journal=journal,
+        first_boots=first_boots,
     )
     return Homelab(config, pve, health, vms, k3s, images, journal, run.marker)
 
 
-def _k3s(run: Run, pve: Proxmox) -> K3sManager:
+def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
     config, report, clock = run.found.config, run.report, run.patient
 
     def log_in(address: str) -> Shell:
@@ -196,8 +198,9 @@ def _k3s(run: Run, pve: Proxmox) -> K3sManager:
         finder=GuestFinder(pve, config, run.shells, clock, report.progress, note_reboot),
         clock=clock,
         ways=ways,
-        joins=Joins(run.journal, run.marker.take),
+        marking=Marking(pve, first_boots.end, run.journal.interruption.check, run.marker.take),
         memory=run.cluster,
+        cordons=Cordons(run.journal),
     )
 
 

@@ -107,6 +107,10 @@ class StillMember(NodeFailed):
     """A machine that was to go is as much a member of the cluster as before, and the cluster needs it."""
 
 
+class Unfinished(HomelabError):
+    """A VM stays as it is, with the tag homelab-unfinished; the next run goes on with it."""
+
+
 class NotResponding(NodeFailed):
     """A VM runs, and neither its guest agent nor SSH answers."""
 

@@ -53,6 +53,7 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     if not is_dry_run:
         homelab.vms.resume(homelab.marker.take, report.progress, report.warn)
     facts = homelab.health.observe(homelab.k3s.observe)
+    homelab.marker.notice(facts.pools)
     plan = vm_manager.plan(homelab.config, facts)
     plan = network_validator.check(homelab.pve, plan)
     plan = homelab.images.check(plan, is_dry_run=is_dry_run)
@@ -76,7 +77,6 @@ def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     homelab.vms.prepare(plan)
     homelab.k3s.prepare(plan)
     side_by_side(bring, plan.nodes, report, homelab.journal.interruption)
-    homelab.vms.tidy()
     homelab.images.tidy()
     if not homelab.journal.interruption.is_wanted:
         report.add(homelab.k3s.review(facts.k3s))

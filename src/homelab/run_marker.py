@@ -32,6 +32,7 @@ class RunMarker:
     journal: Journal
     _renewed_at: float | None = None
     _is_there: bool = False
+    _is_seen: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> None:
@@ -45,13 +46,18 @@ class RunMarker:
             elif self._is_there and self.clock.now() > self._renewed_at + RENEWED_AFTER_S:
                 self._renew()
 
+    def notice(self, pools: frozenset[str]) -> None:
+        """These are there. A mark among them that was not made by this run may be one that a killed run has left."""
+        self._is_seen = POOL in pools
+
     def give_back(self) -> None:
-        """At the end of a run, however it ended; also what a killed run has left. One that stays goes out of date."""
-        if not self._is_there and not self._was_left():
+        """At the end of a run, however it ended; also what a killed run of any machine left. Others' stay until out
+        of date."""
+        if not self._is_there and not self._is_seen and not self._was_left():
             return
         self._is_there = False
         with suppress(HomelabError):
-            if self._is_ours(self.pve.pool_comment(POOL) or ""):
+            if self._is_free(self.pve.pool_comment(POOL) or ""):
                 self.pve.delete_pool(POOL)
             self.journal.note(REMOVED)
 

@@ -167,8 +167,9 @@ def test_unfinished_vm_that_has_booted_is_finished_not_made_anew(
 ) -> None:
     lab.reset("healthy" if is_running else "stopped")
     vmid, _ = vm_on(lab, "pve3")
-    lab.shell("pve3", f"qm set {vmid} --tags 'homelab;homelab-unfinished' --cicustom vendor=local:snippets/gone.yaml")
-    lab.shell("pve3", "touch /var/lib/vz/snippets/gone.yaml")
+    custom = "vendor=local:snippets/homelab-vendor-0.yaml"
+    lab.shell("pve3", f"qm set {vmid} --tags 'homelab;homelab-unfinished' --cicustom {custom}")
+    lab.shell("pve3", "touch /var/lib/vz/snippets/homelab-vendor-0.yaml")
     before = uuids(lab)
 
     run = homelab("--via", via)
@@ -176,7 +177,7 @@ def test_unfinished_vm_that_has_booted_is_finished_not_made_anew(
     assert run.exit_code == 0, run.text
     assert uuids(lab) == before
     vm = lab.snapshot()["vms"][vmid]
-    assert (vm["status"], vm["config"]["tags"]) == ("running", "homelab")
+    assert (vm["status"], vm["config"]["tags"]) == ("running", "homelab;homelab-agent")
     assert "cicustom" not in vm["config"]
     assert "finished (an earlier run was interrupted)" in run.out
 

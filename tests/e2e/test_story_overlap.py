@@ -182,9 +182,23 @@ def test_mark_that_is_another_machines_by_now_stays(lab: Lab, homelab: Homelab) 
 
     assert homelab(**ONLY_PVE1).exit_code == 0
     assert pools(lab) == [POOL]
-    before = len(lab.requests)
+    before = len(lab.writes)
     assert homelab(**ONLY_PVE1).exit_code == 0
-    assert not [one for one in lab.requests[before:] if "/pools" in one.what]
+    assert len(lab.writes) == before
+
+
+def test_mark_that_a_killed_run_of_another_machine_left_is_removed_by_a_run_with_nothing_to_do(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    assert homelab("--via", via, **ONLY_PVE1).exit_code == 0
+    mark(lab, "homelab: run of laptop-1f2e3d4c until 2020-01-01T00:00:00Z")
+    before = len(lab.writes)
+
+    assert homelab("--via", via, "--dry-run", **ONLY_PVE1).exit_code == 0
+    assert pools(lab) == [POOL]
+    assert homelab("--via", via, **ONLY_PVE1).exit_code == 0
+    assert pools(lab) == []
+    assert len(lab.writes) == before + 1
 
 
 def test_mark_that_cannot_be_looked_at_is_left_to_the_next_run(lab: Lab, homelab: Homelab) -> None:

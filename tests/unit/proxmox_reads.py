@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homelab.errors import HomelabError, NotThere, Unreachable
-from homelab.models import HostStatus, TaskRow, VmConfig, VmFacts, VmRow, VmStatus
+from homelab.models import HostStatus, Resources, TaskRow, VmConfig, VmFacts, VmRow, VmStatus
 from unit.builders import DAY_S, HOST
 
 NOW = 1_760_000_000
@@ -42,6 +42,7 @@ class ProxmoxReads:
     is_seeing_all: bool = True
     links: Mapping[str, object] = field(default_factory=lambda: {"pve1": object(), "pve2": object()})
     failing: Mapping[str, HomelabError] = field(default_factory=dict)
+    pools: frozenset[str] = frozenset()
     asked: list[str] = field(default_factory=list)
 
     def _ask(self, what: str, *about: object) -> None:
@@ -54,14 +55,14 @@ class ProxmoxReads:
             raise NotThere(f"VM {vmid}", "Configuration file does not exist", status=500)
         return next(found for found in self.vms if (found.node, found.vmid) == (node, vmid))
 
-    def cluster_vms(self) -> tuple[VmRow, ...]:
-        self._ask("cluster_vms")
+    def resources(self) -> Resources:
+        self._ask("resources")
         listed = [
             VmRow(found.vmid, found.node, "" if found.vmid in self.nameless else found.config.name)
             for found in self.vms
         ]
         unreachable = [replace(row, name="") for rows in self.offline.values() for row in rows]
-        return (*listed, *unreachable, *self.containers)
+        return Resources((*listed, *unreachable, *self.containers), self.pools)
 
     def offline_vms(self, node: str) -> tuple[VmRow, ...]:
         self._ask("offline_vms", node)

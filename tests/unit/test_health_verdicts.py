@@ -66,7 +66,7 @@ def test_for_a_healthy_vm_nothing_but_list_status_and_config_is_read() -> None:
     pve = ProxmoxReads([vm()])
     observe(pve, node_config())
 
-    assert pve.asked == ["cluster_vms", "vm_status pve1 107", "vm_config pve1 107"]
+    assert pve.asked == ["resources", "vm_status pve1 107", "vm_config pve1 107"]
 
 
 def test_a_running_vm_that_is_being_backed_up_is_healthy() -> None:
@@ -264,6 +264,11 @@ def test_a_locked_vm_that_does_not_run_is_unknown(power: Mapping[str, Any]) -> N
     assert "qm unlock 107" in found.cure
 
 
+def test_the_pools_that_can_be_seen_are_noted() -> None:
+    reads = ProxmoxReads([vm()], pools=frozenset({"homelab-run"}))
+    assert observe(reads, node_config()).pools == {"homelab-run"}
+
+
 @pytest.mark.parametrize("tags", ["homelab", "homelab;homelab-unfinished"])
 def test_a_vm_on_which_a_task_runs_is_unknown(tags: str) -> None:
     pve = ProxmoxReads([vm({"tags": tags}, **STOPPED)], active=[start_task(NOW, kind="vzdump", exit_status="")])
@@ -310,7 +315,7 @@ def test_a_vm_that_goes_away_while_it_is_looked_at_is_unknown_not_absent() -> No
 
 
 def test_when_the_vms_cannot_be_listed_no_vm_is_absent() -> None:
-    found = observed(ProxmoxReads(failing={"cluster_vms": NO_ANSWER}))
+    found = observed(ProxmoxReads(failing={"resources": NO_ANSWER}))
 
     assert found.verdict is Verdict.UNKNOWN
     assert "cannot be listed" in found.reason

@@ -12,7 +12,7 @@ import pytest
 
 from homelab import memory
 from homelab.errors import HomelabError, Interrupted, Locked
-from homelab.memory import Claim, Cluster, ClusterMemory, Joins, Journal
+from homelab.memory import Claim, Cluster, ClusterMemory, Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
 from homelab.models import CarriedOver, Creation, KnownCluster, KnownServer, Past, VmConfig
 from homelab.runtime import Interruption
@@ -305,15 +305,6 @@ def test_nothing_is_begun_once_the_run_is_to_end(path: Path, clock: SteppingCloc
         journal.begin("second", "pve1")
     begun.ended()
     assert Journal(path, clock).unfinished() == ()
-
-
-def test_no_join_is_begun_once_the_run_is_to_end(path: Path, clock: SteppingClock) -> None:
-    journal = Journal(path, clock)
-    end(journal.interruption)
-
-    with pytest.raises(Interrupted):
-        Joins(journal, lambda: pytest.fail("marked")).begin("u-1", "homelab-agent")
-    assert Joins(journal, lambda: None).tag_due("u-1") == ""
 
 
 def end(interruption: Interruption) -> None:

@@ -385,3 +385,29 @@ def test_output_that_the_agent_cut_off_is_no_output() -> None:
 
     with pytest.raises(Misunderstood):
         pve.agent_exec("pve1", 100, ["cat", "/dev/zero"])
+
+
+CLOUD_INIT = "pve1/qemu-server/101.conf:[special:cloudinit]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_shared", "is_named"),
+    [
+        ((), True, False),
+        (("pve1/qemu-server/100.conf:cicustom: vendor=local:snippets/v.yaml",), True, False),
+        (("pve1/qemu-server/1100.conf:cicustom: vendor=local:snippets/v.yaml",), False, True),
+        (("pve2/qemu-server/1100.conf:cicustom: vendor=local:snippets/v.yaml",), True, True),
+        (("pve2/qemu-server/1100.conf:cicustom: vendor=local:snippets/v.yaml",), False, False),
+        (("pve1/qemu-server/101.conf:[before]", "pve1/qemu-server/101.conf:x: local:snippets/v.yaml"), False, True),
+        ((CLOUD_INIT, "pve1/qemu-server/101.conf:x: local:snippets/v.yaml"), False, False),
+        ((CLOUD_INIT, "pve1/qemu-server/102.conf:x: local:snippets/v.yaml"), False, True),
+    ],
+    ids=["nowhere", "itself", "own", "shared", "elsewhere", "snapshot", "drive-of-another", "another-file"],
+)
+def test_snippet_is_needed_while_the_config_of_another_vm_that_sees_it_names_it(
+    lines: tuple[str, ...], is_shared: bool, is_named: bool
+) -> None:
+    storage = {"storage": "local", "type": "dir", "content": "snippets", "shared": int(is_shared)}
+    pve, wire = proxmox({"GET /nodes/pve1/storage": [{**storage, "active": 1, "enabled": 1}]})
+    wire.respond = lambda _command: done("\n".join(lines))
+    assert pve.is_named_by_vms("pve1", "local:snippets/v.yaml", beside=100) is is_named

@@ -77,7 +77,7 @@ class VMHealthChecker:
             seen = [replace(node, past=self._past_of(node)) for node in seen]
             k3s_facts = asked.result()
             judged = list(pool.map(lambda node: self._judge(node, k3s_facts, inventory), seen))
-        return Facts(tuple(judged), k3s_facts, self._config.warnings)
+        return Facts(tuple(judged), k3s_facts, self._config.warnings, inventory.pools)
 
     def _past_of(self, node: NodeFacts) -> Past:
         return self._past(node.config.vm_name, node.vm.config if node.vm else None)
@@ -87,17 +87,17 @@ class VMHealthChecker:
     def _inventory(self) -> Inventory:
         """List all VMs of the cluster, with the names that the list itself does not know yet."""
         try:
-            listed = self._pve.cluster_vms()
+            resources = self._pve.resources()
         except HomelabError as error:
             return Inventory((), error.problem)
         rows, unread = [], None
-        for row in listed:
+        for row in resources.guests:
             try:
                 rows.append(self._with_name(row))
             except HomelabError as error:
                 rows.append(row)
                 unread = unread or _unread_names(error.problem)
-        return Inventory(tuple(rows), unread=unread)
+        return Inventory(tuple(rows), unread=unread, pools=resources.pools)
 
     def _with_name(self, row: VmRow) -> VmRow:
         if row.name or row.is_container:

@@ -11,11 +11,15 @@ from homelab.settings import NodeConfig
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Every VM of the cluster by name, or why there is no list; `unread` is why some names in it are empty."""
+    """Every VM of the cluster by name, or why there is no list; `unread` is why some names in it are empty.
+
+    `pools` are the ids of all resource pools that can be seen.
+    """
 
     rows: tuple[VmRow, ...]
     problem: Problem | None = None
     unread: Problem | None = None
+    pools: frozenset[str] = frozenset()
 
     def named(self, name: str) -> tuple[VmRow, ...]:
         """Case does not count: a Node's name is always lower case, an older VM's may not be."""

@@ -2,6 +2,7 @@
 
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.manager import NOT_WANTED, K3sManager, Ways
+from homelab.k3s_manager.marking import Marking
 from homelab.k3s_manager.roles import foresee
 
-__all__ = ["NOT_WANTED", "GuestFinder", "K3sManager", "Ways", "foresee"]
+__all__ = ["NOT_WANTED", "GuestFinder", "K3sManager", "Marking", "Ways", "foresee"]

@@ -55,7 +55,7 @@ class GuestFinder:
         try:
             return self.login(plan.config, running)
         except NotResponding:
-            if not _may_be_rebooted(plan, running.vm):
+            if running.is_new or not _may_be_rebooted(plan, running.vm):
                 raise
         vm = running.vm
         self.on_reboot(plan.config.vm_name, vm.config.uuid)
@@ -241,7 +241,6 @@ def _not_responding(vm: VmFacts, why: str) -> NotResponding:
 
 def _may_be_rebooted(plan: NodePlan, vm: VmFacts) -> bool:
     """Only one that was found running, that never was a Ready member, and that nobody wants left alone."""
-    is_found_running = not plan.is_write
     is_left_alone = TAG_KEEP in vm.config.tags or vm.status.lock or vm.status.is_ha_managed
     was_rebooted = plan.facts.past.rebooted_at is not None
-    return is_found_running and not MEMBER_TAGS & vm.config.tags and not is_left_alone and not was_rebooted
+    return plan.was_running and not MEMBER_TAGS & vm.config.tags and not is_left_alone and not was_rebooted

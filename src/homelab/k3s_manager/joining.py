@@ -11,6 +11,7 @@ from homelab.k3s_manager import installing, labels, local
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.leaving import Leaving, check_machine_is_gone
 from homelab.k3s_manager.local import UNITS
+from homelab.k3s_manager.marking import is_in_first_boot
 from homelab.k3s_manager.newcomers import Newcomers
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.servers import Servers
@@ -37,10 +38,14 @@ class Joining:
 
     def join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         """Make the VM a Ready member. Raises HomelabError with the reason why it is none."""
+        vm = running.vm
+        told = self.newcomers.see_first_boot(plan, running) if is_in_first_boot(vm) else ()
+        return (*self._join(plan, running, facts), *told)
+
+    def _join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
-        if not plan.is_write and facts.is_known and is_member(facts.node(name), vm):
-            kept = (*self._kept(plan, facts.node(name)), *self.newcomers.marking.end_first_boot(plan.name, vm))
-            return (*kept, *self._label(plan, facts.node(name)))
+        if plan.was_running and facts.is_known and is_member(facts.node(name), vm):
+            return (*self._kept(plan, facts.node(name)), *self._label(plan, facts.node(name)))
         nodes = self._nodes_by_now()
         node = next((node for node in nodes if node.name == name), None)
         if node and node.system_uuid == vm.config.uuid:
@@ -114,7 +119,7 @@ class Joining:
         if is_member(node, vm) and node.boot_id != stale:
             return self._kept(plan, node)
         self.progress(f"{node.name}: waiting until its Node is Ready again")
-        if plan.is_write or node.is_ready:
+        if not plan.was_running or node.is_ready:
             with suppress(TimedOut):
                 self._wait(node.name, vm, BACK_TIMEOUT_S, lambda: "", stale)
                 return (_ready_again(plan, node),)
@@ -162,5 +167,5 @@ def _check_not_taken(vm: VmFacts, node: K3sNode) -> None:
 
 def _ready_before_the_start(plan: NodePlan, facts: K3sFacts) -> str:
     """The boot id of a Node that still counted as Ready although its machine was off; `-` where there is none."""
-    node = facts.node(plan.config.vm_name) if plan.is_write else None
+    node = None if plan.was_running else facts.node(plan.config.vm_name)
     return node.boot_id if node and node.is_ready else "-"

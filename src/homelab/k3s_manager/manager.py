@@ -27,7 +27,7 @@ from homelab.k3s_manager.server import Answer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
 from homelab.kubernetes import Access
-from homelab.memory import ClusterMemory, Cordons, Joins
+from homelab.memory import ClusterMemory, Cordons
 from homelab.models import (
     TAG_AGENT,
     TAG_SERVER,
@@ -72,7 +72,8 @@ class Ways:
 class K3sManager:
     """The cluster behind K3S_EXISTING_NODE_IP.
 
-    `joins` remembers those that were begun, `memory` the cluster as it was last seen.
+    `marking` is what is written on the VMs, `memory` the cluster as it was last seen, `cordons` the Nodes
+    that were drained.
     """
 
     config: K3sConfig
@@ -80,17 +81,16 @@ class K3sManager:
     finder: GuestFinder
     clock: Clock
     ways: Ways
-    joins: Joins
+    marking: Marking
     memory: ClusterMemory
+    cordons: Cordons
     _servers: Servers = field(init=False)
     _direct: DirectWay = field(init=False)
     _credentials: CredentialsReader = field(init=False)
     _releases: Releases = field(init=False)
     _board: RoleBoard = field(init=False)
-    _marking: Marking = field(init=False)
     _joining: Joining = field(init=False)
     _settling: Settling = field(init=False)
-    _cordons: Cordons = field(init=False)
     _seen: KnownCluster | None = None
 
     def __post_init__(self) -> None:
@@ -102,9 +102,7 @@ class K3sManager:
         ways = self.ways
         self._releases = Releases(self.config, ways.cache, ways.fetch, ways.saved, say, ways.slots)
         self._board = RoleBoard(say)
-        self._marking = Marking(self.pve, self.joins)
         self._settling = Settling(self._servers, self.clock, say)
-        self._cordons = Cordons(self.joins.journal)
         newcomers = Newcomers(
             config=self.config,
             finder=self.finder,
@@ -113,11 +111,11 @@ class K3sManager:
             credentials=self._credentials,
             releases=self._releases,
             board=self._board,
-            marking=self._marking,
+            marking=self.marking,
             settling=self._settling,
             progress=say,
         )
-        self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, self._cordons, say)
+        self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, self.cordons, say)
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -184,8 +182,8 @@ class K3sManager:
         """See homelab.models.Leaving."""
         if not self.config.is_join_wanted:
             return nullcontext(False)
-        self.joins.journal.interruption.check()
-        return Parting(self._servers, self._settling, self._cordons, self.ways.progress).begin(
+        self.marking.may_begin()
+        return Parting(self._servers, self._settling, self.cordons, self.ways.progress).begin(
             uuid, is_running=is_running
         )
 
@@ -195,7 +193,7 @@ class K3sManager:
         Raises Interrupted where nothing new is to be begun.
         """
         if self.config.is_join_wanted:
-            self.joins.journal.interruption.check()
+            self.marking.may_begin()
             Leaving(self._servers, self.clock, self.ways.progress).remove(name, uuid, is_off=is_off)
 
     # --- joining ---------------------------------------------------------------------------------------------
@@ -214,9 +212,10 @@ class K3sManager:
             return ()
         try:
             lines = self._joining.join(plan, running, facts)
-            if self.joins.tag_due(running.vm.config.uuid):
+            if self.marking.is_due(running.vm):
                 self._credentials.end_token_of(plan.config.vm_name)
-            return (*lines, *self._marking.write_role(plan.name, running.vm))
+            name = plan.config.vm_name
+            return (*lines, *self.marking.write_role(plan.name, running.vm, lambda: self._servers.node(name)))
         except HomelabError as error:
             what = f"{plan.config.vm_name} is not joined: {error.what}"
             return (Outcome(plan.name, Status.FAILED, what, error.why, error.cure or "run again"),)

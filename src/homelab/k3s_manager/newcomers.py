@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 
 from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import installing, labels, local, preflight
@@ -22,7 +22,7 @@ from homelab.k3s_manager.roles import without_etcd
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
-from homelab.models import TAG_AGENT, TAG_SERVER, NodePlan, Outcome, RunningVm, Status, VmFacts
+from homelab.models import NodePlan, Outcome, RunningVm, Status, VmFacts
 from homelab.runtime import Clock
 from homelab.settings import K3sConfig, Role
 from homelab.shell import Shell
@@ -44,15 +44,34 @@ class Newcomers:
     marking: Marking
     settling: Settling
     progress: Callable[[str], None]
+    _shells: dict[str, Shell] = field(default_factory=dict)
 
     def join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         """Raises HomelabError with the reason why it did not join; another node may then have its place."""
-        try:
+        with self._giving_place_away(plan, running.vm):
             return self._join(plan, running)
+
+    def see_first_boot(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
+        """Wait until it is over, whether or not the VM can join then. Raises HomelabError as join."""
+        with self._giving_place_away(plan, running.vm):
+            return self._log_in(plan, running)
+
+    @contextmanager
+    def _giving_place_away(self, plan: NodePlan, vm: VmFacts) -> Iterator[None]:
+        try:
+            yield
         except HomelabError:
-            if not self._may_be_in_cluster(plan.config.vm_name, running.vm):
+            if not self._may_be_in_cluster(plan.config.vm_name, vm):
                 self.board.give_place_away(plan)
             raise
+
+    def _log_in(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
+        """Once its first boot is over; what that could not do, and what could not be taken away after it, is told."""
+        shell = self.finder.login_to_newcomer(plan, running)
+        noted = self.finder.wait_for_cloud_init(running.vm, shell)
+        self._shells[plan.name] = shell
+        told = (Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure),) if noted else ()
+        return (*told, *self.marking.end_first_boot(plan.name, running.vm))
 
     def _may_be_in_cluster(self, name: str, vm: VmFacts) -> bool:
         """Also when the cluster cannot be asked. A server has its vote in etcd before it has a Node."""
@@ -67,9 +86,8 @@ class Newcomers:
     def _join(self, plan: NodePlan, running: RunningVm) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
         authorities = self.credentials.read().authorities
-        shell = self.finder.login_to_newcomer(plan, running)
-        noted = self.finder.wait_for_cloud_init(vm, shell)
-        leftovers = self.marking.end_first_boot(plan.name, vm)
+        told = () if plan.name in self._shells else self._log_in(plan, running)
+        shell = self._shells[plan.name]
         found = local.look(shell, name)
         local.check_cluster(found, name, authorities, shell.login)
         role = self.board.begin(plan, self.servers.nodes)
@@ -79,10 +97,7 @@ class Newcomers:
         self.progress(f"{name}: joining the cluster {again}as {role.value}")
         with self.settling.step() if role is Role.SERVER else nullcontext():
             self._enter(plan, vm, shell, role, found)
-        lines = [Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}")]
-        lines += leftovers
-        lines += [Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure)] if noted else []
-        return tuple(lines)
+        return (Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}"), *told)
 
     def _enter(self, plan: NodePlan, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
         """A server that did not get into the cluster is kept from joining later, when another has its place.
@@ -93,7 +108,7 @@ class Newcomers:
         preflight.check(shell, Wanted(name, read.server_url, read.authorities), self.clock)
         if role is Role.SERVER:
             self._check_etcd(plan)
-        self.marking.joins.begin(vm.config.uuid, TAG_SERVER if role is Role.SERVER else TAG_AGENT)
+        self.marking.begin(vm.config.uuid)
         make_room(self.servers, name, role, found.member)
         with self.credentials.token_for(name, role) as token:
             of_node = labels.at_registration(plan.config, vm.node)

@@ -10,11 +10,11 @@ from homelab.memory.folder import (
     note_cluster,
     owner,
 )
-from homelab.memory.joins import Joins
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.notes import (
     CLAIMED_S,
     Claim,
+    claim_taken_off,
     image_in,
     with_claim,
     with_image,
@@ -31,10 +31,7 @@ from homelab.memory.past import (
     note,
     note_creating,
     note_replacing,
-    note_snippet,
-    note_snippet_gone,
     past_of,
-    snippet_on,
 )
 from homelab.memory.run_lock import held
 from homelab.memory.servers import ClusterMemory
@@ -52,9 +49,9 @@ __all__ = [
     "ClusterMemory",
     "Cordons",
     "Intent",
-    "Joins",
     "Journal",
     "Write",
+    "claim_taken_off",
     "creation_of",
     "find_folder",
     "folder_by_identity",
@@ -67,12 +64,9 @@ __all__ = [
     "note_cluster",
     "note_creating",
     "note_replacing",
-    "note_snippet",
-    "note_snippet_gone",
     "owner",
     "past_of",
     "read_stamp",
-    "snippet_on",
     "stamp",
     "with_claim",
     "with_image",

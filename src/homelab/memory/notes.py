@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from homelab.memory.stamps import read_stamp, stamp
-from homelab.models import KnownImage
+from homelab.models import KnownImage, VmConfig
 
 LINE = re.compile(r"\s*^homelab: replaced (?P<when>\S+)[ \t]*$", re.MULTILINE)
 IMAGE_LINE = re.compile(r"\s*^homelab: image (?P<sum>[0-9a-f]{8,64})(?: of (?P<when>\S+))?[ \t]*$", re.MULTILINE)
@@ -50,6 +50,12 @@ def with_claim(notes: str, claim: Claim) -> str:
 def without_claim(notes: str) -> str:
     """The notes of a VM that is made."""
     return CLAIM.sub("", notes).strip()
+
+
+def claim_taken_off(config: VmConfig) -> dict[str, str]:
+    """What has to be set in a VM's config so that nobody claims it any more; empty: nothing."""
+    notes = config.values.get("description", "")
+    return {} if without_claim(notes) == notes.strip() else {"description": without_claim(notes)}
 
 
 def claim_in(notes: str) -> Claim | None:

@@ -10,7 +10,7 @@ from homelab.memory.journal import Entry, Journal
 from homelab.models import CarriedOver, Creation, Past, VmConfig
 
 REPLACING, REPLACED, GIVEN_UP, STRUCK, REBOOTED = "replacing", "replaced", "given-up", "struck", "rebooted"
-CREATING, SNIPPET, SNIPPET_GONE = "creating", "snippet", "snippet-gone"
+CREATING = "creating"
 
 
 def past_of(journal: Journal, vm: str, config: VmConfig | None = None) -> Past:
@@ -79,22 +79,6 @@ def creation_of(journal: Journal, node: str, vmid: int) -> Creation | None:
         return Creation(node, vmid, str(entry["storage"]), tuple(map(str, entry["found"]))) if entry else None
     except (KeyError, TypeError):
         return None
-
-
-def note_snippet(journal: Journal, node: str, volume: str) -> None:
-    """Before a snippet is brought to a node, to be removed again when no VM needs it any more."""
-    journal.note(SNIPPET, node=node, volume=volume)
-
-
-def note_snippet_gone(journal: Journal, node: str) -> None:
-    """The last one brought to the node is there no more."""
-    journal.note(SNIPPET_GONE, node=node)
-
-
-def snippet_on(journal: Journal, node: str) -> str:
-    """The snippet that was brought to the node and not removed; empty: none."""
-    entry = journal.latest((SNIPPET, SNIPPET_GONE), node=node)
-    return str(entry.get("volume", "")) if entry and entry["event"] == SNIPPET else ""
 
 
 def _when(entry: Entry | None) -> float | None:

@@ -120,6 +120,16 @@ class NodeFacts:
         return self.verdict in (Verdict.STOPPED, Verdict.PAUSED)
 
     @property
+    def is_first_boot_cut(self) -> bool:
+        """Was a VM that is not finished off since it was first started? Its first boot may have come to no end."""
+        if self.vm is None or self.verdict is not Verdict.UNFINISHED:
+            return False
+        made_at, host_booted_at = self.vm.config.created_at, self.power.host_boot_time
+        if self.vm.status.status == "stopped":
+            return self.power.last_vm_start_time is not None
+        return made_at > 0 and host_booted_at is not None and host_booted_at > made_at
+
+    @property
     def is_off(self) -> bool:
         """Does the VM not run, whatever its verdict? One that was never finished may not have run yet."""
         if self.vm is None or self.verdict is Verdict.UNFINISHED:
@@ -141,8 +151,9 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything observed before planning."""
+    """Everything observed before planning. `pools` are the ids of the resource pools that can be seen."""
 
     nodes: tuple[NodeFacts, ...]
     k3s: K3sFacts
     warnings: tuple[str, ...] = ()
+    pools: frozenset[str] = frozenset()

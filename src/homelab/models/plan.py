@@ -97,6 +97,11 @@ class NodePlan:
         return is_by_rule or self.goes_on_replacing
 
     @property
+    def was_running(self) -> bool:
+        """Is it the machine that was found running, and that nobody starts or makes in this run?"""
+        return self.action in (Action.KEEP, Action.FINISH) and self.facts.vm is not None and self.facts.vm.is_running
+
+    @property
     def ends_running(self) -> bool:
         """Does the VM run in the end, if all goes well? A VM that is left alone counts only while it runs."""
         return self.is_write or (self.action is Action.KEEP and not self.facts.is_down)

@@ -77,6 +77,17 @@ class VmRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What the cluster shows in one list: its VMs and containers, and the ids of its resource pools.
+
+    Source: GET /cluster/resources. Both as far as the token may see them.
+    """
+
+    guests: tuple[VmRow, ...]
+    pools: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class VmStatus:
     """Source: GET /nodes/{node}/qemu/{vmid}/status/current. `lock` is empty when there is none."""
 

@@ -150,6 +150,11 @@ def cluster_vms(data: Any) -> tuple[VmRow, ...]:
     )
 
 
+def pools(data: Any) -> frozenset[str]:
+    found = [row for row in rows(data, "GET /cluster/resources") if row.get("type") == "pool"]
+    return frozenset(text(row, "pool") for row in found)
+
+
 def node_vms(data: Any, node: str) -> tuple[VmRow, ...]:
     found = rows(data, f"GET /nodes/{node}/qemu")
     return tuple(VmRow(vmid(row), node, _name(row)) for row in found)

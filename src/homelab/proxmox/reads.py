@@ -10,6 +10,7 @@ from homelab.errors import Refused, Unreachable
 from homelab.models import (
     BridgeState,
     HostStatus,
+    Resources,
     StorageState,
     TaskRow,
     VmConfig,
@@ -65,6 +66,11 @@ class Reads:
         """The nodes of the cluster, those that are off too."""
         status = answers.cluster_status(self._read("", "/cluster/status"))
         return frozenset(member.name for member in status.members)
+
+    def resources(self) -> Resources:
+        """As cluster_vms, and the pools: in one call."""
+        data = self._read("", "/cluster/resources")
+        return Resources(answers.cluster_vms(data), answers.pools(data))
 
     def cluster_vms(self) -> tuple[VmRow, ...]:
         """VMs and containers of the cluster that the token may see; one just made may lack its name here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 from homelab.errors import HomelabError, Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
@@ -85,10 +86,19 @@ class Volumes(Changes):
         storage = volume.partition(":")[0]
         self._do_as_root(node, "DELETE", f"/nodes/{node}/storage/{storage}/content/{volume}", None, timeout_s)
 
-    def is_named_by_vms(self, node: str, volume: str) -> bool:
-        """Does the config of any VM of the cluster, or a snapshot of one, name this volume? Read by root SSH."""
-        script = f"cd /etc/pve/nodes && cat */qemu-server/*.conf /dev/null 2>/dev/null | grep -cF {shlex.quote(volume)}"
-        return output(self.root(node), ["sh", "-c", script], good=(0, 1)).strip() != "0"
+    def is_named_by_vms(self, node: str, volume: str, *, beside: int = 0) -> bool:
+        """Does the config of a VM that sees the storage, or a snapshot of one, name this volume? Read by root SSH.
+
+        The VM `beside` does not count, nor what a running VM had on its cloud-init drive before a change (section
+        special:cloudinit).
+        """
+        name = volume.partition(":")[0]
+        is_own = any(one.name == name and not one.is_shared for one in self.storages(node))
+        # a second file makes grep say the name of the first
+        wanted = f"-e '[' -e {shlex.quote(volume)} */qemu-server/*.conf /dev/null"
+        printed = output(self.root(node), ["sh", "-c", f"cd /etc/pve/nodes && grep -F {wanted}"], good=(0, 1))
+        naming = (file for file in _naming(printed, volume) if not is_own or file.startswith(f"{node}/"))
+        return any(not file.endswith(f"/{beside}.conf") for file in naming)
 
     def remove_parts(self, node: str, volume: str) -> None:
         """Remove, by root SSH, what an upload of this volume that was cut off left beside it."""
@@ -112,3 +122,14 @@ class Volumes(Changes):
         storage = volume.partition(":")[0]
         listed = self.storage_content(node, storage)
         return next((row.size_bytes for row in listed if row.volume == volume), None)
+
+
+def _naming(printed: str, volume: str) -> Iterator[str]:
+    """The configs that name a volume, from their lines with section heads and with its name."""
+    section = ""
+    for line in printed.splitlines():
+        file, _, text = line.partition(":")
+        if text.startswith("["):
+            section = f"{file}:{text}"
+        elif volume in text and section != f"{file}:[special:cloudinit]":
+            yield file

@@ -3,10 +3,12 @@
 from homelab.vm_manager.applying import Replacements, Result, VmManager
 from homelab.vm_manager.creating import Making, create_vm
 from homelab.vm_manager.deleting import delete_vm, refuse_if_guarded
+from homelab.vm_manager.first_boot import FirstBoots
 from homelab.vm_manager.planning import plan
 from homelab.vm_manager.preparing import check_room
 
 __all__ = [
+    "FirstBoots",
     "Making",
     "Replacements",
     "Result",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from homelab import cloud_init, memory
-from homelab.errors import HomelabError, Interrupted, NodeFailed, Problem, StillMember, TaskFailed, TimedOut
+from homelab.errors import HomelabError, Interrupted, NodeFailed, Problem, StillMember, TaskFailed, TimedOut, Unfinished
 from homelab.memory import Journal
 from homelab.models import (
     Action,
@@ -28,11 +28,12 @@ from homelab.models import (
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config, NodeConfig
 from homelab.vm_manager.abandoned import Abandoned
-from homelab.vm_manager.creating import Making, create_vm, equip, finish_vm, left_of, refuse_if_made
+from homelab.vm_manager.creating import Making, create_vm, equip, left_of, refuse_if_made
 from homelab.vm_manager.deleting import check_unchanged, delete_vm, refuse_if_guarded
-from homelab.vm_manager.first_boot import adopt_snippet, remove_unused, renew_vendor_data
+from homelab.vm_manager.first_boot import FirstBoots, is_ours
 from homelab.vm_manager.preparing import carried_over, is_replacement, specify
 from homelab.vm_manager.resuming import Resumption
+from homelab.vm_manager.silence import Silence
 from homelab.vm_manager.vmids import VmidPool
 
 
@@ -72,6 +73,7 @@ class VmManager:
     guards: Callable[[VmFacts, str], tuple[Guard, ...]]
     replacements: Replacements
     journal: Journal
+    first_boots: FirstBoots
     vmids: VmidPool = field(default_factory=VmidPool)
     deletions: threading.Lock = field(default_factory=threading.Lock)
     slots: threading.Semaphore = field(default_factory=threading.Semaphore)
@@ -89,12 +91,6 @@ class VmManager:
         configured = {node.name for node in self.config.nodes} | {node.name for node in self.config.dropped}
         Abandoned(self.pve, self.journal, warn, frozenset(configured)).run()
 
-    def tidy(self) -> None:
-        """At the end, when no node is worked on: take away what only first boots needed. Ends at once on Ctrl-C."""
-        for node in self.config.nodes:
-            if not self.journal.interruption.is_wanted:
-                remove_unused(self.pve, self.journal, node.name)
-
     def prepare(self, plan: Plan) -> None:
         """Choose the VMIDs of the VMs to be made, in the order of n; where that fails, the node tries again later.
 
@@ -110,8 +106,6 @@ class VmManager:
     def apply(self, node: NodePlan) -> Result:
         """Bring the node's VM to what the plan says. Errors become outcomes; the other nodes are not concerned."""
         try:
-            if node.facts.vm:
-                adopt_snippet(self.journal, node.facts.vm)
             return self._apply(node)
         except HomelabError as error:
             return Result((Outcome.failed(node.name, error.problem),))
@@ -138,20 +132,27 @@ class VmManager:
         spec = replace(spec, notes=_notes(spec, image))
         with self.slots:
             made = create_vm(self._making, spec, image, new_vmid=lambda: self.vmids.next_free(self.pve, node.name))
-        vm = self._finished(node.name, made.vmid)
+        vm, kept = self._finished(node.name, made.vmid)
         if spec.carried:
             how = memory.REPLACED if is_replacement(node) else memory.GIVEN_UP
             memory.note(self.journal, how, spec.name, vm.config.uuid, spec.carried.uuid)
         what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
-        return _made(node, vm, made.losses, what, (*_left_behind(spec, left), *_out_of_pool(vm, made.lost_pool)))
+        losses = (*kept, *_left_behind(spec, left), *_out_of_pool(vm, made.lost_pool))
+        return _made(node, vm, made.losses, what, losses)
 
     @property
     def _making(self) -> Making:
-        return Making(self.pve, self.config.guest, self.journal)
+        return Making(self.pve, self.config.guest, self.journal, self.first_boots)
 
-    def _finished(self, node: str, vmid: int) -> VmFacts:
-        """Where a join follows, it sees the end of the first boot, for which the snippet is kept."""
-        return finish_vm(self.pve, node, vmid, keeps_vendor_data=self.config.k3s.is_join_wanted)
+    def _finished(self, node: str, vmid: int) -> tuple[VmFacts, tuple[Problem, ...]]:
+        """A VM that has been started, and what is still to be taken away. Where a join follows, that sees to it."""
+        config = self.pve.vm_config(node, vmid)
+        kept: tuple[Problem, ...] = ()
+        try:
+            config = config if self.first_boots.is_awaited else self.first_boots.end(node, vmid)
+        except Unfinished as error:
+            kept = (Problem(f"VM {config.name} still has the snippet of its first boot", str(error), error.cure),)
+        return VmFacts(node, vmid, self.pve.vm_status(node, vmid), config), kept
 
     def _replace(self, node: NodePlan) -> Result:
         """Delete and create anew, once everything that the new VM needs is known to be there; else start it."""
@@ -234,7 +235,7 @@ class VmManager:
         if vm.status.status == "running":
             self.pve.resume_vm(vm.node, vm.vmid)
         else:
-            renew_vendor_data(self.pve, self.journal, vm)
+            self.first_boots.renew(vm)
             self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
 
     def _finish(self, node: NodePlan) -> Result:
@@ -245,10 +246,21 @@ class VmManager:
             self.pve.start_vm(vm.node, vm.vmid, timeout_s=self.config.guest.start_timeout_s)
         elif not vm.is_running:
             self._power_on(vm)
-        self._finished(vm.node, vm.vmid)
+        now, kept = self._finished(vm.node, vm.vmid)
+        if node.facts.is_first_boot_cut and self._came_to_nothing(now):
+            reason = f"{node.reason}; its first boot was cut off, and no guest agent came up since: it is made again"
+            facts = replace(node.facts, vm=replace(vm, status=now.status, config=now.config))
+            return self._replace(replace(node, facts=facts, reason=reason))
         self._close(node)
         result = self._running(node, "finished (an earlier run was interrupted)")
-        return replace(result, outcomes=(*result.outcomes, *_told(node.name, losses)))
+        return replace(result, outcomes=(*result.outcomes, *_told(node.name, (*losses, *kept))))
+
+    def _came_to_nothing(self, vm: VmFacts) -> bool:
+        """Is a VM beyond being finished that was switched off in its first boot? It never was of use to anybody."""
+        if not (self.first_boots.is_awaited and is_ours(vm.config)):
+            return False
+        silence = Silence(self.pve, self.config.guest.start_timeout_s, self.journal.interruption.check)
+        return silence.is_proven(vm)
 
     def _unlocked(self, node: NodePlan) -> VmFacts:
         """An unfinished VM without the lock of its creation, once nothing works on it; raises NodeFailed."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from homelab import cloud_init, memory
 from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused, TaskFailed
 from homelab.memory import Journal
-from homelab.models import MAKING, TAG_UNFINISHED, CarriedOver, Creation, ImageOnNode, VmFacts, VmRow, VmSpec
+from homelab.models import MAKING, TAG_UNFINISHED, CarriedOver, Creation, ImageOnNode, VmRow, VmSpec
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.refusals import is_stale
 from homelab.settings import GuestConfig
-from homelab.vm_manager.first_boot import attach_vendor_data, is_ours
+from homelab.vm_manager.first_boot import FirstBoots
 from homelab.vm_manager.vmids import VMID_TRIES, volumes_of
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,11 @@ class Making:
     pve: Proxmox
     guest: GuestConfig
     journal: Journal
+    first_boots: FirstBoots
 
 
 def create_vm(making: Making, spec: VmSpec, image: ImageOnNode, *, new_vmid: Callable[[], int]) -> Made:
-    """Create, grow and start; finish_vm is still to come. Returns once Proxmox reports the VM running.
+    """Create, grow and start; its first boot is still to end. Returns once Proxmox reports the VM running.
 
     Raises what the client raises. Where it has failed for good, the VM that was begun is gone with its disks; where
     that is not certain, or somebody is changing it, it stays, with the tag homelab-unfinished: the next run goes on.
@@ -62,7 +63,7 @@ def equip(making: Making, node: str, vmid: int, name: str, disk_bytes: int) -> t
     making.pve.resize_disk(node, vmid, "scsi0", disk_bytes)
     if making.guest.password:
         making.pve.set_password(node, vmid, making.guest.password)
-    return attach_vendor_data(making.pve, making.journal, node, vmid, name)
+    return making.first_boots.prepare(node, vmid, name)
 
 
 def _create_in_pool(
@@ -147,6 +148,7 @@ def _discard(making: Making, spec: VmSpec) -> None:
     try:
         config, status = pve.vm_config(spec.node, spec.vmid), pve.vm_status(spec.node, spec.vmid)
         if config.name == spec.name and TAG_UNFINISHED in config.tags and status.status == "stopped":
+            making.first_boots.remove_snippet(spec.node, spec.vmid, config)
             pve.delete_vm(spec.node, spec.vmid)
     except HomelabError as error:
         logger.warning("VM %s (vmid=%s) is left unfinished for the next run: %s", spec.name, spec.vmid, error)
@@ -179,15 +181,3 @@ def left_of(pve: Proxmox, node: str, old: CarriedOver) -> tuple[str, ...]:
         except HomelabError:
             continue
     return tuple(volume for volume in volumes if volume in found)
-
-
-def finish_vm(pve: Proxmox, node: str, vmid: int, *, keeps_vendor_data: bool) -> VmFacts:
-    """Take the marks of an unfinished VM away; the snippet of the first boot too, unless the join sees to that."""
-    config = pve.vm_config(node, vmid)
-    custom, told = config.values.get("cicustom", ""), config.values.get("description", "")
-    unwanted = ["cicustom"] if custom and not (keeps_vendor_data and is_ours(custom)) else []
-    changed = {"tags": ";".join(sorted(config.tags - {TAG_UNFINISHED}))}
-    if (notes := memory.without_claim(told)) != told.strip():
-        changed["description"] = notes
-    config = pve.set_vm(node, vmid, changed, delete=unwanted, digest=config.digest)
-    return VmFacts(node, vmid, pve.vm_status(node, vmid), config)

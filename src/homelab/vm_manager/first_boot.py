@@ -1,39 +1,136 @@
-"""The vendor-data snippet of a VM's first boot: brought to the node, and taken away again when nobody needs it."""
+"""The first boot of a VM: the vendor-data snippet that it needs, and what the VM bears until it is over."""
 
 from __future__ import annotations
 
-import logging
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from homelab import cloud_init, memory
-from homelab.errors import HomelabError, NodeFailed, Problem
-from homelab.memory import Journal
-from homelab.models import StorageState, VmFacts
+from homelab.errors import (
+    HomelabError,
+    Misunderstood,
+    NodeFailed,
+    Problem,
+    Refused,
+    TaskFailed,
+    TimedOut,
+    Undecided,
+    Unfinished,
+    Unreachable,
+)
+from homelab.models import TAG_UNFINISHED, StorageState, VmConfig, VmFacts
 from homelab.proxmox.client import Proxmox
 
-is_ours = cloud_init.is_vendor_data
-logger = logging.getLogger(__name__)
+PASSING = (Unreachable, Undecided, Refused, Misunderstood, TaskFailed, TimedOut)
+"""What may go better the next time."""
 
 
-def attach_vendor_data(pve: Proxmox, journal: Journal, node: str, vmid: int, name: str) -> tuple[Problem, ...]:
-    """Bring the snippet that installs the guest agent; without it the VM runs all the same, and the loss is named."""
-    try:
-        storage = _storage(pve, node)
+@dataclass(frozen=True, slots=True)
+class FirstBoots:
+    """`is_awaited`: a join follows, which needs the guest agent and sees to the end of the first boot.
+
+    Nothing is remembered here: a VM names its snippet until its first boot is over, and bears homelab-unfinished until
+    nothing is left to be done with it.
+    """
+
+    pve: Proxmox
+    is_awaited: bool
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def prepare(self, node: str, vmid: int, name: str) -> tuple[Problem, ...]:
+        """Before the first start: bring the snippet that installs the guest agent; returns what the VM has to miss.
+
+        Where the node takes none at all the VM runs without. Raises Unfinished where it only failed now and a join
+        needs the agent: the VM is not started then, and the next run goes on.
+        """
+        try:
+            self.pve.root(node)
+            self._attach(node, vmid, name)
+        except (Unreachable, NodeFailed) as error:
+            return (_loss(name, error),)
+        except Unfinished as error:
+            if self.is_awaited:
+                raise
+            return (_loss(name, error),)
+        return ()
+
+    def _attach(self, node: str, vmid: int, name: str) -> None:
+        """Once more where that failed; it does no harm to have it done twice."""
+        with suppress(*PASSING):
+            return self._attach_once(node, vmid)
+        try:
+            self._attach_once(node, vmid)
+        except PASSING as error:
+            cure = f"{error.cure or 'see to SSH to the node'}; then run again"
+            raise Unfinished(f"VM {name} is not started yet", _why(error), cure) from error
+
+    def _attach_once(self, node: str, vmid: int) -> None:
         text = cloud_init.vendor_data()
-        snippet = cloud_init.snippet_name(text)
-        pve.root(node)
-        memory.note_snippet(journal, node, f"{storage.name}:snippets/{snippet}")
-        volume = pve.put_snippet(node, storage.name, snippet, text)
-        digest = pve.vm_config(node, vmid).digest
-        pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"}, digest=digest)
-    except HomelabError as error:
-        why = f"the snippet that installs it cannot be brought to the node: {error}"
-        return (Problem(f"VM {name} is made without the guest agent", why, error.cure),)
-    return ()
+        storage = _storage(node, self.pve.storages(node))
+        volume = self.pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
+        digest = self.pve.vm_config(node, vmid).digest
+        self.pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"}, digest=digest)
+
+    def renew(self, vm: VmFacts) -> None:
+        """Before a later start: bring the snippet of a first boot that is not over again; a missing one would stop it.
+
+        Raises as prepare.
+        """
+        if is_ours(vm.config) and self.prepare(vm.node, vm.vmid, vm.config.name):
+            digest = self.pve.vm_config(vm.node, vm.vmid).digest
+            self.pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",), digest=digest)
+
+    def end(self, node: str, vmid: int) -> VmConfig:
+        """The first boot is over, or nobody waits for it: take away what there is for it. The config afterwards.
+
+        First the snippet, unless another VM needs it, then what the VM says of it: whoever comes after a crash sees
+        that. Where no join follows, the VM is finished with this. Raises Unfinished where the snippet stays.
+        """
+        with self._one_at_a_time:
+            config = self.pve.vm_config(node, vmid)
+            self.remove_snippet(node, vmid, config)
+            is_finished = not self.is_awaited and TAG_UNFINISHED in config.tags
+            values: dict[str, str] = {}
+            if is_finished:
+                values = {"tags": ";".join(sorted(config.tags - {TAG_UNFINISHED})), **memory.claim_taken_off(config)}
+            delete = ("cicustom",) if is_ours(config) or (is_finished and "cicustom" in config.values) else ()
+            if not values and not delete:
+                return config
+            return self.pve.set_vm(node, vmid, values, delete=delete, digest=config.digest)
+
+    def remove_snippet(self, node: str, vmid: int, config: VmConfig) -> None:
+        """Of a VM that needs it no more, if it is one of ours and no other VM does.
+
+        Raises Unfinished where that cannot be done now.
+        """
+        if not is_ours(config):
+            return
+        volume = config.values["cicustom"].removeprefix("vendor=")
+        try:
+            if not self.pve.is_named_by_vms(node, volume, beside=vmid):
+                self.pve.free_as_root(node, volume)
+        except HomelabError as error:
+            raise Unfinished(volume, str(error), error.cure or "run again") from error
 
 
-def _storage(pve: Proxmox, node: str) -> StorageState:
+def is_ours(config: VmConfig) -> bool:
+    """Does the VM name the snippet of a first boot that homelab has begun, and nothing of a person's?"""
+    return cloud_init.is_vendor_data(config.values.get("cicustom", ""))
+
+
+def _loss(name: str, error: HomelabError) -> Problem:
+    why = error.why if isinstance(error, Unfinished) else _why(error)
+    return Problem(f"VM {name} is made without the guest agent", why, error.cure)
+
+
+def _why(error: HomelabError) -> str:
+    return f"the snippet that installs it cannot be brought to the node: {error}"
+
+
+def _storage(node: str, storages: tuple[StorageState, ...]) -> StorageState:
     """The first that takes snippets, one of the node's own before one that others share."""
-    usable = [one for one in pve.storages(node) if "snippets" in one.content and one.is_active]
+    usable = [one for one in storages if "snippets" in one.content and one.is_active]
     if not usable:
         raise NodeFailed(
             f"{node}: no storage takes snippets",
@@ -41,36 +138,3 @@ def _storage(pve: Proxmox, node: str) -> StorageState:
             "pvesm set local --content iso,vztmpl,backup,snippets,import",
         )
     return min(usable, key=lambda one: one.is_shared)
-
-
-def renew_vendor_data(pve: Proxmox, journal: Journal, vm: VmFacts) -> None:
-    """Before a start: bring the snippet of a first boot that is not over again, since a missing one would stop it."""
-    if not is_ours(vm.config.values.get("cicustom", "")):
-        return
-    if attach_vendor_data(pve, journal, vm.node, vm.vmid, vm.config.name):
-        digest = pve.vm_config(vm.node, vm.vmid).digest
-        pve.set_vm(vm.node, vm.vmid, {}, delete=("cicustom",), digest=digest)
-
-
-def adopt_snippet(journal: Journal, vm: VmFacts) -> None:
-    """One that a VM names and a run from another machine has brought is removed like our own."""
-    custom = vm.config.values.get("cicustom", "")
-    volume = custom.removeprefix("vendor=")
-    if is_ours(custom) and memory.snippet_on(journal, vm.node) != volume:
-        memory.note_snippet(journal, vm.node, volume)
-
-
-def remove_unused(pve: Proxmox, journal: Journal, node: str) -> None:
-    """Take away the snippet that was brought to a node, once no VM of the cluster names it; else it is looked at again.
-
-    Where that cannot be told now, the next run sees to it.
-    """
-    volume = memory.snippet_on(journal, node)
-    if not volume:
-        return
-    try:
-        if not pve.is_named_by_vms(node, volume):
-            pve.free_as_root(node, volume)
-            memory.note_snippet_gone(journal, node)
-    except HomelabError as error:
-        logger.info("%s: %s stays for now: %s", node, volume, error)
