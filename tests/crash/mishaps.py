@@ -22,6 +22,8 @@ ON_TASKS = ("task-error", "task-never-ends")
 LONGEST_LAB_S = 3 * 3600.0
 PATIENCE = {"hang": 0.04, "task-never-ends": 0.002}
 """Of the real time that a request may take, this part is waited. A command waits for its task, up to many minutes."""
+COMES_WITHIN_S = {"power-loss": 31.0}
+"""What happens later than the request that brings it on may come when the run has ended."""
 _CLUSTER_WIDE = re.compile(r"/(cluster|access|pools)\b")
 _STARTS_TASK = re.compile(r"(POST|PUT|DELETE) /nodes/.*|(qm|pvesh) (create|destroy|start|stop|resume|resize|set)\b.*")
 _PLAIN_WORD = re.compile(r"[a-z][\w-]*")
@@ -140,6 +142,7 @@ def suffer(arena: Arena, told: Told, mishap: Mishap) -> list[str]:
         problems = [f"in trouble: {endless}"]
     lost = set(before) - set(machines(arena)) - told.deleted
     problems += [f"in trouble: {before[uuid]} was deleted" for uuid in sorted(lost)]
+    arena.pass_time(COMES_WITHIN_S.get(mishap.do, 0.0))
     return problems + [f"afterwards: {problem}" for problem in _afterwards(arena, told)]
 
 
