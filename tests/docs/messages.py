@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
@@ -45,12 +46,13 @@ class Message:
         return f"{self.where}: {self.what or '(any)'}: {self.why or '(any)'}"
 
 
-def messages() -> list[Message]:
+@cache
+def messages() -> tuple[Message, ...]:
     """Those of the whole tool, each once."""
     files = sorted(SOURCES.rglob("*.py"))
     errors = _error_classes(files)
     found = [message for path in files for message in _Module(path, errors).messages()]
-    return list({(one.what, one.why): one for one in found if one.what or one.why}.values())
+    return tuple({(one.what, one.why): one for one in found if one.what or one.why}.values())
 
 
 def _error_classes(files: Sequence[Path]) -> frozenset[str]:

@@ -12,6 +12,8 @@ import yaml
 
 from e2e.conftest import Homelab
 from e2e.world import ALL_MEMBERS, cluster, guests, ready_members, take_out, uuids, vm_on, voters
+from homelab.k3s_manager import authority
+from homelab.kubernetes import served_authority
 from pvelab.lab import Lab
 from pvelab.state import World
 
@@ -187,6 +189,27 @@ def test_server_that_was_made_anew_and_founded_a_cluster_of_its_own_is_not_belie
     memory_of(homelab).unlink()
     again = homelab(K3S_EXISTING_NODE_IP=other, **settings)
     assert "is of another cluster than before" not in again.err
+
+
+def test_kubeconfig_of_another_cluster_than_the_one_that_was_joined_is_not_believed_either(
+    lab: Lab, homelab: Homelab
+) -> None:
+    lab.reset("healthy")
+    assert homelab().exit_code == 0
+    take_out(lab, NAME)
+    lab.fault("other-cluster")
+    joined = lab.network.outside(90)
+    shown = authority.fingerprints(served_authority(f"https://{joined}:6443"))
+    servers = [{"name": "k3s-other", "uuid": "", "addresses": [joined]}]
+    memory_of(homelab).write_text(json.dumps({"authorities": sorted(shown), "servers": servers}))
+
+    run = homelab()
+
+    asked = lab.env["K3S_EXISTING_NODE_IP"]
+    assert run.exit_code == 3, run.text
+    assert f"the k3s server at {asked} is of another cluster than before: {joined} still shows the CA" in run.err
+    assert "; the cluster is asked over SSH" in run.err
+    assert not any(NAME in cluster["nodes"] for cluster in lab.snapshot()["k3s"])
 
 
 @pytest.mark.parametrize("has_kubeconfig", [True, False])
