@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from homelab import download, kubernetes, memory
 from homelab.config.dotenv_file import home
-from homelab.errors import HomelabError
+from homelab.errors import HomelabError, Problem
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager, Marking, Ways
@@ -48,10 +48,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Homelab:
-    """Everything a run works with."""
+    """Everything a run works with. `unreached` are the configured nodes to which there is no way."""
 
     config: Config
     pve: Proxmox
+    unreached: Mapping[str, Problem]
     health: VMHealthChecker
     vms: VmManager
     k3s: K3sManager
@@ -165,7 +166,7 @@ def _assemble(run: Run) -> Homelab:
         journal=journal,
         first_boots=first_boots,
     )
-    return Homelab(config, pve, health, vms, k3s, images, journal, run.marker)
+    return Homelab(config, pve, found.problems, health, vms, k3s, images, journal, run.marker)
 
 
 def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from homelab.settings import Asked, Via
 
 _DESCRIPTION = """\
 Bring every Proxmox VE node that .env names to one healthy Ubuntu VM, joined to
 the k3s cluster. What is already right is left alone, so run it at any time."""
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {"doctor": "check everything that a run needs, on every node, and change nothing"}
+)
+"""What can be asked for instead of a run: the name of a module under homelab.commands, and what it does."""
 
 _EXIT_CODES = """\
 exit codes:
@@ -22,13 +28,17 @@ exit codes:
   4    another run is going on
   130  interrupted
 
+A command ends in 0 when nothing is amiss, in 1 when something is.
 Settings are read from the first .env in src/homelab, the project root and the
 current directory; the environment overrides the file."""
+
+_OF_A_RUN = ("--dry-run", "--cron", "--replace", "--force-replace", "--allow-data-loss")
+"""Options that say how a run is to go on: no command takes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for."""
+    """What the command line asks for. `command` is one of COMMANDS; empty: a run."""
 
     env_file: Path | None
     via: Via
@@ -37,6 +47,7 @@ class Options:
     is_verbose: bool
     is_quiet: bool
     asked: Asked = field(default_factory=Asked)
+    command: str = ""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
@@ -46,6 +57,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
     """
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.command:
+        _refuse_options_of_a_run(parser, given)
     if given.cron and (given.replace or given.force_replace or given.allow_data_loss):
         parser.error("--replace, --force-replace and --allow-data-loss are a person's word: not allowed with --cron")
     return Options(
@@ -62,7 +75,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
             is_unattended=given.cron,
             data_loss=tuple(given.allow_data_loss),
         ),
+        command=given.command or "",
     )
+
+
+def _refuse_options_of_a_run(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    for option in _OF_A_RUN:
+        if getattr(given, option.removeprefix("--").replace("-", "_")):
+            parser.error(f"{option} is for a run: it makes no sense with the command {given.command}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    commands = "; ".join(f"{name}: {text}" for name, text in COMMANDS.items())
+    parser.add_argument("command", nargs="?", choices=list(COMMANDS), help=f"{commands}; without one: a run")
     parser.add_argument("--env", type=Path, metavar="FILE", help="read this file instead of searching for .env")
     parser.add_argument(
         "--via",

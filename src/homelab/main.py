@@ -23,21 +23,20 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
         options = cli.parse_arguments(argv)
     except SystemExit as usage:
         return int(usage.code or 0)
-    from homelab import assembly, config
+    from homelab import assembly, commands, config
     from homelab.report import Report
     from homelab.runtime import SystemClock, ended_like_ctrl_c
 
     is_cron = options.asked.is_unattended and not options.is_dry_run
     report = Report(options.is_json, options.is_quiet, options.is_verbose, options.is_dry_run, is_cron)
+    clock = clock or SystemClock()
     try:
         settings = config.with_wishes(config.load(options.env_file, options.via), options.asked)
-        with (
-            ended_like_ctrl_c(),
-            assembly.connect(
-                settings, options.via, report, clock or SystemClock(), is_dry_run=options.is_dry_run
-            ) as homelab,
-        ):
-            return run(homelab, report, is_dry_run=options.is_dry_run)
+        with ended_like_ctrl_c():
+            if options.command:
+                return commands.chosen(options.command)(settings, options.via, report, clock)
+            with assembly.connect(settings, options.via, report, clock, is_dry_run=options.is_dry_run) as homelab:
+                return run(homelab, report, is_dry_run=options.is_dry_run)
     except ConfigError as error:
         return report.refuse(error)
     except HomelabError as error:

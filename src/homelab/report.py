@@ -16,7 +16,7 @@ from typing import TextIO
 from homelab import masking
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
 from homelab.legible import legible
-from homelab.models import GIB, Action, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
+from homelab.models import GIB, Action, Finding, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
 from homelab.settings import Config, Secret
 
 logger = logging.getLogger(__name__)
@@ -205,6 +205,30 @@ class Report:
             self._print_table(shown)
         return self.exit_code
 
+    def examined(self, nodes: Sequence[str], findings: Sequence[Finding]) -> int:
+        """Print what was found amiss on these nodes and elsewhere; returns the exit code, 0 where nothing was."""
+        left_out = [Finding(one.node, Problem(one.what, one.why, one.cure)) for one in self._outcomes]
+        told = [*left_out, *findings]
+        code = ExitCode.FAILED if told else ExitCode.OK
+        if self.is_json:
+            self._json(_findings_as_json(code, nodes, told))
+        elif not self.is_quiet or told:
+            self._print_findings(nodes, told)
+        return code
+
+    def _print_findings(self, nodes: Sequence[str], findings: Sequence[Finding]) -> None:
+        order = list(dict.fromkeys([*nodes, *(finding.node for finding in findings)]))
+        width = max(map(len, order), default=0)
+        for node in order:
+            of_node = [finding for finding in findings if finding.node == node]
+            if not of_node:
+                self._line(f"{node:<{width}}  ok")
+            for finding in of_node:
+                self._line(f"{node:<{width}}  {finding.severity.value:<7}  {finding.problem}")
+                self._line(f"{'':<{width}}    try: {finding.problem.cure}")
+        count = f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "nothing is amiss"
+        self._line(f"{len(nodes)} node{'s' * (len(nodes) != 1)} looked at, {count}; nothing was changed")
+
     def _problems_in(self, outcomes: Sequence[Outcome]) -> list[Problem]:
         """Each once. One that several nodes share is told once with their names, without those of their VMs."""
         shared: dict[Problem, dict[str, Outcome]] = {}
@@ -344,6 +368,11 @@ def _write(stream: TextIO, line: str) -> None:
         stream.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _findings_as_json(code: int, nodes: Sequence[str], findings: Sequence[Finding]) -> dict[str, object]:
+    told = [{"node": one.node, "severity": one.severity.value, **asdict(one.problem)} for one in findings]
+    return {"exit_code": int(code), "nodes": list(nodes), "findings": told}
 
 
 def _line_of(outcome: Outcome) -> str:

@@ -37,10 +37,29 @@ def test_arguments_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatc
     assert parse_arguments().via is Via.API
 
 
+def test_command_stands_before_or_behind_the_options() -> None:
+    before = parse_arguments(["doctor", "--env", "lab.env", "--json", "--node", "pve1"])
+
+    assert before == parse_arguments(["--env", "lab.env", "--json", "--node", "pve1", "doctor"])
+    assert before == parse_arguments(["--env", "lab.env", "doctor", "--json", "--node", "pve1"])
+    assert (before.command, before.asked.nodes) == ("doctor", ("pve1",))
+
+
+@pytest.mark.parametrize(
+    "option", [["--dry-run"], ["--cron"], ["--replace", "a"], ["--force-replace", "a"], ["--allow-data-loss", "a"]]
+)
+def test_option_of_a_run_makes_no_sense_with_a_command(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_arguments(["doctor", *option])
+
+    assert end.value.code == 2
+    assert f"{option[0]} is for a run: it makes no sense with the command doctor" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(["--via", "telnet"], ["--dry"], ["pve"], ["--env"], ["--node"]),
+        *(["--via", "telnet"], ["--dry"], ["pve"], ["doctor", "doctor"], ["--env"], ["--node"]),
         *(["-v", "--quiet"], ["-v", "--cron"], ["--cron", "--replace", "pve1"], ["--cron", "--force-replace", "pve1"]),
         ["--cron", "--allow-data-loss", "pve1"],
     ],

@@ -8,6 +8,7 @@ from homelab.models.facts import (
     Verdict,
     VmFacts,
 )
+from homelab.models.findings import Finding, Severity
 from homelab.models.k3s import (
     K3sFacts,
     K3sNode,
@@ -85,6 +86,7 @@ __all__ = [
     "Creation",
     "Drive",
     "Facts",
+    "Finding",
     "Guard",
     "HostStatus",
     "ImageOnNode",
@@ -106,6 +108,7 @@ __all__ = [
     "Resources",
     "Rule",
     "RunningVm",
+    "Severity",
     "Size",
     "Status",
     "StorageState",
