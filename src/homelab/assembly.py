@@ -183,15 +183,21 @@ def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
         download.fetch(url, path, sha256=sha256, clock=clock, setting="K3S_ARTIFACT_URL")
         return path.open("rb")
 
+    def access() -> kubernetes.Access | None:
+        found = kubernetes.read_access(config.k3s.kubeconfigs, config.k3s.existing_servers)
+        report.hide(*(secret for secret in ((found.key_pem, found.token) if found else ()) if secret))
+        return found
+
     ways = Ways(
         connect=log_in,
-        access=lambda: kubernetes.read_access(config.k3s.kubeconfigs, config.k3s.existing_servers),
+        access=access,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
         saved=saved,
         cache=cache_folder() / "k3s",
         slots=threading.Semaphore(config.policy.max_parallel),
         progress=report.progress,
         warn=report.warn,
+        hide=report.hide,
     )
     return K3sManager(
         config=config.k3s,

@@ -1,28 +1,33 @@
-"""Takes secrets out of what is shown: those known by value, and whatever looks like a k3s join token. Pure."""
+"""Takes secrets out of what is shown: those known by value, however they are written, and what looks like one. Pure."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 from homelab.settings import Secret
 
-JOIN_TOKEN = re.compile(r"K10[0-9a-f]{64}::\S+")
+LOOKS_SECRET = re.compile(
+    r"K10[0-9a-f]{64}::\S+|(?<=PVEAPIToken=)[^\s'\"]+|(?<=Bearer )[^\s'\"]+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+)
+"""A full join token of k3s, what proves who we are in an HTTP header, and the user and password in a URL."""
 SHORT = 8
 """A secret shorter than this is only masked where it stands as a word of its own: `0` is also half of every number."""
 
 
-def masked(text: str, secrets: Iterable[Secret]) -> str:
+def masked(text: str, secrets: Collection[Secret]) -> str:
     """The text with `***` for every secret; a longer one goes before a shorter one inside it."""
-    for secret in sorted({secret.reveal() for secret in secrets}, key=len, reverse=True):
-        pattern = re.escape(secret)
-        text = re.sub(pattern if len(secret) >= SHORT else rf"(?<!\w){pattern}(?!\w)", "***", text)
-    return JOIN_TOKEN.sub("***", text)
+    if secrets:
+        text = _pattern(frozenset(secrets)).sub("***", text)
+    return LOOKS_SECRET.sub("***", text)
 
 
-def masked_data(value: object, secrets: Iterable[Secret]) -> object:
+def masked_data(value: object, secrets: Collection[Secret]) -> object:
     """The same for every text in nested JSON data; numbers stay numbers."""
-    secrets = tuple(secrets)
     if isinstance(value, str):
         return masked(value, secrets)
     if isinstance(value, dict):
@@ -30,3 +35,40 @@ def masked_data(value: object, secrets: Iterable[Secret]) -> object:
     if isinstance(value, list):
         return [masked_data(item, secrets) for item in value]
     return value
+
+
+@lru_cache(maxsize=8)
+def _pattern(secrets: frozenset[Secret]) -> re.Pattern[str]:
+    """Finds every form of every secret, the longest first."""
+    forms = {form for secret in secrets for form in _forms(secret.reveal())}
+    return re.compile("|".join(map(_anywhere_or_as_word, sorted(forms, key=len, reverse=True))))
+
+
+def _anywhere_or_as_word(form: str) -> str:
+    escaped = re.escape(form)
+    return escaped if len(form) >= SHORT else rf"(?<!\w){escaped}(?!\w)"
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """How a secret may stand in a text: plain, by line, in a URL, quoted for a shell, JSON or Python, in base64."""
+    for part in (secret, *_lines(secret)):
+        yield part
+        yield from (quote(part, safe=""), quote(part), quote_plus(part))
+        yield part.replace("'", "'\"'\"'")
+        yield from (json.dumps(part)[1:-1], repr(part)[1:-1])
+        if len(part) >= SHORT:
+            yield from _in_base64(part.encode())
+
+
+def _lines(secret: str) -> Iterable[str]:
+    """Of a key in PEM form each line; what stands before and after it in every key is none."""
+    return (line for line in secret.splitlines() if len(line) >= SHORT and not line.startswith("-----"))
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """By itself, and what is the same wherever it stands in a longer text: its bytes begin at one of three places."""
+    for encode in (b64encode, urlsafe_b64encode):
+        yield encode(secret).decode()
+        for before, affected in ((0, 0), (1, 2), (2, 3)):
+            whole = (before + len(secret)) // 3 * 4
+            yield encode(b"\0" * before + secret).decode()[affected:whole]

@@ -7,35 +7,21 @@ import logging
 import os
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TextIO
 
-from homelab import masking
+from homelab import details, masking
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
 from homelab.legible import legible
 from homelab.models import GIB, Action, Finding, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
 from homelab.settings import Config, Secret
 
-logger = logging.getLogger(__name__)
-
 MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
 News = Callable[[Sequence[Matter], Collection[str]], Sequence[Matter]]
 """Which of these matters are new to the person who reads, all being known of these nodes."""
 STYLES = {Status.OK: "green", Status.CHANGED: "cyan", Status.SKIPPED: "dim", Status.FAILED: "bold red"}
-
-
-class _Details(logging.Handler):
-    """Hands log records to the one printer."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self._report = report
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._report.detail(record)
 
 
 @dataclass(slots=True)
@@ -63,25 +49,20 @@ class Report:
         if not self.is_quiet and not self.is_cron:
             self._error_line(text)
 
-    @contextmanager
-    def details(self) -> Iterator[None]:
+    def details(self) -> AbstractContextManager[None]:
         """What the rooms log is shown while this lasts: warnings always, each request with --verbose."""
-        logger, handler = logging.getLogger("homelab"), _Details(self)
-        handler.setLevel(logging.DEBUG if self.is_verbose else logging.WARNING)
-        logger.addHandler(handler)
-        logger.setLevel(handler.level)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(logging.NOTSET)
+        return details.told(self._detail, is_verbose=self.is_verbose)
 
-    def detail(self, record: logging.LogRecord) -> None:
-        """One thing that a room logged."""
-        if record.levelno >= logging.WARNING:
-            self.warn(record.getMessage())
+    def _detail(self, level: int, text: str) -> None:
+        if level >= logging.WARNING:
+            self.warn(text)
         else:
-            self._error_line(record.getMessage())
+            self._error_line(text)
+
+    def hide(self, *secrets: Secret) -> None:
+        """Show these no more; for what is learned while it runs."""
+        with self._lock:
+            self.secrets = tuple(dict.fromkeys((*self.secrets, *secrets)))
 
     def fallback(self, node: str, reason: str) -> None:
         """A node's API could not be used."""
@@ -148,11 +129,7 @@ class Report:
 
     def defect(self, node: str, error: Exception) -> None:
         """Something that this program did not expect; where it happened is among the details."""
-        logger.debug("%s", "".join(traceback.format_exception(error)))
-        why = f"{type(error).__name__}: {error}"
-        self.add(
-            [Outcome(node, Status.FAILED, "defect in homelab", why, "run again with -v and report what it prints")]
-        )
+        self.add([Outcome.failed(node, details.defect(error))])
 
     def runs(self, node: str) -> None:
         """The node's VM is running now."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shlex
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
@@ -10,6 +14,13 @@ from homelab.masking import masked, masked_data
 from homelab.settings import Secret
 
 JOIN_TOKEN = "K10" + "0a" * 32 + "::server:5f0c6a58"
+AWKWARD = "o'hä /+&\"nary%-\\77"
+PEM = """\
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIPcanaryAwEHoUQDQgAE
+xyZcanaryCanaryCANARY==
+-----END EC PRIVATE KEY-----
+"""
 
 
 @pytest.mark.parametrize(
@@ -20,8 +31,12 @@ JOIN_TOKEN = "K10" + "0a" * 32 + "::server:5f0c6a58"
         ("password pw refused", "password *** refused"),
         ("vmid=107, pwd", "vmid=107, pwd"),
         (f"curl said {JOIN_TOKEN} is bad", "curl said *** is bad"),
+        ("Authorization: PVEAPIToken=root@pam!x=8d2e", "Authorization: PVEAPIToken=***"),
+        ("{'Authorization': 'Bearer eyJhbGciOi.J9'}", "{'Authorization': 'Bearer ***'}"),
+        ("proxy http://me:pass@proxy:3128 refused", "proxy http://***@proxy:3128 refused"),
+        ("ssh ubuntu@pve3, see https://pve3:8006/#v1:0:18:4", "ssh ubuntu@pve3, see https://pve3:8006/#v1:0:18:4"),
     ],
-    ids=["long", "long-inside-a-word", "short-word", "short-inside-a-word", "join-token"],
+    ids=["long", "long-inside-a-word", "short-word", "short-inside-a-word", "join-token", "api", "bearer", "url", "no"],
 )
 def test_secret_is_hidden_and_what_merely_contains_a_short_one_is_not(text: str, shown: str) -> None:
     assert masked(text, [Secret("8c1f-canary-77"), Secret("pw")]) == shown
@@ -37,3 +52,42 @@ def test_json_stays_json_and_numbers_stay_numbers_whatever_the_secret_is() -> No
     shown = json.loads(json.dumps(masked_data(data, [Secret("0")])))
 
     assert shown == {"vmid": 100, "running": True, "outcomes": [{"what": "password *** refused", "cure": None}]}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        str,
+        repr,
+        json.dumps,
+        shlex.quote,
+        quote,
+        quote_plus,
+        lambda text: quote(text, safe=""),
+        lambda text: urlencode({"a": 1, "p": text, "b": 2}),
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
+        lambda text: base64.b64encode(f"me: {text}, and more".encode()).decode(),
+        lambda text: base64.urlsafe_b64encode(f"me:{text};".encode()).decode(),
+    ],
+)
+def test_secret_is_hidden_however_it_is_written(written: Callable[[str], str]) -> None:
+    line = f"before {written(AWKWARD)} after"
+
+    shown = masked(line, [Secret(AWKWARD)])
+
+    assert shown != line
+    assert "***" in shown
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+    assert not [part for part in ("nary", "77", "b25hcnk", "bmFyeS", "uYXJ5") if part in shown]
+
+
+def test_key_in_pem_form_is_hidden_whole_line_by_line_and_in_base64() -> None:
+    encoded = base64.b64encode(PEM.encode()).decode()
+    line = PEM.splitlines()[1]
+
+    assert (
+        masked(f"a {PEM} b {line} c client-key-data: {encoded}", [Secret(PEM)]) == "a *** b *** c client-key-data: ***"
+    )
+    assert masked("-----BEGIN EC PRIVATE KEY-----", [Secret(PEM)]) == "-----BEGIN EC PRIVATE KEY-----"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from homelab.errors import ConfigError, NodeFailed, Problem
+from homelab.errors import ConfigError, HomelabError, NodeFailed, Problem
 from homelab.legible import legible
 from homelab.models import GIB, Action, Outcome, Plan, Rule, Size, Status, Verdict
 from homelab.report import Report
@@ -147,6 +147,38 @@ def test_secrets_are_masked_in_details_too(capsys: Captured) -> None:
         logging.getLogger("homelab").debug("token canary")
 
     assert capsys.readouterr().err == "token ***\n"
+
+
+def test_secrets_in_arguments_and_exceptions_of_what_is_logged_are_masked(capsys: Captured) -> None:
+    report = Report(is_verbose=True)
+    with report.details():
+        report.hide(Secret("canary-learned"))
+        try:
+            raise ValueError("canary-learned is bad")
+        except ValueError:
+            logging.getLogger("homelab.shell").debug("login with %s", {"as": "canary-learned"}, exc_info=True)
+
+    said = capsys.readouterr().err
+    assert said.startswith("login with {'as': '***'}\nTraceback")
+    assert said.endswith("ValueError: *** is bad\n")
+
+
+@pytest.mark.parametrize(("is_verbose", "shown"), [(True, "urllib3.pool: retrying /?x=***\n"), (False, "")])
+def test_what_libraries_warn_of_is_a_detail(capsys: Captured, is_verbose: bool, shown: str) -> None:
+    with Report(is_verbose=is_verbose, secrets=(Secret("canary/1"),)).details():
+        logging.getLogger("urllib3.pool").warning("retrying %s", "/?x=canary%2F1")
+
+    assert capsys.readouterr().err == shown
+
+
+def test_defect_ends_the_run_with_one_line_and_where_it_was_is_a_detail(capsys: Captured) -> None:
+    report = Report(is_verbose=True, secrets=(Secret("canary"),))
+    with pytest.raises(HomelabError, match="defect in homelab: KeyError: 'canary'") as told, report.details():
+        raise KeyError("canary")
+
+    assert "Traceback" in (said := capsys.readouterr().err)
+    assert "canary" not in said
+    assert told.value.exit_code == 1
 
 
 def test_what_has_changed_is_said_at_once_and_what_has_not_is_not(capsys: Captured) -> None:

@@ -34,11 +34,15 @@ class Credentials:
 
 @dataclass(slots=True)
 class CredentialsReader:
-    """Reads once and fails once. `fetch` reads a URL's text; it gets the setting to name when that fails, too."""
+    """Reads once and fails once. `fetch` reads a URL's text; it gets the setting to name when that fails, too.
+
+    `hide` is told every token that is read.
+    """
 
     config: K3sConfig
     servers: Servers
     fetch: Callable[[str, str], str]
+    hide: Callable[[Secret], None]
     _read: Credentials | HomelabError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,7 +69,7 @@ class CredentialsReader:
         if parse_version(read.version) < tokens.BOOTSTRAP_FROM:
             yield read.tokens.agent
             return
-        made = self.servers.ask(lambda server: tokens.create(server, name, read.tokens))
+        made = self.servers.ask(lambda server: tokens.create(server, name, read.tokens, self.hide))
         try:
             yield made
         finally:
@@ -79,7 +83,7 @@ class CredentialsReader:
     def _from(self, server: K3sServer) -> Credentials:
         authority_pem = server.authority_pem()
         return Credentials(
-            tokens.read(server, authority_pem),
+            tokens.read(server, authority_pem, self.hide),
             self._version(server),
             self._script(),
             server.shared_flags(),

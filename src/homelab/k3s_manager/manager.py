@@ -44,7 +44,7 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock
-from homelab.settings import K3sConfig
+from homelab.settings import K3sConfig, Secret
 from homelab.shell import Shell
 
 NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
@@ -55,7 +55,7 @@ class Ways:
     """How the cluster is reached: a shell on a server, the kubeconfig, the text of a URL (with the key to name).
 
     `saved` opens the file of a URL with this sha256, downloaded to a path in `cache`; `slots` limits transfers.
-    `progress` and `warn` say a sentence.
+    `progress` and `warn` say a sentence; `hide` keeps a secret from ever being said.
     """
 
     connect: Callable[[str], Shell]
@@ -66,6 +66,7 @@ class Ways:
     slots: threading.Semaphore
     progress: Callable[[str], None]
     warn: Callable[[str], None]
+    hide: Callable[[Secret], None]
 
 
 @dataclass(slots=True)
@@ -98,7 +99,7 @@ class K3sManager:
         guests, known = GuestServers(self.pve), self.memory.recall()
         self._servers = Servers(self.config, self.ways.connect, guests, known, str(self.memory.path), self.ways.warn)
         self._direct = DirectWay(self.config, self.ways.access, self._servers, say)
-        self._credentials = CredentialsReader(self.config, self._servers, self.ways.fetch)
+        self._credentials = CredentialsReader(self.config, self._servers, self.ways.fetch, self.ways.hide)
         ways = self.ways
         self._releases = Releases(self.config, ways.cache, ways.fetch, ways.saved, say, ways.slots)
         self._board = RoleBoard(say)

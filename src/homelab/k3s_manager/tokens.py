@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from homelab.errors import Misunderstood, Refused
@@ -20,6 +21,10 @@ BOOTSTRAP_FROM = (1, 28)
 gone. Source: k3s pull request 6663, issue 7797."""
 
 
+Hide = Callable[[Secret], None]
+"""Takes note of what is never to be shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Full tokens (`K10<hash of the CA>::...`). Only a server may have that of servers: it opens the whole cluster."""
@@ -28,10 +33,11 @@ class Tokens:
     agent: Secret
 
 
-def read(server: K3sServer, authority_pem: str) -> Tokens:
+def read(server: K3sServer, authority_pem: str, hide: Hide) -> Tokens:
     """Both lasting tokens, each checked against the CA that the server shows."""
     files = (TOKEN_FILE, AGENT_TOKEN_FILE)
     result = server.remote.run(["sudo", "-n", "cat", *files])
+    _hide(result.stdout, hide)
     server.check_sudo(result.stderr)
     if result.exit_code:
         raise Refused(
@@ -47,10 +53,11 @@ def read(server: K3sServer, authority_pem: str) -> Tokens:
     return Tokens(for_servers, for_agents)
 
 
-def create(server: K3sServer, name: str, lasting: Tokens) -> Secret:
+def create(server: K3sServer, name: str, lasting: Tokens, hide: Hide) -> Secret:
     """A token with which one agent can join the cluster of the `lasting` ones, for a short time."""
     command = ["sudo", "-n", "k3s", "token", "create", "--ttl", BOOTSTRAP_TTL, "--description", _description(name)]
     said = server.run(command).stdout
+    _hide(said, hide)
     return _checked(server, "k3s token create", said, frozenset({lasting.server.reveal()[3:67]}))
 
 
@@ -64,6 +71,14 @@ def discard(server: K3sServer, name: str) -> None:
 
 def _description(name: str) -> str:
     return f"homelab-{name}"
+
+
+def _hide(printed: str, hide: Hide) -> None:
+    """Each line, and what in it opens the cluster without the hash of its CA."""
+    for line in printed.split():
+        hide(Secret(line))
+        if password := line.rpartition(":")[2]:
+            hide(Secret(password))
 
 
 def _checked(server: K3sServer, source: str, line: str, hashes: frozenset[str]) -> Secret:
