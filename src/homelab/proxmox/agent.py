@@ -28,8 +28,8 @@ class Agent(Reads):
     def agent_exec(self, node: str, vmid: int, command: Sequence[str], *, timeout_s: float = 30) -> Result:
         """Run a program in the guest as root and wait for its end; any exit code is a Result.
 
-        Nothing is put on record: it is for looking. Raises TimedOut when it still runs, Misunderstood when the agent
-        has cut its output off.
+        Nothing is put on record: whoever changes something by it has to look afterwards. Raises TimedOut when it still
+        runs, Misunderstood when the agent has cut its output off.
         """
         what = f"the guest agent of VM {vmid} on {node}, running {command[0]}"
         path = f"/nodes/{node}/qemu/{vmid}/agent/exec"
