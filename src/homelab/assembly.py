@@ -136,9 +136,7 @@ def _assemble(run: Run) -> Homelab:
     k3s = _k3s(run, pve, first_boots)
     health = VMHealthChecker(
         pve,
-        config,
-        cluster=found.status,
-        unreached=found.problems,
+        found,
         past=lambda name, vm: memory.past_of(journal, name, vm),
         ties=k3s.ties,
     )
@@ -180,7 +178,7 @@ def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
         report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
 
     def saved(url: str, path: Path, sha256: str) -> BinaryIO:
-        download.fetch(url, path, sha256=sha256, clock=clock, setting="K3S_ARTIFACT_URL")
+        download.fetch(download.Source(url, "K3S_ARTIFACT_URL"), path, sha256=sha256, clock=clock)
         return path.open("rb")
 
     def access() -> kubernetes.Access | None:

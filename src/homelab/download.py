@@ -52,7 +52,7 @@ class Source:
     """What is fetched, and the setting to name when that fails."""
 
     url: str
-    setting: str
+    setting: str = "ISO_URL"
 
     def failed(self, why: str) -> NotFetched:
         return NotFetched(f"download of {self.url}", why, f"set {self.setting} to an address that has the file")
@@ -110,12 +110,11 @@ class _Half:
 
 
 def fetch(
-    url: str,
+    source: Source,
     target: Path,
     *,
     sha256: str | None = None,
     clock: Clock,
-    setting: str = "ISO_URL",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Download to `target`, which appears whole and verified or not at all; its bytes.
@@ -123,7 +122,7 @@ def fetch(
     A download that was cut off, in this run or an earlier one, is gone on with if the server still has that version.
     `on_progress` gets bytes so far and in total (0: not known). Raises NotFetched after some tries.
     """
-    source, half = Source(url, setting), _Half(target)
+    half = _Half(target)
 
     def once() -> int:
         try:

@@ -13,7 +13,7 @@ from threading import Event, Thread
 import pytest
 
 from homelab import download
-from homelab.download import NotFetched
+from homelab.download import NotFetched, Source
 from support.clock import START, SteppingClock
 
 BODY = b"cloud image " * 200_000
@@ -82,7 +82,11 @@ def test_file_comes_whole_with_its_progress(serve: Callable[..., Server], tmp_pa
     server, seen = serve(good()), list[tuple[int, int]]()
     target = tmp_path / "cache" / "image.img"
     size = download.fetch(
-        server.url, target, sha256=DIGEST.upper(), clock=SteppingClock(), on_progress=lambda *at: seen.append(at)
+        Source(server.url),
+        target,
+        sha256=DIGEST.upper(),
+        clock=SteppingClock(),
+        on_progress=lambda *at: seen.append(at),
     )
     assert (size, target.read_bytes()) == (len(BODY), BODY)
     assert seen[-1] == (len(BODY), len(BODY))
@@ -92,7 +96,7 @@ def test_file_comes_whole_with_its_progress(serve: Callable[..., Server], tmp_pa
 
 def test_file_without_checksum_and_length_is_taken_as_it_comes(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve((200, BODY, None))
-    assert download.fetch(server.url, tmp_path / "x", clock=SteppingClock()) == len(BODY)
+    assert download.fetch(Source(server.url), tmp_path / "x", clock=SteppingClock()) == len(BODY)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_trouble_that_passes_is_tried_again_after_a_pause(
     serve: Callable[..., Server], tmp_path: Path, first: Step
 ) -> None:
     server, clock = serve(first, good()), SteppingClock()
-    download.fetch(server.url, tmp_path / "x", sha256=DIGEST, clock=clock)
+    download.fetch(Source(server.url), tmp_path / "x", sha256=DIGEST, clock=clock)
     assert len(server.asked) == 2
     assert clock.now() == START + download.FIRST_PAUSE_S
 
@@ -110,7 +114,7 @@ def test_trouble_that_passes_is_tried_again_after_a_pause(
 def test_trouble_that_stays_is_told_after_some_tries(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve((200, BODY[:1000], len(BODY)))
     with pytest.raises(NotFetched, match="cut off after") as failed:
-        download.fetch(server.url, tmp_path / "x", clock=SteppingClock())
+        download.fetch(Source(server.url), tmp_path / "x", clock=SteppingClock())
     assert "another mirror" in failed.value.cure
     assert (len(server.asked), list(tmp_path.iterdir())) == (download.ATTEMPTS, [])
 
@@ -132,7 +136,7 @@ def test_wrong_file_is_told_at_once_and_leaves_nothing(
     old = tmp_path / "x"
     old.write_bytes(b"old")
     with pytest.raises(NotFetched, match=why) as failed:
-        download.fetch(server.url, old, sha256=DIGEST, clock=SteppingClock(), setting="ISO_URL")
+        download.fetch(Source(server.url), old, sha256=DIGEST, clock=SteppingClock())
     assert "ISO_URL" in failed.value.cure
     assert (len(server.asked), [path.read_bytes() for path in tmp_path.iterdir()]) == (1, [b"old"])
 
@@ -159,7 +163,7 @@ def test_server_that_hardly_sends_is_given_up_after_some_tries(tmp_path: Path, m
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/x.img"
         Thread(target=accept, daemon=True).start()
         with pytest.raises(NotFetched, match="slower than 50 kB/s"):
-            download.fetch(url, tmp_path / "x", clock=SteppingClock())
+            download.fetch(Source(url), tmp_path / "x", clock=SteppingClock())
         gone.set()
         listener.shutdown(socket.SHUT_RDWR)
     assert (len(asked), list(tmp_path.iterdir())) == (download.ATTEMPTS, [])
@@ -169,14 +173,14 @@ def test_server_that_is_not_there_is_told_after_some_tries(tmp_path: Path) -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(NotFetched, match=r"no connection: .*refused"):
-        download.fetch(f"http://127.0.0.1:{port}/x", tmp_path / "x", clock=SteppingClock())
+        download.fetch(Source(f"http://127.0.0.1:{port}/x"), tmp_path / "x", clock=SteppingClock())
 
 
 @pytest.mark.parametrize("url", ["no address", "ftp://127.0.0.1/x", "http://"])
 def test_address_that_is_none_is_told_at_once(tmp_path: Path, url: str) -> None:
     clock = SteppingClock()
     with pytest.raises(NotFetched, match="no usable address"):
-        download.fetch(url, tmp_path / "x", clock=clock)
+        download.fetch(Source(url), tmp_path / "x", clock=clock)
     assert clock.now() == START
 
 
@@ -184,13 +188,13 @@ def test_untrusted_server_is_told(tmp_path: Path) -> None:
     from support.https_server import https_server, json_reply
 
     with https_server(tmp_path, lambda _: json_reply()) as server, pytest.raises(NotFetched, match="not trusted"):
-        download.fetch(f"https://127.0.0.1:{server.port}/x", tmp_path / "x", clock=SteppingClock())
+        download.fetch(Source(f"https://127.0.0.1:{server.port}/x"), tmp_path / "x", clock=SteppingClock())
 
 
 def test_folder_that_cannot_be_written_is_named(serve: Callable[..., Server], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(NotFetched, match="/file/x: "):
-        download.fetch(serve(good()).url, tmp_path / "file" / "x", clock=SteppingClock())
+        download.fetch(Source(serve(good()).url), tmp_path / "file" / "x", clock=SteppingClock())
 
 
 def test_proxy_of_the_environment_is_used(
@@ -199,7 +203,7 @@ def test_proxy_of_the_environment_is_used(
     proxy = serve(good())
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("no_proxy", "")
-    download.fetch("http://images.example/x.img", tmp_path / "x", clock=SteppingClock())
+    download.fetch(Source("http://images.example/x.img"), tmp_path / "x", clock=SteppingClock())
     assert proxy.asked == ["http://images.example/x.img"]
 
 

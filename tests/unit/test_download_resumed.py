@@ -14,7 +14,7 @@ from threading import Thread
 import pytest
 
 from homelab import download
-from homelab.download import NotFetched
+from homelab.download import NotFetched, Source
 from support.clock import START, SteppingClock
 
 BODY = b"cloud image " * 100_000
@@ -90,7 +90,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 def fetched(server: Server, folder: Path, sha256: str | None = DIGEST) -> bytes:
     target = folder / "x.img"
-    assert download.fetch(server.url, target, sha256=sha256, clock=SteppingClock()) == len(target.read_bytes())
+    assert download.fetch(Source(server.url), target, sha256=sha256, clock=SteppingClock()) == len(target.read_bytes())
     assert [path.name for path in folder.iterdir()] == ["x.img"]
     return target.read_bytes()
 
@@ -98,7 +98,11 @@ def fetched(server: Server, folder: Path, sha256: str | None = DIGEST) -> bytes:
 def test_only_what_is_missing_is_asked_for_and_progress_counts_all_of_it(serve: Serve, tmp_path: Path) -> None:
     server, seen = serve(half(), rest()), list[tuple[int, int]]()
     download.fetch(
-        server.url, tmp_path / "x", sha256=DIGEST, clock=SteppingClock(), on_progress=lambda *at: seen.append(at)
+        Source(server.url),
+        tmp_path / "x",
+        sha256=DIGEST,
+        clock=SteppingClock(),
+        on_progress=lambda *at: seen.append(at),
     )
     assert (tmp_path / "x").read_bytes() == BODY
     assert server.asked == [(None, None), (f"bytes={HALF}-", TAG)]
@@ -176,7 +180,9 @@ def test_what_came_stays_for_the_next_run_and_is_removed_where_nothing_came(serv
     assert (tmp_path / ".x.img.part").read_bytes() == BODY[:HALF]
 
     with pytest.raises(NotFetched, match="cut off after 0 bytes"):
-        download.fetch(serve(*(Step(200, b"", length=9) for _ in range(4))).url, tmp_path / "y", clock=SteppingClock())
+        download.fetch(
+            Source(serve(*(Step(200, b"", length=9) for _ in range(4))).url), tmp_path / "y", clock=SteppingClock()
+        )
     assert [path.name for path in tmp_path.iterdir() if "y" in path.name] == []
 
 
@@ -192,7 +198,7 @@ def test_whoever_waited_for_another_run_takes_what_that_one_brought(
         assert file is not None
 
     monkeypatch.setattr(fcntl, "flock", wait)
-    assert download.fetch("http://127.0.0.1:9/x.img", tmp_path / "x.img", sha256=DIGEST, clock=SteppingClock())
+    assert download.fetch(Source("http://127.0.0.1:9/x.img"), tmp_path / "x.img", sha256=DIGEST, clock=SteppingClock())
     assert [path.name for path in tmp_path.iterdir()] == ["x.img"]
 
 

@@ -22,6 +22,7 @@ from homelab.models import (
     VmRow,
 )
 from homelab.proxmox.client import Proxmox
+from homelab.proxmox.discovery import Found
 from homelab.settings import NodeConfig
 from unit.builders import DAY_S, OTHER_UUID, PAUSED, STOPPED, agent_node, config, k3s_cluster, node_config, vm
 from unit.proxmox_reads import NOW, ProxmoxReads, start_task
@@ -40,9 +41,7 @@ def observe(
 ) -> Facts:
     checker = VMHealthChecker(
         cast(Proxmox, pve),
-        config(*nodes),
-        cluster=cluster,
-        unreached=unreached or {},
+        Found(config(*nodes), {}, cluster, unreached or {}),
         past=lambda _name, _notes: Past(),
         ties=lambda _vm, _k3s: Ties(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -13,7 +13,6 @@ from homelab.health_checker.inventory import Inventory, ours
 from homelab.health_checker.power import is_on_record, last_start, last_switching, power_verdict
 from homelab.models import (
     MAKING,
-    ClusterStatus,
     Facts,
     Guard,
     K3sFacts,
@@ -28,7 +27,8 @@ from homelab.models import (
     VmRow,
 )
 from homelab.proxmox.client import Proxmox
-from homelab.settings import Config, NodeConfig
+from homelab.proxmox.discovery import Found
+from homelab.settings import NodeConfig
 
 PARALLEL_READS = 64
 NO_QUORUM = Problem(
@@ -50,10 +50,8 @@ class VMHealthChecker:
     def __init__(
         self,
         pve: Proxmox,
-        config: Config,
+        found: Found,
         *,
-        cluster: ClusterStatus | None,
-        unreached: Mapping[str, Problem],
         past: Callable[[str, VmConfig | None], Past],
         ties: Callable[[VmFacts, K3sFacts], Ties],
     ) -> None:
@@ -64,9 +62,9 @@ class VMHealthChecker:
         self._past = past
         self._ties = ties
         self._pve = pve
-        self._config = config
-        self._cluster = cluster
-        self._unreached = unreached
+        self._config = found.config
+        self._cluster = found.status
+        self._unreached = found.problems
 
     def observe(self, k3s: Callable[[], K3sFacts]) -> Facts:
         """Look at everything side by side; `k3s` is asked at the same time."""

@@ -87,7 +87,8 @@ class Origin:
         target = self.cache / (f"{sha256[:SHOWN_DIGITS]}-{self.image.name}" if sha256 else self.image.name)
         if sha256 is None or not download.is_whole(target, sha256):
             progress = Progress(self.say, self.clock).of(f"download of {self.image.name}")
-            download.fetch(self.image.url, target, sha256=sha256, clock=self.clock, on_progress=progress)
+            source = download.Source(self.image.url)
+            download.fetch(source, target, sha256=sha256, clock=self.clock, on_progress=progress)
             self.say(f"downloaded {self.image.url}")
             download.remove_others(target, f"{'[0-9a-f]' * SHOWN_DIGITS}-{self.image.name}", self.clock)
         self._local = target
