@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import secrets
 from dataclasses import dataclass
@@ -124,9 +125,12 @@ def _owner_in(folder: Path) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """All of it or nothing."""
+    """All of it or nothing, also where the power fails."""
     new = path.with_suffix(".new")
-    new.write_text(f"{text}\n", encoding="utf-8")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
     new.replace(path)
 
 
