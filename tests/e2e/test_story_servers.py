@@ -229,6 +229,22 @@ def test_cluster_that_was_made_anew_as_a_whole_is_joined_with_a_warning(
     assert "made anew" not in homelab(**settings, **ONLY_PVE3).err
 
 
+def test_while_it_cannot_be_told_which_cluster_was_joined_none_is(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+    take_out(lab, NAME)
+    memory_of(homelab).write_text('{"servers": ')
+
+    run = homelab()
+
+    assert run.exit_code == 3, run.text
+    assert f"which k3s cluster was seen last cannot be told: {memory_of(homelab)}: it is not what" in run.err
+    assert f"rm {memory_of(homelab)}" in run.err
+    assert NAME not in ready_members(lab)
+    memory_of(homelab).unlink()
+    assert homelab().exit_code == 0
+    assert ready_members(lab) == ALL_MEMBERS
+
+
 def test_cluster_is_remembered_without_anything_secret_and_not_by_a_dry_run(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     homelab("--dry-run")

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Unreachable
+from homelab.errors import HomelabError, Misunderstood, NodeFailed, Refused, TimedOut, Unreachable
 from homelab.k3s_manager import authority, tokens
 from homelab.k3s_manager.guest_servers import GuestServers
 from homelab.k3s_manager.leaving import make_room
@@ -31,7 +31,10 @@ def pem(name: str) -> str:
 
 
 class Machine(FakeShell):
-    """A server that calls itself by its name; a `failure` is raised by every command. `nodes` are items of kubectl."""
+    """A server that calls itself by its name, and shows its CA, if it has one; `nodes` are items of kubectl.
+
+    A `failure` is raised by every command.
+    """
 
     def __init__(self, name: str, ca: str = "the CA", nodes: tuple[object, ...] = ()) -> None:
         super().__init__(self._answer, name)
@@ -43,10 +46,10 @@ class Machine(FakeShell):
     def _answer(self, line: str, _: bytes) -> Result:
         if self.failure:
             raise self.failure
-        nodes = json.dumps({"items": self.nodes})
+        nodes, shown = json.dumps({"items": self.nodes}), pem(self.ca) if self.ca else ""
         if line.startswith("sh -c"):
-            return done(f"{self.name}\n{pem(self.ca)}{nodes}")
-        return done(pem(self.ca) if "cacerts" in line else nodes)
+            return done(f"{self.name}\n{shown}{nodes}")
+        return done(shown if "cacerts" in line else nodes)
 
 
 class NoGuests:
@@ -164,7 +167,34 @@ def test_server_over_ssh_is_of_the_cluster_that_was_asked_through_its_api() -> N
         asked.look()
 
 
-@pytest.mark.parametrize("machines", [{ONE: Machine("one")}, {ONE: Machine("one"), TWO: Machine("two")}])
+def test_server_that_shows_no_ca_is_not_believed_and_the_next_is_asked() -> None:
+    said: list[str] = []
+    machines = {ONE: Machine("one", ca=""), TWO: Machine("two")}
+
+    assert servers(machines, said.append).look()[1].host_name == "two"
+
+    assert f"{ONE} cannot be asked (root@one: the k3s server shows no CA: " in said[0]
+    with pytest.raises(HomelabError, match=r"root@one: the k3s server shows no CA: .* of which cluster it is"):
+        servers({ONE: machines[ONE]}).nodes()
+
+
+def test_while_the_cluster_of_before_cannot_be_told_no_server_is_believed() -> None:
+    asked = servers({ONE: Machine("one")})
+    asked.doubt = Misunderstood("which cluster cannot be told")
+
+    assert asked.wrong_authority(ONE, pem("the CA")) is asked.doubt
+    with pytest.raises(Misunderstood, match="which cluster cannot be told"):
+        asked.look()
+
+
+ALIKE = [
+    {ONE: Machine("one")},
+    {ONE: Machine("one"), TWO: Machine("two")},
+    {ONE: Machine("one"), TWO: Machine("two", ca="")},
+]
+
+
+@pytest.mark.parametrize("machines", ALIKE)
 def test_servers_of_one_cluster_agree_and_who_does_not_answer_says_nothing(machines: dict[str, Machine]) -> None:
     servers(machines).check_agreement()
 
@@ -182,12 +212,11 @@ def test_a_warning_is_said_once() -> None:
     ]
 
 
-def test_ca_that_cannot_be_read_proves_nothing_against_a_server() -> None:
+def test_server_of_the_cluster_of_before_is_known_by_its_ca() -> None:
     asked = servers({})
     asked.known = KnownCluster(authority.fingerprints(pem("the CA")), (KnownServer("two", "", (ONE, TWO)),))
     asked.shown = {f"https://{TWO}:6443": pem("the CA")}.__getitem__
 
-    assert asked.wrong_authority(ONE, "") is None
     assert asked.wrong_authority(ONE, pem("the CA")) is None
     assert asked.wrong_authority(ONE, pem("another CA")) is not None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from homelab import memory
-from homelab.errors import HomelabError, Interrupted, Locked
+from homelab.errors import HomelabError, Interrupted, Locked, Misunderstood
 from homelab.memory import Claim, Cluster, ClusterMemory, Journal
 from homelab.memory.journal import KEPT_S, REWRITTEN_AT_BYTES
 from homelab.models import CarriedOver, Creation, KnownCluster, KnownServer, Past, VmConfig
@@ -482,12 +482,26 @@ def test_dry_run_remembers_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"servers": [1], "authorities": []}'])
-def test_memory_of_a_cluster_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
+NO_MEMORIES = ["", "[]", "{}", '{"servers": [1], "authorities": ["ab"]}', '{"servers": [], "authorities": []}']
+
+
+@pytest.mark.parametrize("text", NO_MEMORIES)
+def test_memory_of_a_cluster_that_is_not_understood_is_not_taken_for_none(tmp_path: Path, text: str) -> None:
     kept = ClusterMemory(tmp_path)
     kept.path.write_text(text)
 
-    assert kept.recall() is None
+    with pytest.raises(Misunderstood, match="it is not what an earlier run wrote") as told:
+        kept.recall()
+
+    assert told.value.cure.endswith(f"rm {kept.path}; then run again")
+
+
+def test_memory_of_a_cluster_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    kept = ClusterMemory(tmp_path)
+    kept.path.mkdir()
+
+    with pytest.raises(Misunderstood, match="Is a directory"):
+        kept.recall()
 
 
 def test_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:

@@ -96,8 +96,16 @@ class K3sManager:
 
     def __post_init__(self) -> None:
         say = self.ways.progress
-        guests, known = GuestServers(self.pve), self.memory.recall()
-        self._servers = Servers(self.config, self.ways.connect, guests, known, str(self.memory.path), self.ways.warn)
+        known, doubt = self._recalled()
+        self._servers = Servers(
+            config=self.config,
+            connect=self.ways.connect,
+            guests=GuestServers(self.pve),
+            known=known,
+            memory=str(self.memory.path),
+            warn=self.ways.warn,
+            doubt=doubt,
+        )
         self._direct = DirectWay(self.config, self.ways.access, self._servers, say)
         self._credentials = CredentialsReader(self.config, self._servers, self.ways.fetch, self.ways.hide)
         ways = self.ways
@@ -117,6 +125,13 @@ class K3sManager:
             progress=say,
         )
         self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, self.cordons, say)
+
+    def _recalled(self) -> tuple[KnownCluster | None, HomelabError | None]:
+        """The cluster as it was last seen, or why that cannot be told."""
+        try:
+            return self.memory.recall(), None
+        except HomelabError as error:
+            return None, error
 
     # --- looking ---------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from homelab.errors import NodeFailed, Refused
-from homelab.k3s_manager import flags
+from homelab.errors import Misunderstood, NodeFailed, Refused
+from homelab.k3s_manager import authority, flags
 from homelab.k3s_manager.answers import EtcdMember, parse_members, parse_nodes
 from homelab.k3s_manager.installing import masked
 from homelab.k3s_manager.remote import Remote
@@ -41,11 +41,14 @@ class K3sServer:
         return self.remote.where
 
     def look(self) -> Answer:
-        """All in one command. Source: GET /cacerts, which needs no authentication; kubectl get nodes -o json."""
+        """All in one command; raises Misunderstood where a part of it is not said.
+
+        Source: GET /cacerts, which needs no authentication; kubectl get nodes -o json.
+        """
         said = self.run(["sh", "-c", f"hostname; {CACERTS}; {NODES}"]).raw_stdout
         begins_at = max(said.find(b"{"), 0)
         host_name, _, authority_pem = said[:begins_at].decode(errors="replace").partition("\n")
-        return Answer(host_name.strip(), authority_pem, parse_nodes(said[begins_at:], self.where))
+        return Answer(host_name.strip(), self._shown(authority_pem), parse_nodes(said[begins_at:], self.where))
 
     def nodes(self) -> tuple[K3sNode, ...]:
         """All Node objects. Source: kubectl get nodes -o json."""
@@ -53,7 +56,17 @@ class K3sServer:
 
     def authority_pem(self) -> str:
         """The cluster's CA as it is served without authentication. Source: GET /cacerts."""
-        return self.run(CACERTS.split()).stdout
+        return self._shown(self.run(CACERTS.split()).stdout)
+
+    def _shown(self, authority_pem: str) -> str:
+        """The CA, if it is one; raises Misunderstood: a server that shows none may be of any cluster."""
+        if not authority.fingerprints(authority_pem):
+            raise Misunderstood(
+                f"{self.where}: the k3s server shows no CA",
+                f"{API}/cacerts gives no certificate there, so it cannot be told of which cluster it is",
+                f"look at it: {self.remote.login} 'curl -sk {API}/cacerts'; is curl there, and k3s active?",
+            )
+        return authority_pem
 
     def shared_flags(self) -> dict[str, object]:
         """Settings that must be equal on all servers: this one's config.yaml, its drop-ins, the flags of its unit."""

@@ -25,9 +25,9 @@ Found = TypeVar("Found")
 class Servers:
     """The servers that may be asked, and the one that is. Thread-safe.
 
-    `connect` gives the shell of an address; `known` is the cluster as it was last seen, `memory` where that is written;
-    `warn` says a sentence; `shown` gives the CA that whoever is at https://HOST:PORT shows. Where no cluster is known,
-    it is the one that is seen first in a run.
+    `connect` gives the shell of an address; `known` is the cluster as it was last seen, `memory` where that is written,
+    `doubt` why that cannot be told: then nobody is believed. `warn` says a sentence; `shown` gives the CA that whoever
+    is at https://HOST:PORT shows. Where no cluster is known, it is the one that is seen first in a run.
     """
 
     config: K3sConfig
@@ -36,6 +36,7 @@ class Servers:
     known: KnownCluster | None
     memory: str
     warn: Callable[[str], None]
+    doubt: HomelabError | None = None
     shown: Callable[[str], str] = served_authority
     _server: K3sServer | None = None
     _ours: frozenset[str] = frozenset()
@@ -98,9 +99,11 @@ class Servers:
         Where that is not known, the CA that is seen first is the cluster's. So it is where the cluster of before is
         nowhere to be seen any more: it was made anew, as a whole.
         """
+        if self.doubt:
+            return self.doubt
         seen = authority.fingerprints(pem)
         ours = self.known.authorities if self.known else self._ours
-        if not ours or not seen or seen & ours:
+        if not ours or seen & ours:
             self._ours = self._ours or seen
             return None
         if self.known is None:
@@ -136,6 +139,8 @@ class Servers:
             return self._server
 
     def _choose(self, besides: K3sServer | None = None) -> tuple[K3sServer, Answer]:
+        if self.doubt:
+            raise self.doubt
         failures: dict[str, HomelabError] = {}
         for server in self._candidates(failures):
             if besides and besides.address == server.address:
