@@ -13,6 +13,29 @@ _OPTIONAL_NUMBER = {"type": "integer", "minimum": 0, "optional": 1}
 _OWN_OR_MODIFY = {"check": ["or", ["userid-param", "self"], ["userid-group", ["User.Modify"]]]}
 _TOKEN_INFO = {"comment": _OPTIONAL_TEXT, "expire": _OPTIONAL_NUMBER, "privsep": _OPTIONAL_FLAG}
 _ONE_TOKEN = {"userid": _USERID, "tokenid": _TOKENID}
+_IN_NEW_GROUPS = ["userid-group", ["User.Modify"], "groups_param", "create"]
+_MAY_MAKE_USERS = {"check": ["and", ["userid-param", "Realm.AllocateUser"], _IN_NEW_GROUPS]}
+_MAY_MAKE_ROLES = {"check": ["perm", "/access", ["Sys.Modify"]]}
+_ROLE: dict[str, Any] = {"roleid": _TEXT, "privs": _OPTIONAL_TEXT}
+_NEW_USER: dict[str, Any] = {
+    "userid": _USERID,
+    "enable": _OPTIONAL_FLAG,
+    "password": {"type": "string", "minLength": 5, "maxLength": 64, "optional": 1},
+}
+_TAG = "[A-Za-z0-9_][A-Za-z0-9_\\-+.]*"
+_TAGS = {"type": "string", "pattern": f"{_TAG}(?:;{_TAG})*", "optional": 1}
+TAG_ACCESS = {
+    "user-allow": {"type": "string", "enum": ["none", "list", "existing", "free"], "optional": 1},
+    "user-allow-list": _TAGS,
+}
+_OPTIONS: dict[str, Any] = {
+    "delete": _OPTIONAL_TEXT,
+    "description": _OPTIONAL_TEXT,
+    "keyboard": _OPTIONAL_TEXT,
+    "mac_prefix": _OPTIONAL_TEXT,
+    "registered-tags": _TAGS,
+    "user-tag-access": {"type": "string", "format": TAG_ACCESS, "optional": 1},
+}
 _ACL_CHANGE: dict[str, Any] = {
     "path": _TEXT,
     "roles": _TEXT,
@@ -76,10 +99,21 @@ BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
         "PUT": {"allowtoken": 0, **_takes(userid=_USERID, password={"type": "string", "minLength": 5})},
     },
     "/access/roles": {
-        "GET": _takes(returns=_list_of({"roleid": _TEXT, "privs": _OPTIONAL_TEXT, "special": _OPTIONAL_FLAG}, "roleid"))
+        "GET": _takes(returns=_list_of({**_ROLE, "special": _OPTIONAL_FLAG}, "roleid")),
+        "POST": _with(_MAY_MAKE_ROLES, _takes(**_ROLE, returns={"type": "null"})),
     },
-    "/access/roles/{roleid}": {"GET": _takes(roleid=_TEXT, returns=_object({}))},
-    "/access/users": {"GET": _takes(enabled=_OPTIONAL_FLAG, returns=_list_of(_USER, "userid"))},
+    "/access/roles/{roleid}": {
+        "DELETE": _with(_MAY_MAKE_ROLES, _takes(roleid=_TEXT, returns={"type": "null"})),
+        "GET": _takes(roleid=_TEXT, returns=_object({})),
+        "PUT": _with(
+            _MAY_MAKE_ROLES,
+            _takes(**_ROLE, append={**_OPTIONAL_FLAG, "requires": "privs"}, returns={"type": "null"}),
+        ),
+    },
+    "/access/users": {
+        "GET": _takes(enabled=_OPTIONAL_FLAG, returns=_list_of(_USER, "userid")),
+        "POST": _with(_MAY_MAKE_USERS, _takes(**_NEW_USER, returns={"type": "null"})),
+    },
     "/access/users/{userid}": {
         "GET": _with({"check": ["userid-group", ["User.Modify", "Sys.Audit"]]}, _takes(userid=_USERID))
     },
@@ -95,6 +129,10 @@ BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
             _OWN_OR_MODIFY,
             _takes(**_ONE_TOKEN, **_TOKEN_INFO, returns=_object({"full-tokenid": _TEXT, "info": {}, "value": _TEXT})),
         ),
+    },
+    "/cluster/options": {
+        "GET": _takes(returns=_object({})),
+        "PUT": _with({"check": ["perm", "/", ["Sys.Modify"]]}, _takes(**_OPTIONS, returns={"type": "null"})),
     },
     "/cluster/replication": {"GET": {}},
 }

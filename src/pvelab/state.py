@@ -339,6 +339,8 @@ class World:
     acls: set[Acl] = field(default_factory=set)
     roles: dict[str, frozenset[str]] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    """datacenter.cfg."""
     tickets: dict[str, str] = field(default_factory=dict)
     ha: dict[str, dict[str, str]] = field(default_factory=dict)
     backup_jobs: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -153,6 +153,14 @@ def test_the_order_of_starting_is_the_hosts_matter(lab: Lab) -> None:
     assert said == "403 Permission check failed (/, Sys.Modify)"
 
 
+def test_a_disk_grows_only_for_whoever_may_take_space_there(lab: Lab) -> None:
+    vm = api(lab).nodes("pve1").qemu
+    ended(lab, vm.post(vmid=100, scsi0="local-lvm:1"))
+    lab.fault("token-lacks", privileges="Datastore.AllocateSpace", path="/storage/local-lvm")
+    said = ended(lab, vm(100).resize.put(disk="scsi0", size="2G"))
+    assert said == "403 Permission check failed (/storage/local-lvm, Datastore.AllocateSpace)"
+
+
 def test_a_disk_is_made_with_a_vm_by_whoever_may_make_both(lab: Lab) -> None:
     lab.fault("token-lacks", privileges="VM.Config.Disk+VM.Config.CDROM")
     ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, scsi0="local-lvm:1", ide2="local-lvm:cloudinit"))

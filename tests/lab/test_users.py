@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pvelab.answers import ApiError, Who
+from pvelab.api import Api
 from replay.stage import Stage
 
 
@@ -64,6 +66,86 @@ def test_roles_are_listed_with_their_privileges(stage: Stage) -> None:
     assert stage.ask("GET", "/access/roles/PVEVMAdmin").json["data"]["VM.Audit"] == 1
 
 
+def test_role_is_made_and_changed_and_gives_what_it_holds(stage: Stage) -> None:
+    assert stage.line("pveum role add Own --privs 'Sys.Audit VM.Audit'").exit_code == 0
+    assert stage.line("pveum acl modify / --roles Own --tokens 'root@pam!sep'").exit_code == 0
+    assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 200
+    assert stage.line("pveum role modify Own --privs VM.Audit").exit_code == 0
+    assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 403
+    assert stage.line("pveum role modify Own --append 1 --privs Sys.Audit,SDN.Use").exit_code == 0
+    assert stage.ask("GET", "/access/roles/Own").json["data"] == {"SDN.Use": 1, "Sys.Audit": 1, "VM.Audit": 1}
+    assert stage.line("pveum role delete Own").exit_code == 0
+    assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 403
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("role add PveOwn", "roleid: cannot use role ID starting with the (case-insensitive) 'PVE' namespace"),
+        ("role add Own --privs VM.Monitor", "privs: invalid format - invalid privilege 'VM.Monitor'"),
+        ("role add Administrator", "create role failed: role 'Administrator' already exists"),
+        ("role modify PVEAdmin --privs VM.Audit", "auto-generated role 'PVEAdmin' cannot be modified"),
+        ("role delete PVEAdmin", "auto-generated role 'PVEAdmin' cannot be deleted"),
+        ("role modify Own", "update role failed: role 'Own' does not exist"),
+        ("role delete Own", "delete role failed: role 'Own' does not exist"),
+    ],
+)
+def test_role_that_cannot_be_so_is_refused(stage: Stage, line: str, said: str) -> None:
+    refused = stage.line(f"pveum {line}")
+    assert (refused.exit_code, said in refused.err) == (255, True), refused.err
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "params"),
+    [
+        ("POST", "/access/roles", {"roleid": "Own"}),
+        ("DELETE", "/access/roles/Own", {}),
+        ("POST", "/access/users", {"userid": "new@pve"}),
+        ("PUT", "/cluster/options", {"keyboard": "de"}),
+    ],
+)
+def test_users_roles_and_options_are_for_those_who_may_change_them(
+    stage: Stage, method: str, path: str, params: dict[str, str]
+) -> None:
+    assert stage.ask(method, path, "svc-token", params=params).status == 403
+
+
+def test_user_is_made_by_who_may_make_them_in_the_realm(stage: Stage) -> None:
+    stage.line("pveum role add Making --privs User.Modify,Realm.AllocateUser")
+    stage.line("pveum acl modify /access/groups --roles Making --tokens 'root@pam!sep'")
+    denied = stage.ask("POST", "/access/users", "sep-token", params={"userid": "new@pve"})
+    assert denied.reason == "Permission check failed (/access/realm/pve, Realm.AllocateUser)"
+    stage.line("pveum acl modify /access/realm --roles Making --tokens 'root@pam!sep'")
+    assert stage.ask("POST", "/access/users", "sep-token", params={"userid": "new@pve"}).status == 200
+
+
+def test_privilege_that_holds_on_one_path_alone_is_shown_so(stage: Stage) -> None:
+    stage.line("pveum acl modify /vms --propagate 0 --roles PVEAuditor --tokens 'root@pam!sep'")
+    shown = stage.ask("GET", "/access/permissions", "sep-token").json["data"]
+    assert set(shown) == {"/vms"} and set(shown["/vms"].values()) == {0}
+    stage.line("pveum acl modify /vms --roles PVEAuditor --tokens 'root@pam!sep'")
+    below = stage.ask("GET", "/access/permissions", "sep-token", params={"path": "/vms/100"}).json["data"]
+    assert below["/vms/100"]["VM.Audit"] == 1
+
+
+def test_whoever_may_make_vms_may_say_who_uses_them(stage: Stage) -> None:
+    given = {"path": "/vms/100", "roles": "PVEVMAdmin", "users": "svc@pve"}
+    assert stage.ask("PUT", "/access/acl", "svc-token", params=given).status == 200
+    denied = stage.ask("PUT", "/access/acl", "svc-token", params={**given, "path": "/vms"})
+    assert denied.reason == "Permission check failed (/vms, Permissions.Modify)"
+    assert {one["path"] for one in stage.ask("GET", "/access/acl", "svc-token").json["data"]} == {"/vms/100"}
+
+
+def test_user_sees_what_their_own_token_may(stage: Stage) -> None:
+    def seen_of(userid: str) -> object:
+        call = Api(stage.world).call("GET", "/access/permissions", {"userid": userid}, Who("svc@pve"), "pve1")
+        return stage.run(call).data
+
+    assert seen_of("svc@pve!test") == seen_of("svc@pve") != {}
+    with pytest.raises(ApiError, match=r"/access, Sys\.Audit"):
+        seen_of("root@pam!test")
+
+
 def test_privileges_are_given_and_taken_by_hand(stage: Stage) -> None:
     assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 403
     assert stage.line("pveum acl modify / --roles PVEAuditor --tokens 'root@pam!sep'").exit_code == 0
@@ -92,7 +174,9 @@ def test_list_of_nothing_is_nothing(stage: Stage) -> None:
 
 def test_user_that_is_not_there(stage: Stage) -> None:
     assert stage.line("pveum user token list nobody@pve").err == "no such user ('nobody@pve')\n"
-    assert stage.line("pveum user add new@pve").err == "pveum user add: not known here\n"
+    assert stage.line("pveum user add new@pve").exit_code == 0
+    again = stage.line("pveum user add new@pve")
+    assert (again.exit_code, again.err) == (255, "create user failed: user 'new@pve' already exists\n")
 
 
 def test_what_needs_a_ticket_is_refused_to_a_token(stage: Stage) -> None:

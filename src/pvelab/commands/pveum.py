@@ -11,6 +11,8 @@ from pvelab.commands.pvesh_look import FORMAT_OPTIONS
 from pvelab.commands.results import show
 from pvelab.commands.tool import Entry, Invocation
 
+ROLES = "/access/roles"
+ONE_ROLE = ROLES + "/{roleid}"
 USERS = "/access/users"
 TOKENS = USERS + "/{userid}/token"
 _FORMATTED = "[OPTIONS] [FORMAT_OPTIONS]"
@@ -26,6 +28,14 @@ async def call_and_show(run: Invocation) -> int:
     data = (await run.call(entry.method, path, taken)).data
     published = schema.load(run.api.world.profile.release).paths[entry.path][entry.method]
     show(run.process, data, formats, published.get("returns") or {})
+    return 0
+
+
+async def call_silently(run: Invocation) -> int:
+    """A call that answers nothing."""
+    entry = run.entry
+    taken = {name: value for name, value in run.params.items() if f"{{{name}}}" not in entry.path}
+    await run.call(entry.method, entry.path.format(**run.params), taken)
     return 0
 
 
@@ -65,9 +75,14 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
     (_shows("group list  [FORMAT_OPTIONS]", "GET", "/access/groups"),),
     (_shows("pool list  [OPTIONS] [FORMAT_OPTIONS]", "GET", "/pools"),),
     (_shows("realm list  [FORMAT_OPTIONS]", "GET", "/access/domains"),),
-    (_shows("role list  [FORMAT_OPTIONS]", "GET", "/access/roles"),),
     (
-        Entry("pveum user add <userid> [OPTIONS]"),
+        Entry("pveum role add <roleid> [OPTIONS]", "POST", ROLES, ("roleid",), call_silently),
+        Entry("pveum role delete <roleid>", "DELETE", ONE_ROLE, ("roleid",), call_silently),
+        _shows("role list  [FORMAT_OPTIONS]", "GET", ROLES),
+        Entry("pveum role modify <roleid> [OPTIONS]", "PUT", ONE_ROLE, ("roleid",), call_silently),
+    ),
+    (
+        Entry("pveum user add <userid> [OPTIONS]", "POST", USERS, ("userid",), call_silently),
         _shows(f"user list  {_FORMATTED}", "GET", USERS),
         _shows(f"user permissions [<userid>] {_FORMATTED}", "GET", "/access/permissions", "[userid]"),
         _shows(f"user token add {_ONE} {_FORMATTED}", "POST", TOKENS + "/{tokenid}", "userid tokenid"),
@@ -77,6 +92,9 @@ GROUPS: tuple[tuple[Entry, ...], ...] = (
     (Entry("pveum passwd <userid> [OPTIONS]", arguments=("userid",), run=set_password, own_options=_PASSWD),),
 )
 ALIASES = {
+    "roleadd": "role add",
+    "roledel": "role delete",
+    "rolemod": "role modify",
     "aclmod": "acl modify",
     "acldel": "acl delete",
     "user token remove": "user token delete",

@@ -9,7 +9,7 @@ from typing import Any
 from pvelab.answers import ApiError, Who, bad_parameter, refused
 from pvelab.formats import split_list
 from pvelab.routes.call import Call, route
-from pvelab.rules import permissions, roles
+from pvelab.rules import permissions
 
 _NAME = r"[A-Za-z0-9._-]+"
 ACL_PATH = re.compile(
@@ -18,6 +18,9 @@ ACL_PATH = re.compile(
     rf"|/vms(/[1-9][0-9]{{2,}})?|/mapping(/{_NAME}){{0,2}}"
 )
 """The paths that can have roles."""
+MODIFYING = ("Permissions.Modify",)
+ALLOCATING = {"storage": "Datastore", "vms": "VM", "pool": "Pool"}
+"""Whoever may make these may also say who may use them."""
 CAPABILITIES = {
     "access": ("/access", ("User.", "Group.", "Permissions.Modify", "Realm.")),
     "dc": ("/", ("Sys.", "SDN.")),
@@ -51,23 +54,6 @@ def list_realms(_call: Call) -> list[dict[str, str]]:
 @route("GET", "/access/groups")
 def list_groups(_call: Call) -> list[dict[str, str]]:
     return []
-
-
-@route("GET", "/access/roles")
-def list_roles(call: Call) -> list[dict[str, Any]]:
-    special = roles.roles(call.world.profile.release)
-    return [
-        {"privs": ",".join(sorted(privileges)), "roleid": name, "special": int(name in special)}
-        for name, privileges in sorted(permissions.known_roles(call.world).items())
-    ]
-
-
-@route("GET", "/access/roles/{roleid}")
-def show_role(call: Call) -> dict[str, int]:
-    known = permissions.known_roles(call.world)
-    if call.params["roleid"] not in known:
-        raise refused(f"role '{call.params['roleid']}' does not exist")
-    return permissions.as_flags(known[call.params["roleid"]])
 
 
 @route("GET", "/version")
@@ -107,12 +93,13 @@ def csrf_token(ticket: str) -> str:
 def list_permissions(call: Call) -> dict[str, dict[str, int]]:
     who = call.who
     if "userid" in call.params and call.params["userid"] != who.authid:
-        permissions.require(call.world, who, "/access", "Sys.Audit")
         user, _, token = call.params["userid"].partition("!")
+        if not (token and user == who.authid):
+            permissions.require(call.world, who, "/access", "Sys.Audit")
         who = Who(user, token)
     if "path" in call.params:
         path = call.params["path"]
-        return {path: permissions.as_flags(permissions.privileges(call.world, who, path))}
+        return {path: permissions.flagged(call.world, who, path)}
     return permissions.all_privileges(call.world, who)
 
 
@@ -127,7 +114,7 @@ def list_acls(call: Call) -> list[dict[str, Any]]:
             "ugid": acl.identity,
         }
         for acl in sorted(call.world.acls, key=lambda acl: (acl.path, acl.identity, acl.role))
-        if call.may("/access", "Sys.Audit", "Permissions.Modify") or call.may(acl.path, "Permissions.Modify")
+        if call.may("/access", "Sys.Audit") or call.may(acl.path, *_modifying(acl.path))
     ]
 
 
@@ -139,15 +126,24 @@ def update_acl(call: Call) -> None:
         text = "either 'users', 'groups' or 'tokens' is required."
         raise ApiError(400, "Parameter verification failed.", dict.fromkeys(named, text))
     path = "/" + re.sub("/+", "/", given).strip("/")
-    permissions.require(call.world, call.who, path, "Permissions.Modify")
+    permissions.require_any(call.world, call.who, path, *_modifying(path))
     if not re.fullmatch(r"[A-Za-z0-9.\-_/]+", path) or not (call.flag("delete") or ACL_PATH.fullmatch(path)):
         raise bad_parameter("path", f"invalid ACL path '{given}'")
-    change = permissions.revoke if call.flag("delete") else permissions.grant
     for role in split_list(call.params["roles"]):
         if role not in permissions.known_roles(call.world):
             raise refused(f"ACL update failed: role '{role}' does not exist")
         _check_named(call, named)
-        change(call.world, path, [*named["users"], *named["tokens"]], role)
+        identities = [*named["users"], *named["tokens"]]
+        if call.flag("delete"):
+            permissions.revoke(call.world, path, identities, role)
+        else:
+            permissions.grant(call.world, path, identities, role, propagates=call.params.get("propagate") != "0")
+
+
+def _modifying(path: str) -> tuple[str, ...]:
+    """The privileges one of which is needed to change who may what on a path."""
+    area, _, member = path.strip("/").partition("/")
+    return ("Permissions.Modify", f"{ALLOCATING[area]}.Allocate") if member and area in ALLOCATING else MODIFYING
 
 
 def _check_named(call: Call, named: Mapping[str, list[str]]) -> None:
@@ -179,4 +175,4 @@ def _capabilities(call: Call, who: Who, area: str) -> dict[str, int]:
     root, prefixes = CAPABILITIES[area]
     paths = {root, *(acl.path for acl in call.world.acls if acl.path.startswith(root) and root != "/")}
     held = set().union(*(permissions.privileges(call.world, who, path) for path in paths))
-    return permissions.as_flags(name for name in held if name.startswith(prefixes))
+    return dict.fromkeys(sorted(name for name in held if name.startswith(prefixes)), 1)

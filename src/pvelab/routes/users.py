@@ -7,6 +7,7 @@ from typing import Any
 
 from pvelab.answers import bad_parameter, refused
 from pvelab.routes.call import Call, route
+from pvelab.rules import configs
 from pvelab.state import Token, User
 
 USERS = "/access/users"
@@ -20,6 +21,16 @@ def list_users(call: Call) -> list[dict[str, Any]]:
         for user in call.world.users.values()
         if user.userid == call.who.user or call.may("/access/groups", "User.Modify", "Sys.Audit")
     ]
+
+
+@route("POST", USERS)
+def create_user(call: Call) -> None:
+    userid = call.params["userid"]
+    configs.require_lock(call.world, "user.cfg", "create user failed: ")
+    if userid in call.world.users:
+        raise refused(f"create user failed: user '{userid}' already exists")
+    is_enabled = call.params.get("enable", "1") == "1"
+    call.world.users[userid] = User(userid, call.params.get("password"), is_enabled)
 
 
 @route("GET", USERS + "/{userid}")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from pvelab.answers import ApiError, Who, bad_parameter, forbidden, refused
 from pvelab.formats import VOLUME_ID
-from pvelab.rules import configs, drives, permissions, roles, storages, volumes
+from pvelab.rules import configs, drives, permissions, roles, storages, tags, volumes
 from pvelab.rules.drives import NEW_DISK, Drive
 from pvelab.state import World
 
@@ -81,6 +81,7 @@ class ConfigAccess:
                     self._need(privilege)
         elif option == "tags":
             self._need("VM.Config.Options")
+            tags.check(self.world, self.who, before or "", after or "")
         elif stem == "unused":
             self._need("VM.Config.Disk")
         elif stem == "serial":

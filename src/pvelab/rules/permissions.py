@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pvelab.answers import ApiError, Who, forbidden, refused
@@ -15,11 +15,19 @@ TOP_PATHS = ("/", "/access", "/access/groups", "/access/realm", "/nodes", "/pool
 
 def privileges(world: World, who: Who, path: str) -> frozenset[str]:
     """Every privilege that somebody has on a path."""
-    of_user = roles.privileges(world.profile.release)
+    return frozenset(flagged(world, who, path))
+
+
+def flagged(world: World, who: Who, path: str) -> dict[str, int]:
+    """As the API shows them: each with 1 where it holds for what is below the path, too."""
+    of_user = dict.fromkeys(sorted(roles.privileges(world.profile.release)), 1)
     if who.user != "root@pam":
         of_user = _granted(world, who.user, path)
     token = world.tokens.get(who.authid) if who.token else None
-    return of_user & _granted(world, who.authid, path) if token and token.is_separated else of_user
+    if token is None or not token.is_separated:
+        return of_user
+    of_token = _granted(world, who.authid, path)
+    return {name: of_user[name] & flag for name, flag in of_token.items() if name in of_user}
 
 
 def known_roles(world: World) -> Mapping[str, frozenset[str]]:
@@ -30,13 +38,8 @@ def known_roles(world: World) -> Mapping[str, frozenset[str]]:
 def all_privileges(world: World, who: Who) -> dict[str, dict[str, int]]:
     """Privileges by path, wherever there are any."""
     paths = {*TOP_PATHS, *(acl.path for acl in world.acls)}
-    found = {path: as_flags(privileges(world, who, path)) for path in sorted(paths)}
+    found = {path: flagged(world, who, path) for path in sorted(paths)}
     return {path: flags for path, flags in found.items() if flags}
-
-
-def as_flags(names: Iterable[str]) -> dict[str, int]:
-    """As the API shows them: each with 1, since all of the lab's ACLs propagate."""
-    return dict.fromkeys(sorted(names), 1)
 
 
 def has_any(world: World, who: Who, path: str, names: Collection[str]) -> bool:
@@ -74,21 +77,24 @@ def check(world: World, who: Who, expression: Any, values: Mapping[str, str]) ->
             raise forbidden()
     elif kind == "perm":
         _check_path(world, who, rest, values)
-    elif kind == "userid-param":
+    elif kind == "userid-param" and rest == ["self"]:
         if who.authid != values["userid"]:
             raise forbidden()
+    elif kind == "userid-param":
+        require(world, who, f"/access/realm/{values['userid'].rpartition('@')[2]}", *rest)
     elif kind == "userid-group":
-        _check_user(world, who, rest[0], values["userid"])
+        _check_user(world, who, rest, values["userid"])
 
 
-def grant(world: World, path: str, identities: Iterable[str], role: str) -> None:
-    """Add an ACL for each identity."""
-    world.acls |= {Acl(path, identity, role) for identity in identities}
+def grant(world: World, path: str, identities: Collection[str], role: str, *, propagates: bool = True) -> None:
+    """Add an ACL for each identity, in place of one that differs in its reach only."""
+    revoke(world, path, identities, role)
+    world.acls |= {Acl(path, identity, role, propagates) for identity in identities}
 
 
-def revoke(world: World, path: str, identities: Iterable[str], role: str) -> None:
+def revoke(world: World, path: str, identities: Collection[str], role: str) -> None:
     """Remove an ACL of each identity."""
-    world.acls -= {Acl(path, identity, role) for identity in identities}
+    world.acls = {acl for acl in world.acls if (acl.path, acl.role) != (path, role) or acl.identity not in identities}
 
 
 def forget(world: World, path: str) -> None:
@@ -107,11 +113,14 @@ def _check_path(world: World, who: Who, rest: list[Any], values: Mapping[str, st
         require(world, who, path, *names)
 
 
-def _check_user(world: World, who: Who, names: Collection[str], userid: str) -> None:
-    if userid not in world.users:
+def _check_user(world: World, who: Who, rest: list[Any], userid: str) -> None:
+    """May somebody see or change a user? The lab has no groups that it could be in, or be put into."""
+    names, *options = rest
+    is_new = options == ["groups_param", "create"]
+    if not is_new and userid not in world.users:
         raise refused(f"no such user ('{userid}')")
     if not has_any(world, who, "/access/groups", names):
-        raise forbidden()
+        raise forbidden(f"/access/groups, {'|'.join(names)}" if is_new else "")
 
 
 def _holds(world: World, who: Who, expression: Any, values: Mapping[str, str]) -> bool:
@@ -128,25 +137,31 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     return template
 
 
-def _granted(world: World, identity: str, path: str) -> frozenset[str]:
+def _granted(world: World, identity: str, path: str) -> dict[str, int]:
+    """By privilege; what a pool gives on its members holds for these alone."""
     held = _roles(world, identity, path)
     area, _, member = path.strip("/").partition("/")
     for pool in world.pools.values() if area in ("vms", "storage") else ():
         if member in (map(str, pool.vmids) if area == "vms" else pool.storages):
-            held |= _roles(world, identity, f"/pool/{pool.poolid}")
+            held = {**dict.fromkeys(_roles(world, identity, f"/pool/{pool.poolid}"), 0), **held}
     known = known_roles(world)
-    return frozenset().union(*(known.get(role, frozenset()) for role in held))
+    found: dict[str, int] = {}
+    for role, flag in held.items():
+        for name in known.get(role, frozenset()):
+            found[name] = found.get(name, 0) | flag
+    return dict(sorted(found.items()))
 
 
-def _roles(world: World, identity: str, path: str) -> frozenset[str]:
+def _roles(world: World, identity: str, path: str) -> dict[str, int]:
+    """Roles with 1 where they hold for what is below the path, too."""
     parts = path.strip("/").split("/") if path.strip("/") else []
     prefixes = ["/", *("/" + "/".join(parts[: n + 1]) for n in range(len(parts)))]
-    found: frozenset[str] = frozenset()
+    found: dict[str, int] = {}
     for prefix in prefixes:
         here = {
-            acl.role
+            acl.role: int(acl.propagates)
             for acl in world.acls
             if acl.identity == identity and acl.path == prefix and (acl.propagates or prefix == path)
         }
-        found = frozenset(here) or found
+        found = here or found
     return found

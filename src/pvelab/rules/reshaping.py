@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pvelab import progress
-from pvelab.answers import Who, bad_parameter, refused
-from pvelab.rules import configs, disks, drives, snapshots, storages, volumes
+from pvelab.answers import ApiError, Who, bad_parameter, refused
+from pvelab.rules import configs, disks, drives, permissions, snapshots, storages, volumes
 from pvelab.rules.access import only_root
 from pvelab.rules.drives import Drive
 from pvelab.rules.images import format_size, parse_size
@@ -29,7 +29,7 @@ async def resize(world: World, node: Node, params: Mapping[str, str], who: Who) 
         if params.get("skiplock") != "1":
             configs.check_lock(vm)
         yield world.timings.resize_s
-        _grow(world, node, vm, params, task.log)
+        _grow(world, node, vm, params, task)
 
     return await progress.begin(world, progress.Job(node, "resize", str(vmid), who, vmid), work)
 
@@ -114,7 +114,7 @@ def _check_clonable(world: World, node: Node, vm: Vm, params: Mapping[str, str],
                 raise refused(f"Linked clone feature is not supported for '{drive['file']}' ({option})")
 
 
-def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log) -> None:
+def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], task: Task) -> None:
     option = params["disk"]
     if option not in vm.config:
         raise refused(f"disk '{option}' does not exist")
@@ -122,6 +122,10 @@ def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log)
     storage, name = volumes.split(drive["file"])
     if drives.is_cdrom(drive):
         raise refused("you can't resize a cdrom")
+    try:
+        permissions.require(world, Who(task.user, task.tokenid), f"/storage/{storage}", "Datastore.AllocateSpace")
+    except ApiError as denied:
+        raise refused(f"{denied.status} {denied.reason}") from denied
     place = volumes.at(world, node, storage)
     volume = volumes.find(place, name)
     if volume is None:
@@ -131,7 +135,7 @@ def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], log: Log)
     if size_bytes < volume.size_bytes:
         raise refused("shrinking disks is not supported")
     if size_bytes > volume.size_bytes:
-        volumes.resize(place, volume, size_bytes, log)
+        volumes.resize(place, volume, size_bytes, task.log)
         configs.require_writable(world, vm)
         drive["size"] = format_size(size_bytes)
         vm.config[option] = drives.show(world, option, drive)
