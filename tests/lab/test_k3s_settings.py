@@ -22,10 +22,16 @@ def read(files: FileSystem, *argv: str, env: Mapping[str, str] | None = None) ->
     return read_settings(files, "K3S-VM-pve1", argv, env or {})
 
 
-def test_flags_win_over_environment_and_that_over_files(files: FileSystem) -> None:
-    files.provide(f"{FOLDER}/config.yaml", b"server: https://file:6443\ntoken: from-file\nnode-name: file\n")
-    found = read(files, "--node-name=flag", env={"K3S_TOKEN": "from-environment"})
-    assert (found.server, found.token, found.node_name) == ("https://file:6443", "from-environment", "flag")
+def test_flags_win_over_files_and_these_over_the_environment(files: FileSystem) -> None:
+    files.provide(f"{FOLDER}/config.yaml", b"token: from-file\nnode-name: file\n")
+    found = read(files, "--node-name=flag", env={"K3S_TOKEN": "from-environment", "K3S_URL": "https://env:6443"})
+    assert (found.server, found.token, found.node_name) == ("https://env:6443", "from-file", "flag")
+
+
+def test_token_file_wins_over_a_token_wherever_it_is_named(files: FileSystem) -> None:
+    files.provide(f"{FOLDER}/config.yaml", b"token: from-file\n")
+    files.provide("/root/token", b"from-token-file\n")
+    assert read(files, env={"K3S_TOKEN_FILE": "/root/token"}).token == "from-token-file"
 
 
 def test_drop_ins_replace_in_order_and_a_plus_appends(files: FileSystem) -> None:

@@ -94,12 +94,12 @@ class Settings:
 
 
 def read_settings(files: FileSystem, hostname: str, argv: Sequence[str], env: Mapping[str, str]) -> Settings:
-    """Join all sources; flags win over the environment, that over files. Raises SettingsProblem."""
-    values = _from_files(files)
-    for name, flag in _ENVIRONMENT.items():
-        if env.get(name):
-            values[flag] = [env[name]]
-    values |= _from_flags(argv)
+    """Join all sources: flags win over files, these over the environment. Raises SettingsProblem.
+
+    Source: k3s, pkg/configfilearg/parser.go puts what files say before the flags of the command line, as flags.
+    """
+    values = {flag: [env[name]] for name, flag in _ENVIRONMENT.items() if env.get(name)}
+    values |= _from_files(files) | _from_flags(argv)
     node_name = _one(values, "node-name") or hostname
     if _one(values, "datastore-endpoint"):
         raise SettingsProblem("the lab does not emulate datastore-endpoint")
@@ -187,8 +187,9 @@ def _one(values: Mapping[str, list[str]], name: str) -> str:
 
 
 def _secret(files: FileSystem, values: Mapping[str, list[str]], name: str) -> str:
+    """A file that is named wins. Source: k3s, pkg/cli/agent/agent.go."""
     path = _one(values, f"{name}-file")
-    if _one(values, name) or not path:
+    if not path:
         return _one(values, name)
     if not files.is_file(path):
         raise SettingsProblem(f"open {path}: no such file or directory")
