@@ -20,6 +20,7 @@ from support.clock import SteppingClock
 
 NAME = "k3s-vm-pve3"
 CONFIG = "/etc/rancher/k3s/config.yaml"
+ENVIRONMENT = "/etc/systemd/system/k3s-agent.service.env"
 
 
 def asked_over_ssh(lab: Lab) -> bool:
@@ -161,7 +162,8 @@ def test_machine_whose_node_was_deleted_gets_a_new_token_and_nothing_else(lab: L
     lab.reset("healthy")
     before = uuids(lab)
     lab.shell(NAME, f"echo 'node-taint: [a=b:NoSchedule]' >> {CONFIG}")
-    lab.shell(NAME, "touch /var/lib/rancher/k3s/agent/kept")
+    lab.shell(NAME, "touch /var/lib/rancher/k3s/agent/kept; echo old > /root/old-token")
+    lab.shell(NAME, f"echo 'K3S_TOKEN_FILE=/root/old-token' >> {ENVIRONMENT}; echo 'NO_PROXY=a' >> {ENVIRONMENT}")
     nodes_without(lab, NAME)
 
     run = homelab("--via", via)
@@ -172,6 +174,7 @@ def test_machine_whose_node_was_deleted_gets_a_new_token_and_nothing_else(lab: L
     assert uuids(lab) == before
     assert lab.shell(NAME, "ls /var/lib/rancher/k3s/agent/kept")
     assert yaml.safe_load(lab.shell(NAME, f"cat {CONFIG}"))["node-taint"] == ["a=b:NoSchedule"]
+    assert lab.shell(NAME, f"grep . {ENVIRONMENT}") == "NO_PROXY=a\n"
     assert "install.sh" not in lab.shell(NAME, "ls /var/lib/homelab || true")
 
 

@@ -119,6 +119,28 @@ def test_machine_that_joins_again_keeps_its_settings(answer: Result, kept: dict[
     assert yaml.safe_load(next(typed for typed in shell.inputs if typed)) == {**kept, **told}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("K3S_TOKEN='old'\nHTTPS_PROXY=p\nK3S_URL=https://old:6443\n", "HTTPS_PROXY=p\n"),
+        (" export K3S_TOKEN_FILE=/old", ""),
+        ("K3S_TOKENS=x\n#K3S_URL=y\n", None),
+    ],
+    ids=["some", "all", "none"],
+)
+def test_what_an_earlier_join_left_in_the_environment_of_the_service_goes(before: str, after: str | None) -> None:
+    path = "/etc/systemd/system/k3s-agent.service.env"
+    shell = FakeShell(lambda line, _: done(before if line == f"sudo -n cat {path}" else ""))
+
+    renew_token(shell, ORDER)
+
+    written = [
+        typed for line, typed in zip(shell.commands, shell.inputs, strict=True) if f" put {path} 077 0600" in line
+    ]
+    assert written == ([] if after is None else [after.encode()])
+    assert not any("old" in line for line in shell.commands)
+
+
 def test_settings_that_cannot_be_read_are_not_written_over() -> None:
     shell = FakeShell(lambda *_: done(stderr="cat: Input/output error\n", exit_code=1))
 

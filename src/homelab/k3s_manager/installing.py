@@ -18,6 +18,9 @@ from homelab.shell import Result, Shell
 
 SCRIPT = "/var/lib/homelab/install-k3s.sh"
 CONFIG = "/etc/rancher/k3s/config.yaml"
+ENVIRONMENT_FILES = ("/etc/default/{unit}", "/etc/sysconfig/{unit}", "/etc/systemd/system/{unit}.service.env")
+"""What systemd gives k3s as its environment. Source: the unit that install.sh of k3s writes."""
+JOINING = re.compile(r"\s*(?:export\s+)?K3S_(?:URL|TOKEN|TOKEN_FILE)\s*=")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALL_TIMEOUT_S = 600
 NOT_DOWNLOADED = ("Download failed", "Download sha256 does not match", "Can not find curl or wget")
@@ -103,18 +106,36 @@ def renew_token(shell: Shell, order: JoinOrder) -> str:
 
     Returns when that was, as `restart` does. Raises NodeFailed rather than write over settings that cannot be read.
     """
-    result = shell.run(["sudo", "-n", "cat", CONFIG])
-    if result.exit_code and "No such file" not in result.stderr:
-        raise NodeFailed(
-            f"{shell.where}: {CONFIG} cannot be read",
-            masked(result.stderr).strip()[-300:],
-            f"look at it: {shell.machine.login} 'sudo cat {CONFIG}'; then run again",
-        )
-    settings = flags.document(CONFIG, result.stdout)
+    settings = flags.document(CONFIG, _text_of(shell, CONFIG))
     settings.update({"server": order.server_url, "token": order.token.reveal(), "node-name": order.name})
     settings.pop("token-file", None)
     put(shell, Place(CONFIG), yaml.safe_dump(settings, sort_keys=False).encode())
+    _forget_earlier_join(shell, order.unit)
     return restart(shell, order.unit)
+
+
+def _forget_earlier_join(shell: Shell, unit: str) -> None:
+    """Take out of the service's environment where and with what it was once to join; the rest of it stays.
+
+    K3S_TOKEN_FILE would win over the token in config.yaml, and the others where that does not name them.
+    """
+    for path in (file.format(unit=unit) for file in ENVIRONMENT_FILES):
+        lines = _text_of(shell, path).splitlines(keepends=True)
+        kept = [line for line in lines if not JOINING.match(line)]
+        if kept != lines:
+            put(shell, Place(path), "".join(kept).encode())
+
+
+def _text_of(shell: Shell, path: str) -> str:
+    """Empty where there is no such file; raises NodeFailed where it cannot be read."""
+    result = shell.run(["sudo", "-n", "cat", path])
+    if result.exit_code and "No such file" not in result.stderr:
+        raise NodeFailed(
+            f"{shell.where}: {path} cannot be read",
+            masked(result.stderr).strip()[-300:],
+            f"look at it: {shell.machine.login} 'sudo cat {path}'; then run again",
+        )
+    return result.stdout
 
 
 def disable(shell: Shell, unit: str) -> None:
