@@ -8,12 +8,16 @@ from e2e.conftest import Homelab
 from e2e.interruptions import killed, left_over, open_writes, tags
 from e2e.world import (
     ALL_MEMBERS,
+    NAME,
+    ONLY_PVE3,
+    address_of,
     cluster,
     k3s,
     nodes_with_running_vm,
     power_off,
     ready_members,
     servers,
+    trusting,
     uuid_of,
     uuids,
     vm_on,
@@ -21,21 +25,11 @@ from e2e.world import (
 )
 from pvelab.lab import Lab
 
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
-NAME = "k3s-vm-pve3"
-
 
 def down(lab: Lab, *nodes: str) -> None:
     """The VMs on these nodes crash, and the cluster has noticed it."""
     power_off(lab, *nodes)
     lab.shell(list(lab.k3s_servers)[-1], "sleep 120")
-
-
-def believe_anybody(homelab: Homelab) -> None:
-    """As a person's ssh_config may say; the lab's known_hosts has no VMs."""
-    folder = homelab.home / ".ssh"
-    folder.mkdir(mode=0o700)
-    (folder / "config").write_text("Host *\n  StrictHostKeyChecking accept-new\n")
 
 
 def replaced(lab: Lab, before: dict[int, str]) -> list[int]:
@@ -127,12 +121,13 @@ def test_first_server_that_is_made_anew_joins_the_survivors_and_founds_no_cluste
 ) -> None:
     """k3s-vm-pve1 founded the cluster; K3S_EXISTING_NODE_IP names it first, and the other servers behind it."""
     lab.reset("self-founded")
-    believe_anybody(homelab)
+    trusting(homelab.home)
+    addresses = ", ".join(lab.k3s_servers.values())
+    assert homelab("--via", via, K3S_EXISTING_NODE_IP=addresses, SSH_KNOWN_HOSTS=None).exit_code == 0
     authority = lab.look(lambda world: cluster(world).tokens.ca_hash)
     before = uuids(lab)
     down(lab, "pve1")
 
-    addresses = ", ".join(lab.k3s_servers.values())
     run = homelab("--via", via, K3S_EXISTING_NODE_IP=addresses, SSH_KNOWN_HOSTS=None)
 
     assert run.exit_code == 0, run.text
@@ -145,6 +140,8 @@ def test_first_server_that_is_made_anew_joins_the_survivors_and_founds_no_cluste
     own, *others = lab.k3s_servers.values()
     assert any(f"server: https://{other}:6443" in config for other in others)
     assert f"https://{own}:6443" not in config
+    moved = f"K3S_EXISTING_NODE_IP: k3s-vm-pve1 is no longer at {own} but at {address_of(lab, 'pve1')}"
+    assert moved in run.err
 
 
 # --- five servers -------------------------------------------------------------------------------------------------

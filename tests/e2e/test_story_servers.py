@@ -11,29 +11,24 @@ import pytest
 import yaml
 
 from e2e.conftest import Homelab
-from e2e.world import ALL_MEMBERS, cluster, guests, ready_members, take_out, uuids, vm_on, voters
+from e2e.world import (
+    ALL_MEMBERS,
+    NAME,
+    ONLY_PVE3,
+    address_of,
+    cluster,
+    guests,
+    ready_members,
+    take_out,
+    trusting,
+    voters,
+)
 from homelab.k3s_manager import authority
 from homelab.kubernetes import served_authority
 from pvelab.lab import Lab
 from pvelab.state import World
 
-ONLY_PVE3 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_2": "0"}
-"""One VM is enough for the story."""
-NAME = "k3s-vm-pve3"
 OUTSIDE = "k3s-server"
-
-
-def address_of(lab: Lab, node: str) -> str:
-    """Where the VM on this node is."""
-    vmid, _ = vm_on(lab, node)
-    return lab.look(lambda world: guests(world).machine_in(world.vms[vmid]).address)
-
-
-def trusting(homelab: Homelab, *lines: str) -> None:
-    """A person's ssh_config that takes every host key, and whatever the lines say."""
-    folder = homelab.home / ".ssh"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / "config").write_text("\n".join([*lines, "Host *", "  StrictHostKeyChecking accept-new", ""]))
 
 
 def server_of(lab: Lab, name: str) -> str:
@@ -61,7 +56,7 @@ def test_first_server_that_answers_is_asked_and_the_other_is_warned_about(
 
 def test_server_whose_k3s_stands_still_is_passed_over(lab: Lab, homelab: Homelab, via: str) -> None:
     lab.reset("healthy")
-    trusting(homelab)
+    trusting(homelab.home)
     take_out(lab, NAME)
     first, alive = address_of(lab, "pve1"), lab.env["K3S_EXISTING_NODE_IP"]
     lab.shell("k3s-vm-pve1", "systemctl stop k3s")
@@ -90,7 +85,7 @@ def test_where_no_server_answers_each_reason_is_said(lab: Lab, homelab: Homelab)
 
 def test_server_that_dies_during_the_run_is_replaced_by_the_next(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
-    trusting(homelab)
+    trusting(homelab.home)
     take_out(lab, NAME)
     first, second = lab.env["K3S_EXISTING_NODE_IP"], address_of(lab, "pve1")
 
@@ -136,7 +131,7 @@ def test_server_at_which_the_cluster_is_asked_is_deleted_by_hand_with_the_help_o
     lab: Lab, homelab: Homelab, via: str
 ) -> None:
     lab.reset("healthy")
-    trusting(homelab)
+    trusting(homelab.home)
     first, second = address_of(lab, "pve1"), lab.env["K3S_EXISTING_NODE_IP"]
 
     run = homelab.delete(
@@ -151,7 +146,7 @@ def test_server_at_which_the_cluster_is_asked_is_deleted_by_hand_with_the_help_o
 def test_server_is_not_deleted_by_hand_where_the_next_cannot_be_logged_in_to(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     first, second = address_of(lab, "pve1"), lab.env["K3S_EXISTING_NODE_IP"]
-    trusting(homelab, f"Host {second}", f"  HostName {lab.network.outside(99)}")
+    trusting(homelab.home, f"Host {second}", f"  HostName {lab.network.outside(99)}")
 
     run = homelab.delete("pve1", "100", "--yes", K3S_EXISTING_NODE_IP=f"{first},{second}", SSH_KNOWN_HOSTS=None)
 
@@ -176,7 +171,7 @@ def test_server_that_was_made_anew_and_founded_a_cluster_of_its_own_is_not_belie
     take_out(lab, NAME)
     lab.fault("other-cluster")
     other = lab.network.outside(90)
-    trusting(homelab)
+    trusting(homelab.home)
     settings = {"SSH_KNOWN_HOSTS": None, **({} if has_kubeconfig else {"KUBECONFIG": None})}
 
     run = homelab(K3S_EXISTING_NODE_IP=other, **settings)
@@ -269,7 +264,7 @@ def closed(lab: Lab, homelab: Homelab) -> Iterator[str]:
     lab.reset("healthy")
     take_out(lab, NAME)
     address = address_of(lab, "pve1")
-    trusting(homelab, f"Host {address}", f"  HostName {lab.network.outside(99)}")
+    trusting(homelab.home, f"Host {address}", f"  HostName {lab.network.outside(99)}")
     yield address
 
 
@@ -296,33 +291,34 @@ def test_server_with_an_unknown_host_key_is_not_asked_by_its_agent_either(lab: L
     assert ready_members(lab) == ALL_MEMBERS - {NAME}
 
 
+def move(lab: Lab) -> str:
+    """The server gets another address, and is up again with it; which one."""
+    address = lab.network.moved(1)
+    lab.shell("pve1", f"qm set 100 --ipconfig0 ip={address}/16,gw={lab.network.gateway} && qm stop 100 && qm start 100")
+    up_at = lab.look(lambda world: world.clock.now()) + 120
+    lab.wait_until(lambda world: world.clock.now() >= up_at, 600)
+    return address
+
+
 def test_server_that_has_moved_is_found_again_by_its_machine_and_warned_about(
     lab: Lab, homelab: Homelab, via: str
 ) -> None:
-    lab.reset("healthy")
-    assert homelab().exit_code == 0
+    lab.reset("fresh", where="vm", datastore="sqlite")
+    assert homelab("--via", via, **ONLY_PVE3).exit_code == 0
+    old, now = lab.env["K3S_EXISTING_NODE_IP"], move(lab)
     take_out(lab, NAME)
-    old, vmid = lab.network.outside(99), vm_on(lab, "pve1")[0]
-    remember(homelab, uuids(lab)[vmid], old)
 
-    run = homelab("--via", via, K3S_EXISTING_NODE_IP=old, KUBECONFIG=None)
+    run = homelab("--via", via, KUBECONFIG=None, **ONLY_PVE3)
 
     assert run.exit_code == 0, run.text
-    now = address_of(lab, "pve1")
-    assert f"k3s-vm-pve1 is asked, at {now}" in run.err
-    assert f"K3S_EXISTING_NODE_IP: k3s-vm-pve1 is no longer at {old} but at {now}" in run.err
-    assert ready_members(lab) == ALL_MEMBERS
+    assert f"{OUTSIDE} is asked, at {now}" in run.err
+    assert f"K3S_EXISTING_NODE_IP: {OUTSIDE} is no longer at {old} but at {now}" in run.err
+    assert ready_members(lab) == {OUTSIDE, NAME}
+    assert server_of(lab, NAME) == f"https://{now}:6443"
 
-    again = homelab("--via", via, K3S_EXISTING_NODE_IP=old, KUBECONFIG=None)
+    again = homelab("--via", via, **ONLY_PVE3)
     assert f"is no longer at {old} but at {now}" in again.err
-
-
-def remember(homelab: Homelab, uuid: str, address: str) -> None:
-    """The machine with this uuid had another address when the cluster was last seen."""
-    known = json.loads(memory_of(homelab).read_text())
-    for server in known["servers"]:
-        server["addresses"] = [address] if server["uuid"] == uuid else server["addresses"]
-    memory_of(homelab).write_text(json.dumps(known))
+    assert again.err.count(f"{old} cannot be asked") == 1
 
 
 # --- clusters of other shapes ------------------------------------------------------------------------------------
@@ -394,10 +390,26 @@ def test_members_join_at_a_vip_and_the_servers_are_asked_themselves(lab: Lab, ho
     assert NAME in ready_members(lab)
 
 
+def test_where_the_only_server_named_is_gone_the_others_of_the_cluster_are_named(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("self-founded")
+    trusting(homelab.home)
+    assert homelab(SSH_KNOWN_HOSTS=None).exit_code == 0
+    lab.shell("pve1", "qm stop 100 && qm destroy 100")
+
+    run = homelab(SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 3, run.text
+    own, second, third = lab.k3s_servers.values()
+    others = f"k3s-vm-pve2 at {second}, {NAME} at {third}"
+    assert f"k3s-vm-pve1 is not joined: SSH to ubuntu@{own}" in run.out
+    assert f"or set K3S_EXISTING_NODE_IP to another server of the cluster: {others}" in run.err
+    assert len(lab.snapshot()["k3s"]) == 1
+
+
 def test_servers_of_two_clusters_are_not_mixed(lab: Lab, homelab: Homelab) -> None:
     lab.fault("other-cluster")
     ours, other = lab.env["K3S_EXISTING_NODE_IP"], lab.network.outside(90)
-    trusting(homelab)
+    trusting(homelab.home)
 
     run = homelab(K3S_EXISTING_NODE_IP=f"{ours},{other}", SSH_KNOWN_HOSTS=None, **ONLY_PVE3)
 
@@ -405,3 +417,23 @@ def test_servers_of_two_clusters_are_not_mixed(lab: Lab, homelab: Homelab) -> No
     assert "the addresses in K3S_EXISTING_NODE_IP lead to different clusters" in run.err
     assert f"{ours} and {other} show different CAs" in run.err
     assert lab.shell(NAME, "ls /etc/rancher 2>/dev/null || true") == ""
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_server_of_another_cluster_is_passed_over_once_it_is_known_which_one_is_right(
+    lab: Lab, homelab: Homelab, is_first: bool
+) -> None:
+    lab.reset("healthy")
+    trusting(homelab.home)
+    assert homelab(SSH_KNOWN_HOSTS=None).exit_code == 0
+    take_out(lab, NAME)
+    lab.fault("other-cluster")
+    ours, other = lab.env["K3S_EXISTING_NODE_IP"], lab.network.outside(90)
+
+    run = homelab(K3S_EXISTING_NODE_IP=f"{other},{ours}" if is_first else f"{ours},{other}", SSH_KNOWN_HOSTS=None)
+
+    assert run.exit_code == 0, run.text
+    assert run.err.count(f"K3S_EXISTING_NODE_IP: {other} cannot be asked (") == 1
+    assert f"{OUTSIDE} is asked, at {ours}" in run.err
+    assert server_of(lab, NAME) == f"https://{ours}:6443"
+    assert not any(NAME in one["nodes"] for one in lab.snapshot()["k3s"] if OUTSIDE not in one["nodes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pvelab.guest.guests import Guests
@@ -49,6 +50,19 @@ def vm_on(lab: Lab, node: str) -> tuple[int, dict[str, Any]]:
     """VMID and data of the one VM on a node."""
     ((vmid, vm),) = ((vmid, vm) for vmid, vm in lab.snapshot()["vms"].items() if vm["node"] == node)
     return int(vmid), dict(vm)
+
+
+def address_of(lab: Lab, node: str) -> str:
+    """Where the VM on this node is."""
+    vmid, _ = vm_on(lab, node)
+    return lab.look(lambda world: guests(world).machine_in(world.vms[vmid]).address)
+
+
+def trusting(home: Path, *lines: str) -> None:
+    """A person's ssh_config that takes every host key (the lab knows those of no VM), and whatever the lines say."""
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "config").write_text("\n".join([*lines, "Host *", "  StrictHostKeyChecking accept-new", ""]))
 
 
 def uuid_of(vm: dict[str, Any]) -> str:

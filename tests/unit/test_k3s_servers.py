@@ -204,12 +204,12 @@ def test_a_warning_is_said_once() -> None:
     asked = servers({TWO: Machine("two")}, said.append)
 
     asked.look()
-    asked.keep_away_from("other")
-    asked.say(said[0])
+    asked.tell_passed_over({ONE: "its API does not answer"}, "two is asked")
+    asked.say("moved")
+    asked.say("moved")
 
-    assert said == [
-        f"K3S_EXISTING_NODE_IP: {ONE} cannot be asked (SSH to {ONE}: connection refused); two is asked, at {TWO}"
-    ]
+    passed_over = f"K3S_EXISTING_NODE_IP: {ONE} cannot be asked (SSH to {ONE}: connection refused)"
+    assert said == [f"{passed_over}; two is asked, at {TWO}", "moved"]
 
 
 def test_server_of_the_cluster_of_before_is_known_by_its_ca() -> None:

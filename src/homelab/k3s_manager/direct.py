@@ -54,8 +54,7 @@ class DirectWay:
                 continue
             if wrong := self.servers.wrong_authority(address, access.authority_pem):
                 raise wrong
-            for mute, reason in failures.items():
-                self.servers.say(f"K3S_EXISTING_NODE_IP: {mute} cannot be asked ({reason}); {address} is asked")
+            self.servers.tell_passed_over(failures, f"{address} is asked")
             return address, Answer("", access.authority_pem, nodes)
         raise next(iter(failures.values()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from homelab.models import (
     TAG_AGENT,
     TAG_SERVER,
     K3sFacts,
+    K3sNode,
     KnownCluster,
     KnownServer,
     NodePlan,
@@ -158,10 +159,10 @@ class K3sManager:
         """Remember the cluster, and tell of a server that is no longer where K3S_EXISTING_NODE_IP has it."""
         servers = [node for node in answer.nodes if node.is_server]
         held = {address for node in servers for address in node.addresses}
-        known = {one.uuid: one for one in self._servers.known.servers} if self._servers.known else {}
+        known = self._servers.known.servers if self._servers.known else ()
         seen = []
         for node in servers:
-            before = known[node.system_uuid].addresses if node.system_uuid in known else ()
+            before = _addresses_before(node, known)
             left = tuple(one for one in before if one in self.config.existing_servers and one not in held)
             seen.append(KnownServer(node.name, node.system_uuid, (*node.addresses, *left)))
             if left:
@@ -264,3 +265,10 @@ class K3sManager:
                 "run again once the node that failed is well; it then becomes the third server",
             ),
         )
+
+
+def _addresses_before(node: K3sNode, known: Sequence[KnownServer]) -> tuple[str, ...]:
+    """Those of this very machine; of one that was made anew, those of the machine that had its name."""
+    uuid = node.system_uuid
+    same = [one for one in known if one.uuid == uuid and uuid] or [one for one in known if one.name == node.name]
+    return same[0].addresses if same else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -41,6 +41,7 @@ class Servers:
     _server: K3sServer | None = None
     _ours: frozenset[str] = frozenset()
     _told: set[str] = field(default_factory=set)
+    _passed_over: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def look(self) -> tuple[K3sServer, Answer]:
@@ -76,16 +77,31 @@ class Servers:
             self._another(server)
 
     def check_agreement(self) -> None:
-        """Raise NodeFailed if the addresses lead to different clusters, before anything is told to join one of them."""
+        """Raise NodeFailed if the addresses lead to different clusters, before anything is told to join one of them.
+
+        Where it is known from earlier runs which is the right one, a server of another one is only warned about.
+        """
         server, answer = self.look()
         ours = authority.fingerprints(answer.authority_pem)
+        is_the_known_one = self.known is not None and bool(ours & self.known.authorities)
         for address in (one for one in self.config.existing_servers if one != server.address):
             try:
                 theirs = authority.fingerprints(self._by_ssh(address).authority_pem())
             except HomelabError:
                 continue
-            if not ours & theirs:
+            if ours & theirs:
+                continue
+            if not is_the_known_one:
                 raise _different(f"{server.address} and {address} show different CAs")
+            why = {address: "it shows the CA of another cluster"}
+            self.tell_passed_over(why, f"{answer.host_name} is asked, at {server.address}")
+
+    def tell_passed_over(self, failures: Mapping[str, HomelabError | str], asked: str) -> None:
+        """Warn of the addresses that were not asked, each once in a run, in whatever way that was tried."""
+        for address, error in failures.items():
+            if address not in self._passed_over:
+                self._passed_over.add(address)
+                self.warn(f"K3S_EXISTING_NODE_IP: {address} cannot be asked ({error}); {asked}")
 
     def say(self, sentence: str) -> None:
         """Warn of something, once."""
@@ -153,9 +169,9 @@ class Servers:
             if wrong := self.wrong_authority(server.address, answer.authority_pem):
                 failures[server.address] = wrong
                 continue
-            self._tell(server, answer, failures)
+            self.tell_passed_over(failures, f"{answer.host_name} is asked, at {server.address}")
             return server, answer
-        raise _none_answers(failures)
+        raise _none_answers(failures, self._unlisted())
 
     def _candidates(self, failures: dict[str, HomelabError]) -> Iterator[K3sServer]:
         """The addresses by SSH, in their order; then those that are VMs by their guest agent."""
@@ -181,12 +197,12 @@ class Servers:
             raise type(error)(error.what, error.why, f"check K3S_EXISTING_NODE_IP; {error.cure}") from error
         return K3sServer(shell, address)
 
-    def _tell(self, server: K3sServer, answer: Answer, failures: dict[str, HomelabError]) -> None:
-        for address, error in failures.items():
-            self.say(
-                f"K3S_EXISTING_NODE_IP: {address} cannot be asked ({error}); "
-                f"{answer.host_name} is asked, at {server.address}"
-            )
+    def _unlisted(self) -> str:
+        """The cluster's servers of before that K3S_EXISTING_NODE_IP does not name, as `name at address`, in a row."""
+        servers = self.known.servers if self.known else ()
+        listed = set(self.config.existing_servers)
+        others = [one for one in servers if one.addresses and not listed & {*one.addresses, one.name}]
+        return ", ".join(f"{one.name} at {one.addresses[0]}" for one in others)
 
 
 def _different(why: str) -> NodeFailed:
@@ -202,14 +218,17 @@ def _is_closed(error: HomelabError) -> bool:
     return isinstance(error, Unreachable) and not isinstance(error, UnknownHostKey | ChangedHostKey)
 
 
-def _none_answers(failures: dict[str, HomelabError]) -> HomelabError:
-    """The one reason as it is; of several, all of them."""
+def _none_answers(failures: dict[str, HomelabError], unlisted: str) -> HomelabError:
+    """The one reason as it is; of several, all of them. `unlisted` are servers that could be named, too."""
     errors = list(failures.values())
-    if len(errors) == 1:
-        return errors[0]
-    why = "; ".join(map(str, errors)) or "there is no other one"
-    return Unreachable(
-        "no k3s server of K3S_EXISTING_NODE_IP can be asked",
-        why,
-        "; ".join(dict.fromkeys(error.cure for error in errors)),
+    cures = list(dict.fromkeys(error.cure for error in errors))
+    cure = "; ".join(
+        [*cures, *([f"or set K3S_EXISTING_NODE_IP to another server of the cluster: {unlisted}"] if unlisted else [])]
     )
+    match errors:
+        case [Unreachable() as error]:
+            return type(error)(error.what, error.why, cure)
+        case [error]:
+            return error
+    why = "; ".join(map(str, errors)) or "there is no other one"
+    return Unreachable("no k3s server of K3S_EXISTING_NODE_IP can be asked", why, cure)
