@@ -1,8 +1,12 @@
-"""For the whole suite: what was imported and collected stays, and need not be looked through for garbage."""
+"""For the whole suite: what was imported stays, no garbage to look through; files with secrets are nobody else's."""
 
 from __future__ import annotations
 
 import gc
+import os
+
+os.umask(0o077)
+"""As somebody has it who writes a `.env`: homelab warns of one that others may read."""
 
 
 def pytest_collection_finish() -> None:

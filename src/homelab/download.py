@@ -16,6 +16,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from homelab import private_files
 from homelab.errors import HomelabError
 from homelab.runtime import Clock
 
@@ -102,7 +103,8 @@ class _Half:
         """Note the version that now begins to come. A weak ETag says nothing about bytes."""
         tag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
         version = tag if tag.startswith('"') else date
-        self.note.write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
+        with open(self.note, "w", encoding="utf-8", opener=private_files.opener) as file:
+            json.dump({"url": url, "version": version}, file)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -126,7 +128,7 @@ def fetch(
 
     def once() -> int:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            private_files.make_folder(target.parent)
             with _alone(half.path) as file:
                 if sha256 is not None and is_whole(target, sha256):
                     half.remove()
@@ -195,7 +197,7 @@ def is_whole(path: Path, sha256: str) -> bool:
 def _alone(path: Path) -> Iterator[BufferedRandom]:
     """The half file, opened to add to it, while nobody else works on it: whoever does is waited for."""
     while True:
-        with path.open("a+b") as file:
+        with open(path, "a+b", opener=private_files.opener) as file:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:

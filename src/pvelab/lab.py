@@ -121,8 +121,9 @@ class Lab:
         return self.look(lambda _: kubeconfigs.write(self._site, kind))
 
     def write_env(self, path: Path, **overrides: str | None) -> Path:
-        """Write a ready `.env`; None leaves a variable out."""
+        """Write a ready `.env`, for its owner alone; None leaves a variable out."""
         values: Mapping[str, str | None] = {**self.env, **overrides}
+        path.touch(mode=0o600)
         path.write_text(dotenv_text({name: value for name, value in values.items() if value is not None}))
         return path
 

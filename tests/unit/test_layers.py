@@ -27,10 +27,11 @@ ROOMS: dict[str, frozenset[str]] = {
     "details": frozenset({"errors"}),
     "report": EVERYWHERE | {"details", "legible", "masking"},
     "shell": frozenset({"errors"}),
-    "download": frozenset({"errors", "runtime"}),
+    "private_files": frozenset(),
+    "download": frozenset({"errors", "private_files", "runtime"}),
     "kubernetes": frozenset({"errors", "settings"}),
     "proxmox": EVERYWHERE | {"json_text", "runtime", "shell"},
-    "memory": EVERYWHERE | {"json_text", "runtime"},
+    "memory": EVERYWHERE | {"json_text", "private_files", "runtime"},
     "run_marker": EVERYWHERE | {"memory", "proxmox", "runtime"},
     "health_checker": EVERYWHERE | {"proxmox", "guards"},
     "network_validator": EVERYWHERE | {"proxmox"},
@@ -62,12 +63,14 @@ POWERS: dict[str, frozenset[str]] = {
     "kubernetes": NETWORK | FILES,
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
+    "private_files": FILES,
     "memory": FILES | TIME,
     "config.dotenv_file": FILES,
     "config.general": frozenset({"ssl"}),
 }
 MAY_CALL_FILES = frozenset(
     {
+        "private_files",
         "memory",
         "report",
         "shell",
@@ -75,8 +78,10 @@ MAY_CALL_FILES = frozenset(
         "kubernetes",
         "proxmox",
         "assembly",
+        "config.credentials",
         "config.dotenv_file",
         "config.general",
+        "config.reader",
         "image_manager.signature",
     }
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
+from homelab.config.credentials import SECRET_KEYS, given_by_systemd, open_to_others
 from homelab.config.parsing import read_config
 from homelab.config.reader import Reader, Surroundings
 from homelab.config.slips import slips
@@ -21,6 +22,8 @@ from homelab.settings import Config, Via
 PACKAGE = Path(__file__).resolve().parent.parent
 LARGEST_FILE = 4 * 1024**2
 LARGEST_ENV_FILE = 256 * 1024
+OTHERS = 0o066
+"""Reading and writing by the file's group, and by everybody."""
 
 
 class LocalFiles:
@@ -39,6 +42,13 @@ class LocalFiles:
         except OSError:
             return False
 
+    def is_open_to_others(self, path: Path) -> bool:
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            return False
+        return stat.S_ISREG(mode) and bool(mode & OTHERS)
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -50,15 +60,20 @@ class Line:
 
 
 def load(env_file: Path | None, via: Via, environment: Mapping[str, str] | None = None) -> Config:
-    """The configuration of this machine: the `.env` file and, above it, the environment.
+    """The configuration of this machine: the `.env` file, above it systemd's credentials, then the environment.
 
-    Without `env_file` the first of search_path() that exists is read; without any, only the environment.
+    A token that a file of its own holds goes before systemd's. Without `env_file` the first of search_path() that
+    exists is read; without any, only the environment.
     Raises ConfigError.
     """
     environment = os.environ if environment is None else environment
     path = env_file or next((candidate for candidate in search_path() if LocalFiles().is_file(candidate)), None)
     lines = [] if path is None else _read_lines(path)
+    given = given_by_systemd(environment, LocalFiles())
     values = {**expand(lines, environment), **environment}
+    if values.get("API_TOKEN_FILE", "").strip():
+        given.pop("API_TOKEN", None)
+    values = {**values, **given, **environment}
     reader = Reader(values, Surroundings(home(), LocalFiles(), _why_missing(path)))
     unreadable = [_unreadable(path, line) for line in lines if line.key is None]
     try:
@@ -66,7 +81,7 @@ def load(env_file: Path | None, via: Via, environment: Mapping[str, str] | None 
     except ConfigError as error:
         raise ConfigError([*error.problems, *unreadable, *_unread(path, lines)]) from None
     noticed = map(str, (*unreadable, *_unread(path, lines)))
-    warnings = [*config.warnings, *noticed, *_repeated(path, lines, reader.asked)]
+    warnings = [*config.warnings, *noticed, *_repeated(path, lines, reader.asked), *_shared(path, lines)]
     return replace(config, warnings=tuple(warnings))
 
 
@@ -155,6 +170,12 @@ def _repeated(path: Path | None, lines: Iterable[Line], asked: set[str]) -> list
         for key, found in numbers.items()
         if len(found) > 1
     ]
+
+
+def _shared(path: Path | None, lines: Iterable[Line]) -> list[str]:
+    """A sentence about a file that others may read, and that has a secret in it."""
+    has_secret = any(line.key in SECRET_KEYS and line.value.strip() for line in lines)
+    return [open_to_others(str(path), path)] if path and has_secret and LocalFiles().is_open_to_others(path) else []
 
 
 def home() -> Path:

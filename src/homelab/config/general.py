@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from homelab.config.addresses import host, hosts, k3s_url, nameservers
+from homelab.config.credentials import read_token
 from homelab.config.public_keys import DEFAULT_FILES, public_keys
 from homelab.config.reader import Reader
 from homelab.config.values import (
     BadValue,
-    api_token,
     boolean,
     file_path,
     image_name,
@@ -29,7 +29,6 @@ from homelab.config.values import (
 from homelab.errors import Problem
 from homelab.settings import (
     ApiConfig,
-    ApiToken,
     GuestConfig,
     ImageConfig,
     K3sConfig,
@@ -45,10 +44,6 @@ DEFAULT_IMAGE_URL = "https://cloud-images.ubuntu.com/noble/current/noble-server-
 DEFAULT_K3S_INSTALL_URL = "https://get.k3s.io"
 DEFAULT_START_TIMEOUT_S = 180.0
 
-_TOKEN_WANTED = (
-    "user@realm!tokenid=secret, made in Proxmox under Datacenter, Permissions, API Tokens; "
-    "or run with --via ssh, which needs no token"
-)
 _KEY_AND_FINGERPRINT = ("IMAGE_SIGNING_KEY", "IMAGE_SIGNING_FINGERPRINT")
 _guest_user = matching(r"[a-z_][a-z0-9_-]{0,31}", "it is not a Linux user name", "a Linux user name, such as ubuntu")
 _ssh_user = matching(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", "it is not a user name", "a user name, such as root")
@@ -64,15 +59,7 @@ _k3s_version = matching(
 
 def read_api(reader: Reader, via: Via) -> ApiConfig:
     """The token and the trusted certificates; a token is needed unless the API is never asked."""
-    own = reader.with_own_problems()
-    token: ApiToken | None = own.get("API_TOKEN", api_token, None)
-    if via is Via.SSH:
-        reader.warnings.extend(f"{problem}; --via ssh does not need it" for problem in own.problems)
-    elif reader.text("API_TOKEN") is None:
-        reader.missing("API_TOKEN", _TOKEN_WANTED)
-    else:
-        reader.problems.extend(own.problems)
-    return ApiConfig(token, _ca_bundle(reader))
+    return ApiConfig(read_token(reader, via), _ca_bundle(reader))
 
 
 def read_ssh(reader: Reader) -> SshConfig:
@@ -191,7 +178,7 @@ def _signing_key(reader: Reader) -> SigningKey | None:
     wanted = "the file of the publisher's OpenPGP key, as gpg --export --armor writes it"
 
     def armored(text: str) -> str:
-        content = _content(reader, file_path(reader.surroundings.home)(text), wanted)
+        content = reader.content(file_path(reader.surroundings.home)(text), wanted)
         if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in content:
             raise BadValue("the file holds no armored OpenPGP public key", wanted)
         return content
@@ -211,7 +198,7 @@ def _ca_bundle(reader: Reader) -> Path | None:
 
     def loadable(text: str) -> Path:
         path = file_path(reader.surroundings.home)(text)
-        _check_certificates(_content(reader, path, wanted))
+        _check_certificates(reader.content(path, wanted))
         return path
 
     wanted = "a file of PEM certificates, such as a copy of the cluster's /etc/pve/pve-root-ca.pem"
@@ -232,24 +219,14 @@ def _public_keys(reader: Reader) -> str:
     wanted = "the path of an OpenSSH public key file, such as ~/.ssh/id_ed25519.pub"
     expand = file_path(reader.surroundings.home)
     if reader.text("SSH_PUBKEY_PATH") is not None:
-        return reader.get("SSH_PUBKEY_PATH", lambda text: public_keys(_content(reader, expand(text), wanted)), "")
+        return reader.get("SSH_PUBKEY_PATH", lambda text: public_keys(reader.content(expand(text), wanted)), "")
     for path in (reader.surroundings.home / ".ssh" / name for name in DEFAULT_FILES):
         if reader.surroundings.files.is_file(path):
             try:
-                return public_keys(_content(reader, path, wanted))
+                return public_keys(reader.content(path, wanted))
             except BadValue as bad:
                 reader.warnings.append(f"{path} is not used as public key: {bad.why}")
     return ""
-
-
-def _content(reader: Reader, path: Path, wanted: str) -> str:
-    """The text of a file that a key names; raises BadValue if it cannot be had."""
-    try:
-        return reader.surroundings.files.read_text(path)
-    except UnicodeDecodeError:
-        raise BadValue("the file is not text", wanted) from None
-    except OSError as error:
-        raise BadValue(f"the file cannot be read ({error.strerror or 'no reason given'})", wanted) from error
 
 
 def _name_in_url(reader: Reader, url: str) -> str | None:

@@ -32,6 +32,9 @@ class Files(Protocol):
     def is_file(self, path: Path) -> bool:
         """Whether `path` is a file; False also when that cannot be found out."""
 
+    def is_open_to_others(self, path: Path) -> bool:
+        """Whether others than its owner may read or write a file; False also when that cannot be found out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -77,6 +80,15 @@ class Reader:
 
     def path(self, key: str) -> Path | None:
         return self.get(key, file_path(self.surroundings.home), None)
+
+    def content(self, path: Path, wanted: str) -> str:
+        """The text of a file that a key names; raises BadValue if it cannot be had."""
+        try:
+            return self.surroundings.files.read_text(path)
+        except UnicodeDecodeError:
+            raise BadValue("the file is not text", wanted) from None
+        except OSError as error:
+            raise BadValue(f"the file cannot be read ({error.strerror or 'no reason given'})", wanted) from error
 
     def refuse(self, key: str, bad: BadValue) -> None:
         """Note that the value of `key` cannot be used."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from homelab import json_text
+from homelab import json_text, private_files
 from homelab.errors import HomelabError
 
 CLUSTER_FILE = "cluster.json"
@@ -77,7 +76,7 @@ def folder_by_identity(root: Path, found: Path, cluster: Cluster) -> Path:
 def make_folder(folder: Path) -> None:
     """Make it, readable by its owner only. Raises HomelabError where that cannot be written."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.make_folder(folder)
         if not _owner_in(folder):
             replace_file(folder / OWNER_FILE, f"{platform.node() or 'somewhere'}-{secrets.token_hex(4)}")
     except OSError as error:
@@ -125,13 +124,8 @@ def _owner_in(folder: Path) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """All of it or nothing, also where the power fails."""
-    new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(f"{text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    """All of it or nothing, also where the power fails; for its owner alone."""
+    private_files.replace(path, f"{text}\n")
 
 
 def _cluster_of(folder: Path) -> Cluster | None:
