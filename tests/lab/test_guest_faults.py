@@ -88,8 +88,16 @@ def test_wall_keeps_a_guest_from_the_server(booted: Lab, mode: str, code: int, s
     booted.wait_until(lambda _: is_ready(booted))
 
 
+def test_etcd_of_a_server_that_runs_wants_a_certificate_of_whoever_asks(booted: Lab) -> None:
+    asked = f"curl -sk --max-time 5 https://{booted.k3s_servers['k3s-server']}"
+    assert booted.shell(NAME, f"for port in 2379 2380 2381; do {asked}:$port; echo $?; done") == "56\n56\n7\n"
+
+
 def test_server_that_reaches_no_peer_stays_a_learner_and_is_taken_out(booted: Lab) -> None:
     booted.fault("wall", machine=NAME, port=2380)
+    assert (
+        booted.shell(NAME, f"curl -sk --max-time 5 https://{booted.k3s_servers['k3s-server']}:2380; echo $?") == "28\n"
+    )
     join(booted, "server")
     assert "learner management: context deadline exceeded" in journal(booted, "server")
     assert list(booted.snapshot()["k3s"][0]["members"].values()) == ["voter", "learner"]

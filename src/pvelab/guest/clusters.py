@@ -78,6 +78,11 @@ class Clusters:
         endpoint = self.endpoints.get(host) or self._behind(host)
         return endpoint if (parts.port or 443) == K3S_PORT else None
 
+    def has_etcd_at(self, address: str) -> bool:
+        """Does a member of etcd run there?"""
+        members = (member for cluster in self.by_hash.values() for member in cluster.etcd.members)
+        return any(member.address == address and member.is_up for member in members)
+
     def stand_before(self, virtual: str, address: str) -> None:
         """Have a virtual address lead to whichever server of a cluster answers, now that of the server at address."""
         self._virtual[virtual] = self.endpoints[address].cluster

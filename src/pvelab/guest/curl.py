@@ -27,6 +27,10 @@ _TROUBLES = {
     Trouble.CONNECT: (7, "Failed to connect to {host} port {port} after 0 ms: Couldn't connect to server"),
     Trouble.PARTIAL: (18, "transfer closed with outstanding read data remaining"),
     Trouble.TIMEOUT: (28, "Connection timed out after {limit} milliseconds"),
+    Trouble.UNPROVEN: (
+        56,
+        "OpenSSL SSL_read: OpenSSL/3.0.13: error:0A00045C:SSL routines::tlsv13 alert certificate required, errno 0",
+    ),
     Trouble.CERTIFICATE: (60, "SSL certificate problem: unable to get local issuer certificate"),
 }
 _HTTP_FAILED, _CANNOT_WRITE, _BAD_OPTION = 22, 23, 2

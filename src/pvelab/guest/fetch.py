@@ -19,6 +19,8 @@ from pvelab.network import K3S_PORT
 if TYPE_CHECKING:
     from pvelab.guest.machine import GuestMachine
 
+ETCD_PORTS = (2379, 2380)
+"""Both want a certificate of whoever asks."""
 _LOCAL = ("127.0.0.1", "localhost")
 _PATIENCE_S = 5.0
 """Real seconds after which a server that does not answer is taken for hanging."""
@@ -32,6 +34,7 @@ class Trouble(Enum):
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"
     PARTIAL = "partial"
+    UNPROVEN = "unproven"
 
 
 class NoAnswer(Exception):
@@ -76,6 +79,8 @@ async def fetch(guest: GuestMachine, inquiry: Inquiry) -> Answer:
     wall = guest.wall(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     if wall:
         raise NoAnswer(Trouble.TIMEOUT if wall.is_silent else Trouble.CONNECT)
+    if parts.port in ETCD_PORTS and guest.surroundings.clusters.has_etcd_at(parts.hostname or ""):
+        raise NoAnswer(Trouble.UNPROVEN)
     try:
         async with asyncio.timeout(_PATIENCE_S):
             return await _ask(inquiry)
