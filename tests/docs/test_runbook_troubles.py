@@ -80,7 +80,7 @@ def test_each_cause_that_is_told_of_a_log_is_in_the_table_or_is_the_machine_s_ow
         "it was a member of etcd, and was taken out",
         "its k3s is too old for the servers, so that it gets no network",
         "etcd takes no new server while one of its members is down",
-        "the VM cannot reach etcd on the other servers",
+        "the VM and etcd on the other servers do not reach one another",
         "the server it asked has no working datastore: etcd has lost its quorum, or that server is just starting",
         "the VM cannot look up the server's name",
     }

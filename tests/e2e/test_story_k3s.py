@@ -480,7 +480,8 @@ def test_server_that_only_we_can_reach_is_noticed_from_inside_the_vm(lab: Lab, h
     [
         ("no-default-route", {}, "the VM has no default route: k3s does not start without one", "CLOUD_IP_CONFIG_n"),
         ("clock-skew", {"seconds": -600}, "the clock of the VM is 600 s slow", "timedatectl"),
-        ("wall", {"port": 6443}, "/cacerts: no answer within 10 s", "firewalls between the VM"),
+        ("wall", {"port": 6443}, "/cacerts: no answer in time", "firewalls between the VM"),
+        ("wall", {"port": 2380}, ":2380: no answer in time", "open ports 2379 and 2380 between all servers"),
     ],
 )
 def test_what_keeps_k3s_from_a_vm_is_seen_from_inside_before_anything_is_installed(
@@ -489,7 +490,7 @@ def test_what_keeps_k3s_from_a_vm_is_seen_from_inside_before_anything_is_install
     lab.reset("unjoined")
     lab.fault(fault, machine=NAME, **options)
 
-    run = homelab("--via", "api", **ONLY_PVE3)
+    run = homelab("--via", "api", K3S_ROLE_3="server", **ONLY_PVE3)
 
     assert run.exit_code == 3, run.text
     assert f"{NAME} is not joined: {NAME}: " in run.err

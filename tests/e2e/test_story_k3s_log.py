@@ -166,7 +166,7 @@ def no_containerd(lab: Lab) -> str:
         (clock_before_the_cluster, {}, "the clocks differ"),
         (no_route, {}, "the VM has no default route"),
         (member_of_another_name_left, {"servers": 3}, "etcd takes no new server while one of its members is down"),
-        (no_way_to_etcd, {}, "the VM cannot reach etcd on the other servers"),
+        (no_way_to_etcd, {}, "the VM and etcd on the other servers do not reach one another"),
         (no_memory_cgroup, {}, "its kernel runs without the memory cgroup"),
         (no_containerd, {}, "containerd ends whenever k3s starts it"),
     ],

@@ -88,7 +88,7 @@ def test_lasting_trouble_is_not_waited_for(answer: str, what: str, cure: str) ->
     ("answer", "what", "why", "cure"),
     [
         (said(route=""), "the VM has no default route", "does not start", "CLOUD_IP_CONFIG_n"),
-        (said(code="28"), "cannot be reached from the VM", "no answer within 10 s", "NETWORK_IFACES_n"),
+        (said(code="28"), "cannot be reached from the VM", "no answer in time", "NETWORK_IFACES_n"),
         (said(code="7"), "cannot be reached from the VM", "the connection is refused", "firewalls"),
         (said(code="56"), "cannot be reached from the VM", "curl exit code 56", "K3S_EXISTING_NODE_IP"),
         (said(pem="<html>"), "cannot be reached from the VM", "no k3s server", "K3S_EXISTING_NODE_IP"),

@@ -359,12 +359,13 @@ def test_an_answer_that_is_no_list_of_nodes_is_never_an_empty_cluster(text: str)
         parse_nodes(text, "192.0.2.10")
 
 
-def test_etcd_members_are_read_by_name() -> None:
-    text = json.dumps({"members": [{"ID": 1, "name": "srv1-ab12cd34"}, {"ID": 2, "name": "srv2-12345678"}]})
+def test_etcd_members_are_read_with_their_addresses() -> None:
+    urls = {"peerURLs": ["https://a:2380"], "clientURLs": ["https://a:2379"]}
+    text = json.dumps({"members": [{"ID": 1, "name": "srv1-ab12cd34", **urls}, {"ID": 2, "name": "srv2-12345678"}]})
 
     first, second = parse_members(text, "192.0.2.10")
 
-    assert (first, second.node) == (EtcdMember("srv1-ab12cd34"), "srv2")
+    assert (first, second.node) == (EtcdMember("srv1-ab12cd34", urls=("https://a:2380", "https://a:2379")), "srv2")
 
 
 @pytest.mark.parametrize("text", ["", "failed to get etcd MemberList", "{}", "[]", '{"members": [1]}'])

@@ -51,10 +51,11 @@ def _node(item: Mapping[str, Any]) -> K3sNode:
 
 @dataclass(frozen=True, slots=True)
 class EtcdMember:
-    """A member of etcd, `<node>-<8 hex>`; a learner has no vote yet."""
+    """A member of etcd, `<node>-<8 hex>`; a learner has no vote yet. `urls` is where it serves members and clients."""
 
     name: str
     is_learner: bool = False
+    urls: tuple[str, ...] = ()
 
     @property
     def node(self) -> str:
@@ -65,12 +66,14 @@ class EtcdMember:
 def parse_members(text: str | bytes, where: str) -> tuple[EtcdMember, ...]:
     """The answer of /db/info; an SQLite cluster lists none."""
     try:
-        return tuple(
-            EtcdMember(_text(member, "name"), member.get("isLearner") is True)
-            for member in json_text.read(text)["members"]
-        )
+        return tuple(_member(_fields(member)) for member in json_text.read(text)["members"])
     except (ValueError, KeyError, TypeError) as error:
         raise Misunderstood(f"{where}: the list of etcd members is not understood", str(error), LOOK) from error
+
+
+def _member(fields: Mapping[str, Any]) -> EtcdMember:
+    urls = (*fields.get("peerURLs", ()), *fields.get("clientURLs", ()))
+    return EtcdMember(_text(fields, "name"), fields.get("isLearner") is True, tuple(map(str, urls)))
 
 
 def _fields(value: Any) -> Mapping[str, Any]:

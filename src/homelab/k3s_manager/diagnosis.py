@@ -147,7 +147,7 @@ TROUBLES = (
     ),
     Trouble(
         "local etcd status for learner management",
-        "the VM cannot reach etcd on the other servers",
+        "the VM and etcd on the other servers do not reach one another",
         "open ports 2379 and 2380 between the servers, in both directions (Proxmox firewall, ufw)",
         is_passing=True,
     ),

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from homelab.errors import HomelabError, NodeFailed
-from homelab.k3s_manager import installing, labels, local, preflight
+from homelab.k3s_manager import installing, labels, local, peers, preflight
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.installing import JoinOrder
@@ -107,7 +107,7 @@ class Newcomers:
         name, read = vm.config.name.lower(), self.credentials.read()
         preflight.check(shell, Wanted(name, read.server_url, read.authorities), self.clock)
         if role is Role.SERVER:
-            self._check_etcd(plan)
+            self._check_etcd(plan, shell, found.member)
         self.marking.begin(vm.config.uuid)
         make_room(self.servers, name, role, found.member)
         with self.credentials.token_for(name, role) as token:
@@ -124,11 +124,16 @@ class Newcomers:
                         installing.disable(shell, order.unit)
                 raise
 
-    def _check_etcd(self, plan: NodePlan) -> None:
-        """Raise NodeFailed unless etcd lets a further server in now."""
-        if problem := without_etcd(plan, self.servers.nodes()):
+    def _check_etcd(self, plan: NodePlan, shell: Shell, own: str) -> None:
+        """Raise unless etcd lets a further server in now, and the VM reaches it. `own` is a member that is the VM's."""
+        nodes, name = self.servers.nodes(), plan.config.vm_name
+        if problem := without_etcd(plan, nodes):
             raise NodeFailed(problem.what, problem.why, problem.cure)
-        self.settling.wait_for_votes(plan.config.vm_name)
+        self.settling.wait_for_votes(name)
+        present = {node.name for node in nodes}
+        members = self.servers.ask(K3sServer.etcd_members)
+        others = [member for member in members if member.name != own and member.node in present - {name}]
+        peers.check(shell, name, others, self.clock)
 
     def _start(self, shell: Shell, order: JoinOrder, found: LocalK3s) -> str:
         """Returns when that was, by the guest's clock."""

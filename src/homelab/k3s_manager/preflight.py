@@ -33,7 +33,7 @@ CURL: Mapping[int, str] = MappingProxyType(
         6: "its name is not known there",
         7: "the connection is refused",
         22: "what answers is no k3s server",
-        28: "no answer within 10 s",
+        28: "no answer in time",
         35: "what answers is no k3s server",
         127: "curl is not installed there",
     }
