@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+import yaml
 
 from e2e.conftest import Homelab, Run
 from e2e.world import cluster, guests, ready_members, vm_on
@@ -21,8 +25,8 @@ NAME = "k3s-vm-pve3"
 PASSWORD = "cloud-canary-password"
 LARGEST = 1 << 20
 """No larger file holds a secret: those are images and programs."""
-ITS_OWN = ("/etc/rancher/k3s/config.yaml", "/var/lib/rancher/k3s/")
-"""Where k3s itself looks for a token, and keeps it."""
+ITS_OWN = ("/etc/rancher/k3s/config.yaml", "/etc/rancher/k3s/k3s.yaml", "/var/lib/rancher/k3s/")
+"""Where k3s itself looks for a token, and keeps it; a server has the administrator's kubeconfig."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,29 @@ def left_here(home: Path) -> str:
     return "\n".join(f"{path}\n{path.read_text(errors='replace')}" for path in files)
 
 
+def of_kubeconfig(path: str) -> list[str]:
+    """The key in a kubeconfig as it stands there, and in PEM form line by line; the token of an account."""
+    (entry,) = yaml.safe_load(Path(path).read_text())["users"]
+    key, token = entry["user"].get("client-key-data", ""), entry["user"].get("token", "")
+    lines = [line for line in base64.b64decode(key).decode().splitlines() if not line.startswith("-----")]
+    return [secret for secret in (key, token, *lines) if secret]
+
+
+def shared_files(home: Path) -> set[Path]:
+    """What the tool has made here that others may look into."""
+    roots = [path for path in (home / "state", home / ".cache") if path.exists()]
+    made = [path for root in roots for path in (root, *root.rglob("*"))]
+    return {path for path in made if path.stat().st_mode & 0o077}
+
+
+@pytest.fixture(autouse=True)
+def careless() -> Iterator[None]:
+    """A person whose files are everybody's."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[BootstrapToken]:
     """The tokens that the cluster makes for agents."""
@@ -99,6 +126,12 @@ def assert_nothing_leaked(lab: Lab, homelab: Homelab, run: Run, secrets: list[st
     assert {place for place in new if not place.path.startswith(ITS_OWN)} == set()
     assert {place for place in new if place.mode & 0o077 or place.owner != "root"} == set()
     assert {place.machine for place in new} <= {NAME}
+    assert shared_files(homelab.home) == set()
+    with_password = [request for request in lab.requests if PASSWORD in repr(request)]
+    assert {(request.via, request.method, *request.params) for request in with_password} <= {
+        ("api", "PUT", "cipassword", "digest")
+    }
+    assert PASSWORD not in run.text + told["files here"]
 
 
 def works(_: Lab) -> None:
@@ -132,7 +165,7 @@ def test_no_secret_is_left_where_it_does_not_belong(
     lab.shell("k3s-server", f"echo {tokens.agent_token} > /var/lib/rancher/k3s/server/agent-token")
     lasting = [tokens.server_password, tokens.agent_password]
     trouble(lab)
-    fixed = [*lasting, tokens.server_password, "foreign-canary", "short-canary"]
+    fixed = [*lasting, tokens.server_password, "foreign-canary", "short-canary", *of_kubeconfig(lab.env["KUBECONFIG"])]
     api_secret = lab.env["API_TOKEN"].rpartition("=")[2]
     before = lab.look(lambda world: places(world, fixed))
 
@@ -141,7 +174,6 @@ def test_no_secret_is_left_where_it_does_not_belong(
     assert (NAME in ready_members(lab)) == (trouble is works or (trouble is is_rotated and role == "agent")), run.text
     secrets = [*fixed, api_secret, *(token.secret for token in made)]
     assert_nothing_leaked(lab, homelab, run, secrets, before)
-    assert PASSWORD not in run.text + left_here(homelab.home)
 
 
 def test_what_the_guest_agent_reads_is_not_left_on_the_node_either(
@@ -165,6 +197,40 @@ def test_what_the_guest_agent_reads_is_not_left_on_the_node_either(
     assert run.exit_code == 0, run.text
     assert made
     assert_nothing_leaked(lab, homelab, run, [*secrets, *(token.secret for token in made)], before)
+
+
+def echoed(lab: Lab, secret: str) -> None:
+    """Proxmox and the existing server say back what they were told, or know."""
+    text = f"bad value '{secret}' in {quote(secret)} ({base64.b64encode(f'x:{secret}'.encode()).decode()})"
+    lab.fault("on", do="error", method="POST", path="/nodes/*/qemu/*/status/start", command="qm start", text=text)
+    lab.fault("on", do="error", path="/nodes/*/tasks", text=text)
+    lab.fault("on", do="error", command="sh -c hostname", node="k3s-server", text=text)
+
+
+@pytest.mark.parametrize("kind", ["token", "foreign"])
+def test_what_is_said_back_to_the_tool_is_searched_for_secrets(lab: Lab, homelab: Homelab, via: str, kind: str) -> None:
+    own = homelab.home / "own-token"
+    own.write_text(f"{lab.env['API_TOKEN']}\n")
+    kubeconfig = str(lab.kubeconfig(kind))
+    secrets = [lab.env["API_TOKEN"].rpartition("=")[2], *of_kubeconfig(kubeconfig)]
+    echoed(lab, PASSWORD)
+
+    run = homelab(
+        "-v",
+        "--via",
+        via,
+        API_TOKEN=None,
+        API_TOKEN_FILE=str(own),
+        CLOUD_PASSWORD=PASSWORD,
+        KUBECONFIG=kubeconfig,
+        **ONLY_PVE3,
+    )
+
+    assert run.exit_code == 1, run.text
+    assert "bad value '***' in *** (" in run.err
+    assert "is open to other users of this machine" in run.err
+    own.unlink()
+    assert_nothing_leaked(lab, homelab, run, secrets, set())
 
 
 @pytest.mark.parametrize(
