@@ -93,6 +93,47 @@ def test_between_two_servers_there_is_a_margin_and_before_the_first_none() -> No
         assert clock.now() == began + 160 + MARGIN_S
 
 
+@pytest.mark.parametrize(
+    ("voting_since", "shown", "waited_s"),
+    [
+        (None, "", 0),
+        (1_000.0, "1004\n", MARGIN_S - 4),
+        (1_000.0, "1400\n", 0),
+        (1_000.0, "900\n", MARGIN_S),
+        (1_000.0, "date: not found\n", MARGIN_S),
+    ],
+    ids=["not-told", "just-now", "long-ago", "clocks-differ", "no-time"],
+)
+def test_server_that_an_earlier_run_joined_just_now_is_left_to_settle(
+    voting_since: float | None, shown: str, waited_s: float
+) -> None:
+    clock = SteppingClock()
+    cluster = OneServer([servers(2, voting_since=voting_since)], Remote({"date +%s": said(shown)}))
+    began = clock.now()
+
+    with Settling(cast(Servers, cluster), clock, print).step():
+        assert clock.now() == began + waited_s
+
+
+def test_where_nobody_says_when_a_server_joined_the_whole_margin_passes() -> None:
+    clock = SteppingClock()
+    began = clock.now()
+
+    with Settling(cast(Servers, OneServer([MUTE])), clock, print).step():
+        assert clock.now() == began + MARGIN_S
+
+
+def test_server_that_is_waited_for_settles_before_the_next_one_begins() -> None:
+    clock = SteppingClock()
+    learning, voting = servers(2, is_etcd_voter=False), servers(2, voting_since=1_000.0)
+    cluster = OneServer([learning, learning, voting], Remote({"date +%s": said("1001\n")}))
+    began = clock.now()
+
+    Settling(cast(Servers, cluster), clock, print).wait_for_votes("k3s-vm-pve1")
+
+    assert clock.now() >= began + MARGIN_S - 1
+
+
 def test_no_server_begins_while_another_one_is_at_it() -> None:
     settling = Settling(cast(Servers, OneServer([[]])), SteppingClock(), print)
     order: list[str] = []

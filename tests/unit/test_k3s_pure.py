@@ -312,7 +312,15 @@ def test_a_member_of_etcd_that_does_not_answer_counts_all_the_same(
     node = parsed(status={"conditions": conditions})
 
     assert (node.is_etcd_voter, node.is_etcd_healthy) == (counts, healthy)
+    assert node.voting_since is None
     assert is_member(node, vm()) is (counts and healthy)
+
+
+def test_it_is_known_since_when_a_member_votes() -> None:
+    voter = {"type": "EtcdIsVoter", "status": "True", "lastTransitionTime": "2025-11-22T08:00:00Z"}
+
+    assert parsed(status={"conditions": [voter]}).voting_since == 1_763_798_400
+    assert parsed(status={"conditions": [{**voter, "status": "False"}]}).voting_since is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from homelab import json_text
@@ -30,23 +31,30 @@ def parse_nodes(text: str | bytes, where: str) -> tuple[K3sNode, ...]:
 def _node(item: Mapping[str, Any]) -> K3sNode:
     metadata, status = item["metadata"], item["status"]
     labels, info = _fields(metadata.get("labels", {})), _fields(status["nodeInfo"])
-    conditions = {_text(condition, "type"): condition["status"] for condition in status.get("conditions", [])}
-    reasons = {_text(condition, "type"): condition.get("reason", "") for condition in status.get("conditions", [])}
-    is_unhealthy = reasons.get("EtcdIsVoter") == UNHEALTHY
+    conditions = {_text(one, "type"): {**one, "status": _text(one, "status")} for one in status.get("conditions", [])}
+    ready, voter = conditions.get("Ready", {}), conditions.get("EtcdIsVoter", {})
+    is_voter, is_unhealthy = voter.get("status") == "True", voter.get("reason") == UNHEALTHY
     return K3sNode(
         name=_text(metadata, "name"),
-        is_ready=conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata,
+        is_ready=ready.get("status") == "True" and "deletionTimestamp" not in metadata,
         system_uuid=_text(info, "systemUUID").lower(),
         version=_text(info, "kubeletVersion"),
         is_server=CONTROL_PLANE in labels,
         is_etcd=ETCD in labels,
-        is_etcd_voter=conditions.get("EtcdIsVoter") == "True" or is_unhealthy,
+        is_etcd_voter=is_voter or is_unhealthy,
         addresses=tuple(_text(address, "address") for address in status.get("addresses", [])),
         boot_id=_text({"bootID": "", **info}, "bootID"),
         is_cordoned=bool(_fields(item.get("spec", {})).get("unschedulable")),
         is_etcd_healthy=not is_unhealthy,
+        voting_since=_time(voter) if is_voter else None,
         labels={key: _text(labels, key) for key in labels},
     )
+
+
+def _time(condition: Mapping[str, Any]) -> float | None:
+    """When its status became what it is, in Unix seconds; None where it does not say."""
+    said = condition.get("lastTransitionTime")
+    return datetime.fromisoformat(said).timestamp() if said else None
 
 
 @dataclass(frozen=True, slots=True)

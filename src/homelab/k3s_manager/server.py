@@ -95,6 +95,10 @@ class K3sServer:
         listed = self.run(["sudo", "-n", "curl", "-sfk", "--max-time", "10", f"{API}/db/info"])
         return parse_members(listed.raw_stdout, self.where)
 
+    def time_s(self) -> float:
+        """Its clock, in Unix seconds; raises ValueError where it says none."""
+        return float(self.run(["date", "+%s"]).stdout)
+
     def delete_node(self, name: str, timeout_s: int = 120) -> None:
         """Delete the Node; for a server, k3s takes its etcd member out before the Node goes."""
         self.kubectl("delete", "node", name, "--ignore-not-found", f"--timeout={timeout_s}s", timeout_s=timeout_s + 15)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from homelab.errors import HomelabError
 from homelab.k3s_manager.readiness import PACE
+from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.models import K3sNode
 from homelab.runtime import Clock, Wait, wait_for
@@ -30,10 +32,11 @@ class Settling:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Have a server join or leave, while no other one does."""
+        """Have a server join or leave, while no other one does, and none has just begun to vote."""
         with self._turn:
             if self._last_at is not None:
                 self.clock.sleep(max(self._last_at + MARGIN_S - self.clock.now(), 0))
+            self._let_settle()
             try:
                 yield
             finally:
@@ -60,6 +63,16 @@ class Settling:
         )
         told = "these members of etcd do not vote, or are not Ready: "
         wait_for(without_vote, lambda names: not names, wait, lambda names: told + ", ".join(names))
+        self._let_settle()
+
+    def _let_settle(self) -> None:
+        """Wait where a server has just begun to vote, in whichever run that joined; all the time where nobody says."""
+        try:
+            began = max((node.voting_since or 0.0 for node in self.servers.nodes()), default=0.0)
+            left_s = began + MARGIN_S - self.servers.ask(K3sServer.time_s) if began else 0.0
+        except (HomelabError, ValueError):
+            left_s = MARGIN_S
+        self.clock.sleep(min(max(left_s, 0.0), MARGIN_S))
 
 
 def _votes(node: K3sNode) -> bool:

@@ -15,6 +15,7 @@ class K3sNode:
     """A Node object. Source: kubectl get nodes -o json.
 
     `is_etcd_voter`: its member counts in etcd's quorum; `is_etcd_healthy`: and answers, as far as etcd's leader knows.
+    `voting_since`: Unix seconds by the clock of etcd's leader, where it does both.
     """
 
     name: str
@@ -28,6 +29,7 @@ class K3sNode:
     boot_id: str = ""
     is_cordoned: bool = False
     is_etcd_healthy: bool = True
+    voting_since: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
