@@ -217,7 +217,7 @@ def _holder_guards(vm: VmFacts, node: K3sNode | None, k3s: K3sFacts) -> Iterator
 
 
 def _server_guards(own: set[str], k3s: K3sFacts, ties: Ties) -> Iterator[Guard]:
-    """`own` are the names of the Nodes that are this machine or bear its name."""
+    """`own` are the names of the Nodes that are this machine or bear its name; without any it is no voter."""
     was_server = "it is or was a k3s server"
     healthy = {voter.name for voter in k3s.healthy_voters} | own
     if others_down := [node.name for node in k3s.nodes if node.is_etcd and node.name not in healthy]:
@@ -225,7 +225,7 @@ def _server_guards(own: set[str], k3s: K3sFacts, ties: Ties) -> Iterator[Guard]:
         yield Guard(
             f"{was_server}, and another member of etcd is not healthy, or has no vote yet ({names})", BRING_BACK
         )
-    elif len(k3s.voters) < LEAST_VOTERS:
+    elif own and len(k3s.voters) < LEAST_VOTERS:
         yield Guard(
             f"{was_server}, and there are only {len(k3s.voters)} etcd voter(s) ({LEAST_VOTERS} are needed)",
             "it can only be started: to replace it, first make another node a server (K3S_ROLE_n=server)",
