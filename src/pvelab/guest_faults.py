@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pvelab import breakage
 from pvelab.catalogue import Catalogue, UnknownChoice
+from pvelab.commands.neighbours import STATES, Neighbour
 from pvelab.guest.ailments import ALL, Ailment, Flapping, Wall
 from pvelab.guest.guests import NotRunning
 from pvelab.guest.k3s_release import release_files
@@ -27,6 +29,18 @@ TROUBLES = {
     "apparmor": Ailment.APPARMOR,
     "no-registry": Ailment.NO_IMAGES,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a node's neighbour table, of one node or of all."""
+
+    address: str
+    mac: str = ""
+    vm: str = ""
+    state: str = "STALE"
+    device: str = "vmbr0"
+    node: str = ALL
 
 
 def _check(site: Site, machine: str) -> None:
@@ -55,6 +69,34 @@ async def guest_ssh(site: Site, machine: str = ALL, mode: Literal["refused", "ha
 async def _look_at_ssh(site: Site, machine: str) -> None:
     site.guests.look_at_ssh(machine)
     await site.guests.settled()
+
+
+@FAULTS.add("neighbour", Entry)
+def neighbour(site: Site, plan: Entry) -> None:
+    """A node's neighbour table (ip neigh) has this entry for an address, instead of what it would have.
+
+    A REACHABLE one is another machine, which answers a ping; any other is gone once somebody answers. Without a mac:
+    that of the VM named by vm.
+    """
+    if plan.state not in STATES:
+        raise UnknownChoice(f"state={plan.state}: give {', '.join(STATES)}")
+    mac = plan.mac
+    if plan.vm:
+        _check(site, plan.vm)
+        mac = site.guest(plan.vm).hardware.nics[0].mac
+    table = site.neighbourhood.planted
+    for node in site.world.nodes.values():
+        if plan.node in (ALL, node.hostname):
+            table[node.hostname, plan.address] = Neighbour(plan.address, plan.device, mac.lower(), plan.state)
+            site.repairs.append(partial(table.pop, (node.hostname, plan.address), None))
+
+
+@FAULTS.add("unheard")
+def unheard(site: Site, vm: str) -> None:
+    """No node has exchanged a packet with this VM, so that no neighbour table has it until somebody pings it."""
+    _check(site, vm)
+    site.neighbourhood.unheard.add(vm)
+    site.repairs.append(partial(site.neighbourhood.unheard.discard, vm))
 
 
 @FAULTS.add("server-off")

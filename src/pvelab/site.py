@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,28 +14,27 @@ from pvelab import faults, seeds
 from pvelab.assembly import Blueprint, new_world
 from pvelab.clock import LabClock, SharedClock
 from pvelab.commands.node import equip
-from pvelab.commands.nodetools import Neighbour
 from pvelab.environment import Papers, environment
 from pvelab.guest import ubuntu
 from pvelab.guest.existing import ExistingServer
-from pvelab.guest.guests import Guests, NotRunning
+from pvelab.guest.guests import Guests
 from pvelab.guest.install_script import INSTALL_SCRIPT
 from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.k3s_release import k3s_binary, release_files
-from pvelab.guest.machine import GuestMachine, Nic
+from pvelab.guest.machine import GuestMachine
 from pvelab.identity import Identity, known_hosts, new_identity, new_image_key, node_addresses, write_papers
 from pvelab.interception import Traps
 from pvelab.machine import Machine
+from pvelab.neighbourhood import Neighbourhood
 from pvelab.network import K3S_PORT, SOURCES_PORT, Network, claim_network
 from pvelab.node_doors import NodeDoors
 from pvelab.openpgp import SigningKey
 from pvelab.qcow2 import qcow2_image
 from pvelab.requestlog import RequestLog
-from pvelab.rules import drives
 from pvelab.sources import INSTALLER_PATH, Sources
 from pvelab.spec import DAY_S, IMAGE_BYTES, K3S_RELEASES, LabSpec
 from pvelab.sshd import SshHooks
-from pvelab.state import Hooks, Node, Vm, World
+from pvelab.state import Hooks, World
 
 Repair = Callable[[], object]
 _IMAGE_SEED = 2404
@@ -73,6 +72,7 @@ class Site:
     doors: NodeDoors = field(init=False)
     guests: Guests = field(init=False)
     world: World = field(init=False)
+    neighbourhood: Neighbourhood = field(init=False)
     k3s_machines: list[str] = field(default_factory=list)
     """The k3s servers that the seed began with, by name."""
     k3s_addresses: list[str] = field(default_factory=list)
@@ -102,6 +102,7 @@ class Site:
             self.clock, self.network, self.setting.folder / "spool", self._hooks, self.log.add_kubernetes
         )
         self._exits.push_async_callback(self.guests.close)
+        self.neighbourhood = Neighbourhood(lambda: self.world, lambda: self.guests)
         self._exits.callback(self.clock.forget)
 
     async def close(self) -> None:
@@ -239,7 +240,8 @@ class Site:
         self.world = new_world(blueprint, self.guests)
         self.world.hooks = Hooks(self.traps.on_api, self.log.add_api)
         self.guests.world = self.world
-        equip(self.world, lambda node: list(self._neighbours(node)))
+        self.neighbourhood.clear()
+        equip(self.world, self.neighbourhood)
 
     def _write_kubeconfig(self) -> None:
         """The administrator's, as somebody copies it from the server outside and puts its address in."""
@@ -254,20 +256,6 @@ class Site:
         servers = [self.guest(name) for name in self.k3s_machines]
         lines = {server.address: server.files.read(f"{ubuntu.HOST_KEY}.pub").decode() for server in servers}
         self.papers.known_hosts_path.write_text(known_hosts(self.identity, self.spec, self.network, lines))
-
-    def _neighbours(self, node: Node) -> Iterator[Neighbour]:
-        """The guests that are on the network, as every node hears them on its bridge of the same name."""
-        for vm in self.world.vms.values():
-            for number, nic in enumerate(self._nics(vm)):
-                bridge = drives.parse_net(self.world, vm.config.get(f"net{number}", "")).get("bridge", "")
-                if nic.address and bridge in node.interfaces:
-                    yield Neighbour(nic.address, bridge, nic.mac)
-
-    def _nics(self, vm: Vm) -> Sequence[Nic]:
-        try:
-            return self.guests.machine_in(vm).hardware.nics
-        except NotRunning:
-            return ()
 
 
 async def _finished(result: object) -> None:

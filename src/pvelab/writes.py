@@ -15,12 +15,12 @@ _GRAMMAR = frozenset({"if", "then", "elif", "else", "fi", "while", "until", "do"
 
 _READERS = re.compile(
     r"\[|basename|cat|cd|cut|date|df|dirname|echo|exit|export|false|findmnt|free|grep|head|hostname|id|journalctl|ls"
-    r"|lsblk|printf|ps|pveversion|pwd|readlink|set|sha256sum|sleep|sort|ss|stat|tail|test|tr|true|type|umask|uname"
+    r"|lsblk|ping|printf|ps|pveversion|pwd|readlink|set|sha256sum|sleep|sort|ss|stat|tail|test|tr|true|type|umask|uname"
     r"|uniq|unset|uptime|wait|wc|whoami"
 )
 _READING_VERBS: dict[str, frozenset[str]] = {
     "cloud-init": frozenset({"status", "query", "--version"}),
-    "ip": frozenset({"a", "addr", "address", "link", "route"}),
+    "ip": frozenset({"a", "addr", "address", "link", "neigh", "neighbour", "route"}),
     "kubectl": frozenset({"get", "version", "describe", "config", "cluster-info", "api-resources", "logs"}),
     "pvecm": frozenset({"status", "nodes"}),
     "pvesh": frozenset({"get", "ls", "usage"}),

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pvelab.api import Api
 from pvelab.commands import pvesm, pveum, qm
 from pvelab.commands.dispatch import tool_command
-from pvelab.commands.nodetools import Neighbour, Neighbours, node_tools, proc_files
+from pvelab.commands.neighbours import Neighbours, Nobody
+from pvelab.commands.nodetools import node_tools, proc_files
 from pvelab.commands.pvesh import pvesh
 from pvelab.shell.coreutils import COMMANDS
 from pvelab.state import Node, World
 
 
-def nobody(_node: Node) -> Sequence[Neighbour]:
-    """No neighbours."""
-    return ()
-
-
-def equip(world: World, neighbours: Neighbours = nobody) -> None:
-    """Give every node of the world its commands and its /proc; `neighbours` tells whom a node has heard of."""
+def equip(world: World, neighbours: Neighbours | None = None) -> None:
+    """Give every node of the world its commands and its /proc; `neighbours` is the network they see, else nobody's."""
     api = Api(world)
     for node in world.nodes.values():
-        _equip(api, node, neighbours)
+        _equip(api, node, neighbours or Nobody())
 
 
 def _equip(api: Api, node: Node, neighbours: Neighbours) -> None:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from pvelab.api import Api
 from pvelab.commands import hostinfo, journal
+from pvelab.commands.neighbours import Neighbours, ip_neighbour, ping
 from pvelab.machine import Command, Process
 from pvelab.rules import status
 from pvelab.rules.images import inspect
 from pvelab.state import Interface, Node, World
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A machine that a node has heard of on one of its bridges."""
-
-    address: str
-    device: str
-    mac: str
-    state: str = "REACHABLE"
-
-
-Neighbours = Callable[[Node], Sequence[Neighbour]]
 
 
 def node_tools(api: Api, node: Node, neighbours: Neighbours) -> Mapping[str, Command]:
@@ -39,6 +26,7 @@ def node_tools(api: Api, node: Node, neighbours: Neighbours) -> Mapping[str, Com
         "ip": partial(_ip, node, neighbours),
         "journalctl": partial(journal.journalctl, world, node),
         "nproc": partial(_nproc, node),
+        "ping": partial(ping, neighbours, node),
         "pvecm": partial(hostinfo.pvecm, world, node),
         "pveversion": partial(_pveversion, world),
         "qemu-img": partial(_qemu_img, node),
@@ -151,13 +139,9 @@ async def _qemu_img(node: Node, process: Process) -> int:
 async def _ip(node: Node, neighbours: Neighbours, process: Process) -> int:
     words = [word for word in process.argv[1:] if not word.startswith("-")]
     kind = words[0] if words else ""
-    rows: list[dict[str, Any]]
     if kind and "neighbour".startswith(kind):
-        rows = [
-            {"dst": one.address, "dev": one.device, "lladdr": one.mac, "state": [one.state]} for one in neighbours(node)
-        ]
-        lines = [f"{row['dst']} dev {row['dev']} lladdr {row['lladdr']} {row['state'][0]}" for row in rows]
-    elif kind and ("address".startswith(kind) or "link".startswith(kind)):
+        return ip_neighbour(neighbours, node, words[1:], process)
+    if kind and ("address".startswith(kind) or "link".startswith(kind)):
         rows = [_link(n, one) for n, one in enumerate(node.interfaces.values(), 2)]
         is_brief = not {"-br", "-brief"}.isdisjoint(process.argv)
         lines = hostinfo.brief_links(rows) if is_brief else hostinfo.links(rows, node, "address".startswith(kind))
