@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -46,6 +47,18 @@ def test_server_of_another_cluster_is_asked_nothing(tmp_path: Path) -> None:
 
     assert server.asked == []
     assert refused.value.why == "its certificate is not vouched for by the kubeconfig kubeconfig"
+
+
+def test_server_whose_certificate_is_from_a_public_authority_is_asked_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Access(Path("kubeconfig"), cluster_authority().certificate_pem.decode(), token=Secret("canary"))
+
+    with https_server(tmp_path, ok) as server, pytest.raises(NotVouchedFor):
+        monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(server.ca_bundle))
+        KubernetesApi(other).get(url(server), PATH)
+
+    assert server.asked == []
 
 
 @pytest.mark.parametrize(
