@@ -52,16 +52,6 @@ def a_replica(name: str) -> Document:
     return document
 
 
-def a_budget(name: str) -> Document:
-    """None of the pods with this name may be evicted."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}},
-    }
-
-
 def a_volume(node: str = AGENT) -> Document:
     """A bound volume of the local-path provisioner on a Node's disk."""
     fits = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
@@ -139,24 +129,31 @@ def test_member_that_a_killed_run_had_drained_takes_pods_again(lab: Lab, homelab
     assert not is_cordoned(lab)
 
 
-def test_member_whose_pods_may_not_be_evicted_in_time_is_kept_and_the_pod_is_named(
-    lab: Lab, homelab: Homelab, via: str
+@pytest.mark.parametrize(
+    ("wire", "kind", "said", "cure"),
+    [
+        ("api", "budget", "a disruption budget keeps default/web-0", "kubectl get pdb -A"),
+        ("ssh", "stuck", "default/web-0 did not end within 300 s", f"--field-selector spec.nodeName={AGENT}; end"),
+    ],
+)
+def test_member_whose_pods_do_not_go_in_time_is_kept_and_the_pod_is_named(
+    lab: Lab, homelab: Homelab, wire: str, kind: str, said: str, cure: str
 ) -> None:
     lab.reset("healthy")
-    plant(lab, "pods", a_replica("web"))
-    plant(lab, "poddisruptionbudgets", a_budget("web"))
-    before = uuids(lab)
+    lab.fault("pod-on", node=AGENT, kind=kind)
+    before, began = uuids(lab), lab.look(lambda world: world.clock.now())
 
-    run = homelab("--via", via, "--replace", "pve3")
+    run = homelab("--via", wire, "--replace", "pve3")
 
     assert run.exit_code == 3, run.text
-    assert f"{AGENT} cannot be drained: a disruption budget keeps default/web" in run.err
-    assert "kubectl get pdb -A" in run.err
+    assert 300 <= lab.look(lambda world: world.clock.now()) - began < 900
+    assert f"{AGENT} cannot be drained: {said}" in run.err
+    assert cure in run.err
     assert uuids(lab) == before
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
     assert ready_members(lab) == ALL_MEMBERS
     assert not is_cordoned(lab)
-    assert homelab("--via", via).exit_code == 0
+    assert homelab("--via", wire).exit_code == 0
 
 
 def test_what_has_come_to_speak_against_it_while_it_was_emptied_counts(lab: Lab, homelab: Homelab) -> None:
