@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Undecided, Unreachable
 from homelab.k3s_manager import installing, labels, local
@@ -16,7 +16,7 @@ from homelab.k3s_manager.newcomers import Newcomers
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
 from homelab.k3s_manager.servers import Servers
 from homelab.memory import Cordons
-from homelab.models import K3sFacts, K3sNode, NodePlan, Outcome, RunningVm, Status, VmFacts
+from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Outcome, RunningVm, Status, VmFacts
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock
 from homelab.settings import Role
@@ -46,6 +46,8 @@ class Joining:
         name, vm = plan.config.vm_name, running.vm
         if plan.was_running and facts.is_known and is_member(facts.node(name), vm):
             return (*self._kept(plan, facts.node(name)), *self._label(plan, facts.node(name)))
+        if _is_still_on(plan, running):
+            plan = replace(plan, action=Action.KEEP)
         nodes = self._nodes_by_now()
         node = next((node for node in nodes if node.name == name), None)
         if node and node.system_uuid == vm.config.uuid:
@@ -145,6 +147,14 @@ class Joining:
 
 def _ready_again(plan: NodePlan, node: K3sNode) -> Outcome:
     return Outcome(plan.name, Status.CHANGED, f"{node.name} is Ready again")
+
+
+def _is_still_on(plan: NodePlan, running: RunningVm) -> bool:
+    """Is it the machine that was found running, which was to be replaced and was not even switched off?"""
+    found, now = plan.facts.vm, running.vm
+    if found is None or not found.is_running or found.config.uuid != now.config.uuid:
+        return False
+    return now.status.uptime_s >= found.status.uptime_s
 
 
 def _check_not_under_another_name(plan: NodePlan, vm: VmFacts, nodes: tuple[K3sNode, ...]) -> None:
