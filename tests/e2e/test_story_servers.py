@@ -406,6 +406,18 @@ def test_where_the_only_server_named_is_gone_the_others_of_the_cluster_are_named
     assert len(lab.snapshot()["k3s"]) == 1
 
 
+def test_shared_address_that_leads_to_another_cluster_is_not_joined(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("unjoined")
+    lab.fault("other-cluster")
+    shared = f"https://{lab.network.outside(90)}:6443"
+
+    run = homelab("--via", "api", K3S_SERVER_URL=shared, **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME}: another cluster answers in the VM at {shared}: the CA that it shows there is not that" in run.err
+    assert lab.shell(NAME, "ls /etc/rancher /usr/local/bin/k3s 2>/dev/null || true") == ""
+
+
 def test_servers_of_two_clusters_are_not_mixed(lab: Lab, homelab: Homelab) -> None:
     lab.fault("other-cluster")
     ours, other = lab.env["K3S_EXISTING_NODE_IP"], lab.network.outside(90)
