@@ -98,6 +98,13 @@ def test_with_two_voters_left_because_a_server_did_not_join_the_report_says_so(
     assert voters(lab) == ["k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"]
 
 
+def has_joined(lab: Lab) -> None:
+    """What k3s in the VM began with a cluster's CA is still there."""
+    shown = f"curl -sk https://{lab.k3s_servers['k3s-server']}:6443/cacerts"
+    folder = "/var/lib/rancher/k3s/server/tls"
+    lab.shell(NAME, f"mkdir -p {folder} && {shown} > {folder}/server-ca.crt")
+
+
 def silent_until_given_up(lab: Lab, late: str, failing: str) -> None:
     """The agent of one VM does not answer until nobody has looked at another one's log for a while."""
     lab.fault("agent-missing", vm=late)
@@ -130,6 +137,7 @@ def test_vm_that_did_not_become_a_server_becomes_an_agent_with_one_service(lab: 
     lab.fault("join-fails", how="k3s-crash", vm=NAME)
     assert homelab(K3S_ROLE_3="server", **ONLY_PVE3).exit_code == 3
     lab.clear_faults()
+    has_joined(lab)
 
     run = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
 
@@ -163,9 +171,10 @@ def test_server_that_votes_in_etcd_without_a_node_is_not_stopped_and_joins_the_n
     assert lab.look(lambda world: cluster(world).etcd.has_quorum)
     assert lab.shell(NAME, "systemctl is-enabled k3s") == "enabled\n"
 
-    again = homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+    again = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
 
     assert f"{NAME} joined cluster again as server" in again.out
+    assert f"{NAME} stays a server: it was one before, and K3S_ROLE_3=agent is for a VM that is made anew" in again.text
     assert voters(lab) == ["k3s-server", NAME]
 
 
@@ -208,6 +217,21 @@ def test_vm_that_is_there_is_not_made_a_server_of_a_cluster_without_etcd(sqlite:
     assert run.exit_code == 3
     assert f"{NAME} is not joined: {NAME} cannot become a k3s server: the cluster keeps its data in SQLite" in run.err
     assert lab.shell(NAME, "ls /etc/rancher 2>&1 || true").startswith("ls: cannot access")
+
+
+def test_server_of_a_cluster_without_etcd_is_left_as_it_is(sqlite: tuple[Lab, Homelab]) -> None:
+    """It may be the one that has the data, whose Node somebody deleted."""
+    lab, homelab = sqlite
+    homelab(K3S_EXISTING_NODE_IP=None, **ONLY_PVE3)
+    unit = "/etc/systemd/system/k3s.service"
+    lab.shell(NAME, f"touch {unit}")
+    has_joined(lab)
+
+    run = homelab(**ONLY_PVE3)
+
+    assert run.exit_code == 3
+    assert f"{NAME} is not joined: {NAME} cannot become a k3s server: the cluster keeps its data in SQLite" in run.err
+    assert lab.shell(NAME, f"ls {unit}")
 
 
 SHARED_SETTINGS = {"flannel-backend": "host-gw", "disable-network-policy": "true"}

@@ -37,6 +37,10 @@ class LocalK3s:
         """Has it once got a cluster's CA?"""
         return bool(self.states and self.authorities)
 
+    def has_joined_as(self, role: Role) -> bool:
+        """Has it, as that?"""
+        return self.has_joined and UNITS[self.unit] is role
+
     @property
     def runs(self) -> bool:
         """Does it run, or try to?"""

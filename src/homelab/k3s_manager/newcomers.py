@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
-from homelab.errors import HomelabError, NodeFailed
+from homelab.errors import HomelabError, NodeFailed, Problem
 from homelab.k3s_manager import installing, labels, local, peers, preflight
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.guest import GuestFinder
@@ -18,7 +18,7 @@ from homelab.k3s_manager.preflight import Wanted
 from homelab.k3s_manager.readiness import Awaited, wait_until_member
 from homelab.k3s_manager.release import Releases
 from homelab.k3s_manager.role_board import RoleBoard
-from homelab.k3s_manager.roles import without_etcd
+from homelab.k3s_manager.roles import other_than_wanted, without_etcd
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
@@ -70,8 +70,7 @@ class Newcomers:
         shell = self.finder.login_to_newcomer(plan, running)
         noted = self.finder.wait_for_cloud_init(running.vm, shell)
         self._shells[plan.name] = shell
-        told = (Outcome(plan.name, Status.SKIPPED, noted.what, noted.why, noted.cure),) if noted else ()
-        return (*told, *self.marking.end_first_boot(plan.name, running.vm))
+        return (*_noted(plan.name, noted), *self.marking.end_first_boot(plan.name, running.vm))
 
     def _may_be_in_cluster(self, name: str, vm: VmFacts) -> bool:
         """Also when the cluster cannot be asked. A server has its vote in etcd before it has a Node."""
@@ -90,14 +89,32 @@ class Newcomers:
         shell = self._shells[plan.name]
         found = local.look(shell, name)
         local.check_cluster(found, name, authorities, shell.login)
-        role = self.board.begin(plan, self.servers.nodes)
-        if found.has_joined:
-            role = UNITS[found.unit]
-        again = "again " if found.has_joined else ""
+        role = self._role(plan, found)
+        again = "again " if found.has_joined_as(role) else ""
         self.progress(f"{name}: joining the cluster {again}as {role.value}")
         with self.settling.step() if role is Role.SERVER else nullcontext():
             self._enter(plan, vm, shell, role, found)
-        return (Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}"), *told)
+        joined = Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}")
+        return (joined, *_noted(plan.name, other_than_wanted(plan, vm, role)), *told)
+
+    def _role(self, plan: NodePlan, found: LocalK3s) -> Role:
+        """What it is still: an agent, or a server that etcd counts; else what is decided for it.
+
+        A server that etcd does not count would be a further voter. Where there is no etcd, servers are left alone.
+        """
+        role = self.board.begin(plan, self.servers.nodes)
+        if not found.has_joined or found.has_joined_as(role):
+            return role
+        if found.has_joined_as(Role.AGENT) or self._is_counted(plan.config.vm_name, found.member):
+            role = UNITS[found.unit]
+            self.board.keep(plan, role)
+        return role
+
+    def _is_counted(self, name: str, own: str) -> bool:
+        """Is it a member of etcd, or without etcd a server of the cluster?"""
+        if not any(node.is_etcd for node in self.servers.nodes()):
+            return True
+        return any(own == member.name or name == member.node for member in self.servers.ask(K3sServer.etcd_members))
 
     def _enter(self, plan: NodePlan, vm: VmFacts, shell: Shell, role: Role, found: LocalK3s) -> None:
         """A server that did not get into the cluster is kept from joining later, when another has its place.
@@ -137,8 +154,12 @@ class Newcomers:
 
     def _start(self, shell: Shell, order: JoinOrder, found: LocalK3s) -> str:
         """Returns when that was, by the guest's clock."""
-        if found.has_joined:
+        if found.has_joined_as(order.role):
             return installing.renew_token(shell, order)
         if found.unit not in ("", order.unit):
             installing.remove_unit(shell, found.unit)
         return installing.install(shell, order, self.config, self.releases)
+
+
+def _noted(node: str, problem: Problem | None) -> tuple[Outcome, ...]:
+    return (Outcome(node, Status.SKIPPED, problem.what, problem.why, problem.cure),) if problem else ()

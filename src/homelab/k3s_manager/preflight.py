@@ -115,7 +115,7 @@ def _check_identity(inside: Inside, wanted: Wanted) -> None:
         raise NodeFailed(
             f"{wanted.name}: another cluster answers in the VM at {wanted.server_url}",
             "the CA that it shows there is not that of the cluster it is to join",
-            "the address leads elsewhere from there: check K3S_SERVER_URL, NETWORK_IFACES_n, and who else has the address",
+            "the address leads elsewhere from there: check K3S_SERVER_URL, NETWORK_IFACES_n, and who else has it",
         )
 
 

@@ -60,12 +60,22 @@ class RoleBoard:
             if not self._roles:
                 self.leave_out(failed)
                 return
-            waiting = (plan for plan in self._plan if self._may_become_server(plan))
-            heir = next(waiting, None) if self._roles.get(failed.name) is Role.SERVER else None
-            if heir:
-                self._roles[heir.name] = Role.SERVER
-                self.progress(f"{heir.config.vm_name}: becomes a server in place of {failed.name}")
+            if self._roles.get(failed.name) is Role.SERVER:
+                self._give(Role.SERVER, f"in place of {failed.name}")
 
-    def _may_become_server(self, plan: NodePlan) -> bool:
-        is_free = plan.name not in self._begun and plan.config.role is Role.AUTO and not plan.facts.vm
-        return is_free and self._roles[plan.name] is Role.AGENT
+    def keep(self, plan: NodePlan, role: Role) -> None:
+        """The node turns out to have this role already: one that has not begun gets that which was meant for it."""
+        with self._lock:
+            meant, self._roles[plan.name] = self._roles[plan.name], role
+            if meant is not role:
+                self._give(meant, f"since {plan.config.vm_name} is {roles.named(role)} already")
+
+    def _give(self, role: Role, why: str) -> None:
+        """To the first that can have it; what was to be a server last stops being one first."""
+        plans = self._plan if role is Role.SERVER else tuple(reversed(self._plan))
+        if heir := next((plan for plan in plans if self._is_free(plan) and self._roles[plan.name] is not role), None):
+            self._roles[heir.name] = role
+            self.progress(f"{heir.config.vm_name}: becomes {roles.named(role)} {why}")
+
+    def _is_free(self, plan: NodePlan) -> bool:
+        return plan.name not in self._begun and plan.config.role is Role.AUTO and not plan.facts.vm

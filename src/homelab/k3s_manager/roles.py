@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from homelab.errors import Problem
-from homelab.models import TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan
+from homelab.models import TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan, VmFacts
 from homelab.settings import Role
 
 WANTED_VOTERS = 3
@@ -86,3 +86,20 @@ def without_etcd(node: NodePlan, nodes: Sequence[K3sNode]) -> Problem | None:
         "the cluster keeps its data in SQLite, and takes agents only",
         f"set {key}=agent, or convert the first server to etcd (cluster-init; its own admin's decision)",
     )
+
+
+def other_than_wanted(plan: NodePlan, vm: VmFacts, role: Role) -> Problem | None:
+    """Where K3S_ROLE_n says otherwise than what the VM is."""
+    wanted = plan.config.role
+    if wanted in (Role.AUTO, role):
+        return None
+    return Problem(
+        f"{plan.config.vm_name} stays {named(role)}",
+        f"it was one before, and {plan.config.key('K3S_ROLE')}={wanted.value} is for a VM that is made anew",
+        f"scripts/delete_vm.py {vm.node} {vm.vmid}, then run again",
+    )
+
+
+def named(role: Role) -> str:
+    """With its article."""
+    return "a server" if role is Role.SERVER else "an agent"
