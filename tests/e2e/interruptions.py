@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from e2e.conftest import Homelab
 from homelab.proxmox.api import Api
 from homelab.proxmox.ssh import Ssh
+from homelab.shell import Shell
 from pvelab.interception import Arrival
 from pvelab.lab import Lab
 from pvelab.state import World
@@ -38,6 +39,21 @@ def killed(method: str, path: str, *, after: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Api, "call", dying(Api.call))
         patch.setattr(Ssh, "call", dying(Ssh.call))
+        yield
+
+
+@contextmanager
+def killed_at_command(words: str) -> Iterator[None]:
+    """Whoever runs a command with these words on another machine is gone just before it is sent."""
+    run = Shell.run
+
+    def dies(self: Shell, command: Sequence[str] | str, **named: Any) -> Any:
+        if words in (command if isinstance(command, str) else " ".join(command)):
+            raise SystemExit
+        return run(self, command, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shell, "run", dies)
         yield
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import killed, left_over, open_writes, tags
+from e2e.interruptions import killed, killed_at_command, left_over, open_writes, tags
 from e2e.world import (
     ALL_MEMBERS,
     NAME,
@@ -124,6 +126,38 @@ def test_first_server_that_is_made_anew_joins_the_survivors_and_founds_no_cluste
     assert f"https://{own}:6443" not in config
     moved = f"K3S_EXISTING_NODE_IP: k3s-vm-pve1 is no longer at {own} but at {address_of(lab, 'pve1')}"
     assert moved in run.err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("wire", "cut"),
+    [
+        ("ssh", killed("DELETE", "/nodes/pve1/qemu/[0-9]+", after=True)),
+        ("api", killed_at_command("INSTALL_K3S_EXEC=server")),
+        ("ssh", killed_at_command("systemctl restart --no-block k3s")),
+    ],
+    ids=["destroyed", "not-installed", "not-started"],
+)
+def test_first_server_that_is_cut_off_while_it_is_made_anew_founds_no_cluster_and_ends_among_the_survivors(
+    lab: Lab, homelab: Homelab, wire: str, cut: AbstractContextManager[None]
+) -> None:
+    lab.reset("self-founded")
+    trusting(homelab.home)
+    own, *others = lab.k3s_servers.values()
+    settings = {"K3S_EXISTING_NODE_IP": ", ".join([own, *others]), "SSH_KNOWN_HOSTS": None}
+    before = uuids(lab)
+    down(lab, "pve1")
+    with cut:
+        homelab("--via", wire, **settings)
+    lab.shell("k3s-vm-pve2", "sleep 120")
+    assert "k3s-vm-pve1" not in ready_members(lab)
+
+    run = homelab("--via", wire, **settings)
+
+    assert run.exit_code == 0, run.text
+    assert replaced(lab, before) == [100]
+    assert voters(lab) == ["k3s-vm-pve1", "k3s-vm-pve2", NAME]
+    assert ready_members(lab) == {"k3s-vm-pve1", "k3s-vm-pve2", NAME}
 
 
 # --- five servers -------------------------------------------------------------------------------------------------
