@@ -18,6 +18,7 @@ from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager, Marking, Ways
 from homelab.memory import ClusterMemory, Cordons, Journal
 from homelab.models import Guard, K3sFacts, VmFacts
+from homelab.preflight import Preflight
 from homelab.proxmox import discovery
 from homelab.proxmox.client import Proxmox
 from homelab.report import News, Report
@@ -25,7 +26,7 @@ from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells
-from homelab.vm_manager import FirstBoots, Replacements, VmManager
+from homelab.vm_manager import FirstBoots, Replacements, VmManager, permit, refuse_beside_half_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Homelab:
     pve: Proxmox
     unreached: Mapping[str, Problem]
     health: VMHealthChecker
+    preflight: Preflight
     vms: VmManager
     k3s: K3sManager
     images: ImageManager
@@ -153,6 +155,14 @@ def _assemble(run: Run) -> Homelab:
         cluster: K3sFacts = k3s.observe()
         return health.reasons_against_deleting(vm, expected_name, cluster)
 
+    preflight = Preflight(
+        pve,
+        config,
+        images,
+        run.clock,
+        privileges=lambda node: permit(pve, config, node),
+        half_made=lambda node: refuse_beside_half_made(pve, journal, node),
+    )
     vms = VmManager(
         pve=pve,
         config=config,
@@ -164,7 +174,7 @@ def _assemble(run: Run) -> Homelab:
         journal=journal,
         first_boots=first_boots,
     )
-    return Homelab(config, pve, found.problems, health, vms, k3s, images, journal, run.marker)
+    return Homelab(config, pve, found.problems, health, preflight, vms, k3s, images, journal, run.marker)
 
 
 def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:

@@ -70,6 +70,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """The first bytes of a file, and how large the server says that all of it is; 0 where it does not."""
+
+    content: bytes
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Small:
     """A small file, and when its server says it was changed, in Unix seconds."""
 
@@ -168,7 +176,7 @@ def fetch_small(
     return _again(once, clock, attempts)
 
 
-def first_bytes(url: str, count: int, *, setting: str = "ISO_URL") -> bytes:
+def first_bytes(url: str, count: int, *, setting: str = "ISO_URL") -> Beginning:
     """The beginning of a file, at least `count` bytes if it is that long; one try. Raises NotFetched."""
     source, data = Source(url, setting), bytearray()
     with _opened(source, {"Range": f"bytes=0-{count - 1}"}, (PARTIAL,)) as response:
@@ -176,7 +184,8 @@ def first_bytes(url: str, count: int, *, setting: str = "ISO_URL") -> bytes:
             data += chunk
             if len(data) >= count:
                 break
-    return bytes(data)
+        total = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        return Beginning(bytes(data), int(total[1]) if total else _length(response))
 
 
 def sha256_of(path: Path) -> str:

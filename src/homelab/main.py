@@ -47,16 +47,15 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
 def run(homelab: Homelab, report: Report, *, is_dry_run: bool) -> int:
     """Observe, plan, check, then bring every node to its wanted state, one node's failure never stopping the others."""
-    from homelab import k3s_manager, network_validator, vm_manager
+    from homelab import k3s_manager, vm_manager
 
     if not is_dry_run:
         homelab.vms.resume(homelab.marker.take, report.progress, report.warn)
     facts = homelab.health.observe(homelab.k3s.observe)
     homelab.marker.notice(facts.pools)
     plan = vm_manager.plan(homelab.config, facts)
-    plan = network_validator.check(homelab.pve, plan)
-    plan = homelab.images.check(plan, is_dry_run=is_dry_run)
-    plan = vm_manager.check_room(homelab.pve, homelab.config, plan, homelab.journal)
+    plan = homelab.preflight.check(plan)
+    plan = homelab.images.note_age(plan, is_dry_run=is_dry_run)
     plan = k3s_manager.foresee(plan)
     report.show_plan(plan)
     if is_dry_run:

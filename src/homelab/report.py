@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TextIO
 
-from homelab import details, masking
+from homelab import details, findings, masking
 from homelab.errors import ConfigError, ExitCode, HomelabError, Problem
+from homelab.findings import Row
 from homelab.legible import legible
 from homelab.models import GIB, Action, Finding, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
 from homelab.settings import Config, Secret
@@ -147,7 +148,7 @@ class Report:
         for warning in plan.warnings:
             self.warn(warning)
         if self.is_dry_run:
-            self.add(_planned(node) for node in plan.nodes)
+            self.add(outcome for node in plan.nodes for outcome in _planned(node))
             self._running |= {node.name for node in plan.nodes if node.facts.vm and node.facts.vm.is_running}
         else:
             for node in plan.nodes:
@@ -182,29 +183,28 @@ class Report:
             self._print_table(shown)
         return self.exit_code
 
-    def examined(self, nodes: Sequence[str], findings: Sequence[Finding]) -> int:
+    def examined(self, nodes: Sequence[str], found: Sequence[Finding]) -> int:
         """Print what was found amiss on these nodes and elsewhere; returns the exit code, 0 where nothing was."""
         left_out = [Finding(one.node, Problem(one.what, one.why, one.cure)) for one in self._outcomes]
-        told = [*left_out, *findings]
+        told = findings.by_problem([*left_out, *found])
         code = ExitCode.FAILED if told else ExitCode.OK
         if self.is_json:
-            self._json(_findings_as_json(code, nodes, told))
+            self._json(findings.as_json(code, nodes, told))
         elif not self.is_quiet or told:
-            self._print_findings(nodes, told)
+            self._print_findings(findings.rows(nodes, told))
+            self._line(findings.summary(nodes, told))
         return code
 
-    def _print_findings(self, nodes: Sequence[str], findings: Sequence[Finding]) -> None:
-        order = list(dict.fromkeys([*nodes, *(finding.node for finding in findings)]))
-        width = max(map(len, order), default=0)
-        for node in order:
-            of_node = [finding for finding in findings if finding.node == node]
-            if not of_node:
-                self._line(f"{node:<{width}}  ok")
-            for finding in of_node:
-                self._line(f"{node:<{width}}  {finding.severity.value:<7}  {finding.problem}")
-                self._line(f"{'':<{width}}    try: {finding.problem.cure}")
-        count = f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "nothing is amiss"
-        self._line(f"{len(nodes)} node{'s' * (len(nodes) != 1)} looked at, {count}; nothing was changed")
+    def _print_findings(self, rows: Sequence[Row]) -> None:
+        if sys.stdout.isatty():
+            styled = [((row.where, ""), (row.kind, row.style), (row.text, ""), (row.cure, "")) for row in rows]
+            self._print_rich(("node", "", "what", "try"), styled)
+            return
+        width = max((len(row.where) for row in rows), default=0)
+        for row in rows:
+            self._line(f"{row.where:<{width}}  {row.kind:<7}  {row.text}".rstrip())
+            if row.cure:
+                self._line(f"{'':<{width}}  try:     {row.cure}")
 
     def _problems_in(self, outcomes: Sequence[Outcome]) -> list[Problem]:
         """Each once. One that several nodes share is told once with their names, without those of their VMs."""
@@ -270,21 +270,23 @@ class Report:
     def _print_table(self, shown: Sequence[Outcome]) -> None:
         rows = [(outcome.node, outcome.status, _line_of(outcome)) for outcome in shown]
         if sys.stdout.isatty():
-            self._print_rich(rows)
+            styled = [((node, ""), (MARKS[status], STYLES[status]), (what, "")) for node, status, what in rows]
+            self._print_rich(("node", "", "what"), styled)
         else:
             width = max((len(row[0]) for row in rows), default=0)
             for node, status, what in rows:
                 self._line(f"{node:<{width}}  {MARKS[status]:<7}  {what}")
         self._line(self._summary())
 
-    def _print_rich(self, rows: Sequence[tuple[str, Status, str]]) -> None:
+    def _print_rich(self, columns: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]]) -> None:
+        """`rows` hold the text and the style of each column."""
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("node", "", "what")
-        for node, status, what in rows:
-            table.add_row(node, Text(MARKS[status], STYLES[status]), Text(self._masked(what)))
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*(Text(self._masked(text), style) for text, style in row))
         Console().print(table)
 
     def _summary(self) -> str:
@@ -347,11 +349,6 @@ def _write(stream: TextIO, line: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _findings_as_json(code: int, nodes: Sequence[str], findings: Sequence[Finding]) -> dict[str, object]:
-    told = [{"node": one.node, "severity": one.severity.value, **asdict(one.problem)} for one in findings]
-    return {"exit_code": int(code), "nodes": list(nodes), "findings": told}
-
-
 def _line_of(outcome: Outcome) -> str:
     return f"{outcome.what}: {outcome.why}" if outcome.why else outcome.what
 
@@ -363,14 +360,16 @@ def _size(size: Size | None) -> str:
     return f"; {cores}, {size.memory_mib} MiB, disk {size.disk_bytes / GIB:.4g} GiB"
 
 
-def _planned(node: NodePlan) -> Outcome:
+def _planned(node: NodePlan) -> tuple[Outcome, ...]:
     rule = f" [{node.rule.value}]" if node.rule else ""
     if node.problem and not node.is_write:
-        return Outcome.failed(node.name, replace(node.problem, why=f"{node.problem.why}{rule}"))
+        return tuple(
+            Outcome.failed(node.name, replace(problem, why=f"{problem.why}{rule}")) for problem in node.problems
+        )
     if node.action is Action.KEEP and node.facts.verdict is Verdict.JOINING:
-        return Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title}: join: {node.reason}")
+        return (Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title}: join: {node.reason}"),)
     status = {Action.KEEP: Status.OK, Action.NOTHING: Status.SKIPPED}.get(node.action, Status.CHANGED)
-    cure = node.problem.cure if node.problem else ""
+    cure = "; ".join(problem.cure for problem in node.problems)
     note = f" ({node.note})" if node.note else ""
     what = f"{node.facts.vm_title}: {node.action.value}: {node.reason}{_size(node.size)}{rule}{note}"
-    return Outcome(node.name, status, what, cure=cure)
+    return (Outcome(node.name, status, what, cure=cure),)

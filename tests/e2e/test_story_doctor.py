@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
+
+import pytest
 
 from e2e.conftest import Homelab
+from e2e.planted import FAULTS, Fault
 from pvelab.lab import Lab
+
+
+def examined(run: Any) -> list[dict[str, Any]]:
+    told = json.loads(run.out)
+    assert told["exit_code"] == run.exit_code == (1 if told["findings"] else 0), run.text
+    return list(told["findings"])
 
 
 def test_healthy_configuration_has_no_findings_and_nothing_is_written(homelab: Homelab, lab: Lab, via: str) -> None:
@@ -20,13 +30,19 @@ def test_healthy_configuration_has_no_findings_and_nothing_is_written(homelab: H
     assert not (homelab.home / "state").exists()
 
 
-def test_node_that_is_not_reached_is_named_with_its_cure(homelab: Homelab, lab: Lab) -> None:
-    lab.fault("node-down", node="pve2")
+@pytest.mark.parametrize(
+    ("fault", "wire"),
+    [pytest.param(fault, wire, id=f"{fault.name}-{wire}") for fault in FAULTS for wire in fault.wires],
+)
+def test_each_fault_is_named_with_its_cure_and_nothing_else(
+    homelab: Homelab, lab: Lab, fault: Fault, wire: str
+) -> None:
+    fault.plant(lab)
+    planted = len(lab.writes)
 
-    text, told = homelab("doctor"), homelab("doctor", "--json")
+    told = examined(homelab("doctor", "--json", "--via", wire, **fault.settings))
 
-    assert (text.exit_code, told.exit_code) == (1, 1)
-    assert "pve1  ok\npve2  error    node pve2 is not reached: " in text.out
-    (finding,) = json.loads(told.out)["findings"]
-    assert (finding["node"], finding["severity"]) == ("pve2", "error")
-    assert "NODE_HOST_2" in finding["cure"]
+    assert [(one["nodes"], one["severity"]) for one in told] == [(fault.nodes, fault.severity)], told
+    assert fault.what in told[0]["what"]
+    assert fault.cure in told[0]["cure"]
+    assert lab.writes[planted:] == []

@@ -204,8 +204,10 @@ def test_whoever_waited_for_another_run_takes_what_that_one_brought(
 
 def test_first_bytes_are_asked_for_alone_and_taken_from_a_server_that_sends_all(serve: Serve) -> None:
     server = serve(Step(206, BODY[:10], {"Content-Range": "bytes 0-9/100"}), Step(200, BODY), Step(404, b""))
-    assert download.first_bytes(server.url, 10) == BODY[:10]
-    assert download.first_bytes(server.url, 10).startswith(BODY[:10])
+    assert download.first_bytes(server.url, 10) == download.Beginning(BODY[:10], 100)
+    whole = download.first_bytes(server.url, 10)
+    assert whole.content.startswith(BODY[:10])
+    assert whole.total_bytes == len(BODY)
     with pytest.raises(NotFetched, match="answered 404"):
         download.first_bytes(server.url, 10)
     assert server.asked == [("bytes=0-9", None)] * 3

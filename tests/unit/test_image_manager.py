@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from homelab.errors import Refused
+from homelab.download import Beginning, NotFetched
+from homelab.errors import NodeFailed, Refused
 from homelab.image_manager import ImageManager
-from homelab.models import StorageState, VolumeRow, Wire
+from homelab.models import MIB, StorageState, VolumeRow, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Download, Upload
 from support.clock import SteppingClock
@@ -28,6 +29,8 @@ class Storages:
 
     brought: list[str] = field(default_factory=list)
     takes_uploads: bool = True
+    free_bytes: int = STORAGE.free_bytes
+    there: tuple[VolumeRow, ...] = ()
 
     def disk_bytes(self, node: str, volume: str) -> int:
         if node == "by-ssh":
@@ -39,10 +42,10 @@ class Storages:
 
     def storages(self, node: str) -> tuple[StorageState, ...]:
         content = frozenset({"import", "iso"} if self.wire(node) is Wire.API else {"import"})
-        return (replace(STORAGE, name="local", content=content),)
+        return (replace(STORAGE, name="local", content=content, free_bytes=self.free_bytes),)
 
     def storage_content(self, *_: str, **__: Any) -> tuple[VolumeRow, ...]:
-        return ()
+        return self.there
 
     def reaches(self, _node: str, _url: str) -> bool:
         return True
@@ -66,8 +69,9 @@ class Storages:
 def source(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image server that has what the image's name says."""
 
-    def first_bytes(url: str, count: int) -> bytes:
-        return bytes(510) + b"\x55\xaa" if url.endswith(".raw") else b"QFI\xfb".ljust(count, b"\0")
+    def first_bytes(url: str, count: int) -> Beginning:
+        head = bytes(510) + b"\x55\xaa" if url.endswith(".raw") else b"QFI\xfb".ljust(count, b"\0")
+        return Beginning(head, 600 * MIB)
 
     monkeypatch.setattr("homelab.download.first_bytes", first_bytes)
 
@@ -123,3 +127,25 @@ def test_over_ssh_there_is_no_other_way_than_the_copy(monkeypatch: pytest.Monkey
     monkeypatch.setattr("homelab.download.fetch", lambda *_, **__: 0)
     with pytest.raises(Refused, match="no space left on the node"):
         manager(Storages(takes_uploads=False), tmp_path).ensure(BY_SSH)
+
+
+def test_image_needs_room_only_where_it_is_not_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Storages(free_bytes=500 * MIB)
+
+    with pytest.raises(NodeFailed, match=r"local has no room for the image: 600\.0 MiB are needed, 500"):
+        checked_place(full, tmp_path)
+    full.there = (VolumeRow("local:import/noble-abababababab.qcow2", "import", 600 * MIB, None),)
+    checked_place(full, tmp_path)
+    full.there = ()
+    monkeypatch.setattr("homelab.download.first_bytes", _no_file)
+    checked_place(full, tmp_path)
+
+
+def checked_place(pve: Storages, folder: Path) -> None:
+    images = manager(pve, folder)
+    images.check_source()
+    images.check_place(BY_API)
+
+
+def _no_file(url: str, _count: int) -> Beginning:
+    raise NotFetched(f"download of {url}", "the server answered 404 Not Found", "correct ISO_URL")

@@ -135,7 +135,7 @@ def test_a_source_that_cannot_be_looked_at_from_here_is_left_to_the_nodes(
 
 
 def test_a_source_that_has_failed_has_failed_for_all_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(download, "first_bytes", lambda *_: ISO)
+    monkeypatch.setattr(download, "first_bytes", lambda *_: download.Beginning(ISO, len(ISO)))
     origin = Origin(replace(DEFAULT, sha256=NOBLE), tmp_path, SteppingClock(), lambda _: None)
     for _ in range(2):
         with pytest.raises(HomelabError, match="is no usable image: it is an installer") as refused:

@@ -83,7 +83,7 @@ def test_cluster_lists_vms_and_containers_and_nothing_else() -> None:
 
 def test_host_as_recorded() -> None:
     pve = read("/nodes/pve1/status", recorded("node.jsonl", "node.status"))
-    assert pve.host("pve1") == HostStatus(7, 7, 7, 7, "9.2.11")
+    assert pve.host("pve1") == HostStatus(7, 7, 7, 7, "9.2.11", 7)
 
 
 def test_host_of_older_releases_has_free_memory_only() -> None:

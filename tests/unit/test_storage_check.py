@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from homelab.errors import NodeFailed
+from homelab.errors import NodeFailed, Problem
 from homelab.models import GIB, VolumeRow
+from homelab.preflight.storages import Room, check_space, check_storage, reclaimed_bytes
 from homelab.proxmox.client import Proxmox
-from homelab.vm_manager.space import Room, check_space, check_storage, reclaimed_bytes
 from unit.builders import STORAGE, node_config, vm
 
 LOCAL = replace(STORAGE, name="local", kind="dir", content=frozenset({"iso", "backup"}))
@@ -72,11 +72,11 @@ def test_what_the_vm_before_holds_counts_as_free(kind: str, held_gib: int) -> No
 
 
 def test_a_disk_that_may_outgrow_a_thin_storage_is_told() -> None:
-    def told(free_gib: int) -> str:
+    def told(free_gib: int) -> Problem | None:
         return check_space(node_config(), replace(STORAGE, free_bytes=free_gib * GIB), Room())
 
-    assert told(50) == ""
-    assert "pve1: the VM's disk may grow to 50 GiB, and storage local-zfs has 49.0 GiB free" in told(49)
+    assert told(50) is None
+    assert "pve1: the VM's disk may grow to 50 GiB, and storage local-zfs has 49.0 GiB free" in str(told(49))
 
 
 @pytest.mark.parametrize(

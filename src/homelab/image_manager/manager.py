@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from homelab import download
-from homelab.errors import HomelabError, Interrupted, Problem, TimedOut, Undecided, Unreachable
+from homelab.errors import HomelabError, Interrupted, TimedOut, Undecided, Unreachable
 from homelab.image_manager import freshness, leftovers, places
 from homelab.image_manager.origin import Origin
 from homelab.image_manager.places import Place
 from homelab.image_manager.progress import Progress
-from homelab.models import ImageOnNode, KnownImage, NodePlan, Plan, Wire
+from homelab.models import ImageOnNode, KnownImage, Plan, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Download, Upload
 from homelab.runtime import Clock
 from homelab.settings import ImageConfig, NodeConfig
 
+NOT_KNOWN = "0" * 64
+"""Stands for a checksum that cannot be learned."""
 FOR_NOTHING = (TimedOut, Undecided, Interrupted)
 """After these it is not known whether the image still comes, or nothing more is wanted: no other way is tried."""
 
@@ -41,20 +42,37 @@ class ImageManager:
     def __post_init__(self) -> None:
         self._origin = Origin(self.image, self.cache, self.clock, self.say)
 
-    def check(self, plan: Plan, *, is_dry_run: bool) -> Plan:
-        """The plan with every node dropped whose VM is to be made, if nobody vouches for the image.
+    def check_source(self) -> bool:
+        """True; raises HomelabError unless somebody vouches for the image, or nobody has to."""
+        return self.image.is_unverified or bool(self._origin.published())
 
-        Only runs that need the image ask its source, and dry runs: a run that has nothing to do does not. Where it was
-        asked, the VMs that were made from another image say so.
+    def check_place(self, node: NodeConfig) -> Place:
+        """Where the image belongs; raises HomelabError unless that has room for it, or has it.
+
+        Where its checksum or its size cannot be learned, that does not matter here.
         """
-        is_needed = any(node.makes_vm for node in plan.nodes)
-        if self.image.is_unverified or not (is_needed or is_dry_run):
+        sha256 = self._origin.known_sha256 or NOT_KNOWN
+        place = places.choose(self.pve, node, self.image.name, sha256)
+        rows = self.pve.storage_content(node.name, place.storage, content=place.content)
+        if not any(row.volume == place.volume for row in rows):
+            places.check_room(self.pve, node, place, self._origin.size_bytes())
+        return place
+
+    def size_bytes(self) -> int:
+        """How large the file of the image is; 0 where this machine cannot learn it."""
+        return self._origin.size_bytes()
+
+    def note_age(self, plan: Plan, *, is_dry_run: bool) -> Plan:
+        """The plan with a note on each VM that was made from another image than the one that is published now.
+
+        Only runs that need the image ask its source, and dry runs: a run that has nothing to do does not.
+        """
+        if self.image.is_unverified or not (is_dry_run or any(node.makes_vm for node in plan.nodes)):
             return plan
         try:
-            published = self._origin.published(download.ATTEMPTS if is_needed else 1)
-        except HomelabError as error:
-            return replace(plan, nodes=tuple(_without_image(node, error.problem) for node in plan.nodes))
-        return freshness.noted(plan, published)
+            return freshness.noted(plan, self._origin.published(1))
+        except HomelabError:
+            return plan
 
     def ensure(self, node: NodeConfig) -> ImageOnNode:
         """Have the verified image on the node, and say how a VM there imports it.
@@ -155,7 +173,3 @@ class ImageManager:
             return False
         self.say(f"{node.name}: image downloaded by the node to {place.volume}")
         return True
-
-
-def _without_image(node: NodePlan, problem: Problem) -> NodePlan:
-    return node.dropped(problem) if node.makes_vm else node

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from homelab import download
+from homelab.download import Beginning
 from homelab.errors import HomelabError
 from homelab.image_manager import medium, sums
 from homelab.image_manager.places import SHOWN_DIGITS
@@ -33,9 +34,14 @@ class Origin:
     say: Callable[[str], None]
     _published: Published | None = None
     _local: Path | None = None
-    _head: bytes | None = None
+    _head: Beginning | None = None
     _failure: HomelabError | None = None
     _once: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def known_sha256(self) -> str:
+        """The checksum, where it is known by now; else empty."""
+        return self._published.sha256 if self._published else ""
 
     def published(self, attempts: int = download.ATTEMPTS) -> Published:
         """The checksum that the image must have: IMAGE_SHA256, or what a list says that can be believed."""
@@ -57,12 +63,19 @@ class Origin:
 
         Whether this machine reaches the source does not matter here: a node may.
         """
-        head = self._first_bytes()
+        head = self._beginning().content
         flaw = medium.flaw_of(head, filename, goes_by_name=not filename.endswith(".img")) if head else ""
         if flaw:
             raise HomelabError(f"{self.image.url} is no usable image", flaw, CURE)
 
-    def _first_bytes(self) -> bytes:
+    def size_bytes(self) -> int:
+        """How large the file is; 0 where this machine cannot learn it, which need not stop a node."""
+        try:
+            return self._beginning().total_bytes
+        except HomelabError:
+            return 0
+
+    def _beginning(self) -> Beginning:
         """Looked at once, before anything is downloaded here; empty where that failed."""
         if self._head is not None:
             return self._head
@@ -70,11 +83,11 @@ class Origin:
             self._head = self._looked_at() if self._head is None else self._head
             return self._head
 
-    def _looked_at(self) -> bytes:
+    def _looked_at(self) -> Beginning:
         try:
             return download.first_bytes(self.image.url, medium.HEAD_BYTES)
         except download.NotNow:
-            return b""
+            return Beginning(b"", 0)
 
     def local_copy(self) -> Path:
         """The image on this machine, whole and with the right checksum; downloaded if need be."""

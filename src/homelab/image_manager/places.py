@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from homelab.errors import NodeFailed, Unreachable
-from homelab.models import StorageState, Wire
+from homelab.models import MIB, StorageState, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.settings import NodeConfig
 
@@ -42,11 +42,26 @@ def choose(pve: Proxmox, node: NodeConfig, name: str, sha256: str) -> Place:
                 filename = f"{PurePosixPath(name).stem}-{sha256[:SHOWN_DIGITS]}{_extension(name, content)}"
                 place = Place(storage.name, content, filename, storage.is_shared)
                 return place if content == "import" else _importable(pve, node, place)
-    usable = ", ".join(s.name for s in pve.storages(node.name) if s.content & set(EXTENSION)) or "none"
+    there = pve.storages(node.name)
+    usable = ", ".join(s.name for s in there if s.content & set(EXTENSION)) or "none"
+    folder = next((s for s in there if s.kind == "dir"), None)
+    allow = folder.allowing("import") if folder else "pvesm set local --content iso,import,..."
     raise NodeFailed(
         f"{node.name}: no storage takes the image",
         f"storages with content iso or import: {usable}",
-        f"set {node.key('ISO_STORAGE')} to one of them, or allow it: pvesm set local --content iso,import,...",
+        f"set {node.key('ISO_STORAGE')} to one of them, or allow it: {allow} (before 8.3: iso instead of import)",
+    )
+
+
+def check_room(pve: Proxmox, node: NodeConfig, place: Place, size_bytes: int) -> None:
+    """Raise NodeFailed where the storage has no room for a file of this size (0: not known)."""
+    free_bytes = next((one.free_bytes for one in pve.storages(node.name) if one.name == place.storage), 0)
+    if free_bytes >= size_bytes:
+        return
+    raise NodeFailed(
+        f"{node.name}: storage {place.storage} has no room for the image",
+        f"{size_bytes / MIB:.1f} MiB are needed, {free_bytes / MIB:.1f} MiB are free",
+        f"free some space on it, or set {node.key('ISO_STORAGE')} to another storage",
     )
 
 

@@ -177,6 +177,11 @@ class K3sManager:
         if self.config.is_join_wanted:
             self.ways.progress(f"{name}: checking that a replacement could join")
             self._servers.keep_away_from(name)
+            self.check_joinable()
+
+    def check_joinable(self) -> None:
+        """Raise unless the cluster to join can be joined: its servers agree, token and CA fit, k3s is at hand."""
+        if self.config.is_join_wanted:
             self._releases.check(self._credentials.read().version)
 
     def keep_away_from(self, name: str) -> None:

@@ -53,7 +53,8 @@ class NodePlan:
     """What will be done on one node and why.
 
     `problem` says what a person has to know: where nothing is done about it (KEEP, NOTHING) the run ends with exit
-    code 3; with START the VM runs afterwards, which is the wanted state, and it stays with a warning.
+    code 3; with START the VM runs afterwards, which is the wanted state, and it stays with a warning. `more` are the
+    further things that stand against making a VM.
     `may_replace` on START: a VM that will not run may be replaced. `size` is that of a VM to be made, once it is known.
     `note` is something else to be told about a VM that is kept.
     """
@@ -67,6 +68,12 @@ class NodePlan:
     rule: Rule | None = None
     size: Size | None = None
     note: str = ""
+    more: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that a person has to know."""
+        return (self.problem, *self.more) if self.problem else ()
 
     @property
     def config(self) -> NodeConfig:
@@ -106,14 +113,15 @@ class NodePlan:
         """Does the VM run in the end, if all goes well? A VM that is left alone counts only while it runs."""
         return self.is_write or (self.action is Action.KEEP and not self.facts.is_down)
 
-    def dropped(self, problem: Problem) -> NodePlan:
+    def dropped(self, problem: Problem, *more: Problem) -> NodePlan:
         """The VM cannot be made: nothing is created; a VM that is down is started instead, one that runs is kept."""
         action = Action.NOTHING
         if self.action is Action.REPLACE and self.facts.is_down:
             action = Action.START
         elif self.facts.vm and self.facts.vm.is_running:
             action = Action.KEEP
-        return replace(self, action=action, reason=str(problem), problem=problem, may_replace=False)
+        reason = "; ".join(map(str, (problem, *more)))
+        return replace(self, action=action, reason=reason, problem=problem, more=more, may_replace=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +182,6 @@ class VmSpec:
     ip_config: str
     notes: str = ""
     carried: CarriedOver | None = None
-    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ SWITCHING = SWITCHING_OFF | {"qmstart", "qmreboot", "qmreset", "qmpause", "qmsus
 """Tasks about a VM's power."""
 
 UNIX_TIME = re.compile(r"[0-9]{1,12}")
+MEBIBYTES = re.compile(r"[0-9]{1,9}")
 
 MIB = 1024**2
 GIB = 1024**3
@@ -53,18 +54,24 @@ class ClusterStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """Source: GET /nodes/{node}/status. `memory_free_bytes` is what is available now."""
+    """Source: GET /nodes/{node}/status. `memory_free_bytes` is what is available now.
+
+    `root_free_bytes` is what the host's own file system has left, with /var/tmp in it; None where that is not said.
+    """
 
     uptime_s: int
     threads: int
     memory_total_bytes: int
     memory_free_bytes: int
     version: str
+    root_free_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VmRow:
     """A guest in a list. `name` is empty where the list does not know it yet, `pool` where it is in none.
+
+    `memory_bytes` is what it may use at most; like `is_running` it comes only with the list of the whole cluster.
 
     Source: GET /cluster/resources?type=vm or GET /nodes/{node}/qemu.
     """
@@ -74,6 +81,8 @@ class VmRow:
     name: str
     is_container: bool = False
     pool: str = ""
+    memory_bytes: int = 0
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,13 @@ class VmConfig:
         return int(ctime) if UNIX_TIME.fullmatch(ctime) else 0
 
     @property
+    def memory_bytes(self) -> int:
+        """What it may use at most; Proxmox' default where it does not say."""
+        said = property_string(self.values.get("memory", ""))
+        text = said.get("current", said.get("", ""))
+        return (int(text) if MEBIBYTES.fullmatch(text) else 512) * MIB
+
+    @property
     def is_template(self) -> bool:
         return self.values.get("template", "0") == "1"
 
@@ -205,6 +221,10 @@ class StorageState:
     is_enabled: bool
     is_shared: bool
     free_bytes: int
+
+    def allowing(self, content: str) -> str:
+        """The command that has it take one more kind of content."""
+        return f"pvesm set {self.name} --content {','.join(sorted({*self.content, content}))}"
 
 
 @dataclass(frozen=True, slots=True)

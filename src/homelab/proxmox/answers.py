@@ -146,7 +146,16 @@ def cluster_status(data: Any) -> ClusterStatus:
 def cluster_vms(data: Any) -> tuple[VmRow, ...]:
     found = [row for row in rows(data, "GET /cluster/resources") if _kind(row, *RESOURCES) in GUESTS]
     return tuple(
-        VmRow(vmid(row), text(row, "node"), _name(row), row["type"] == "lxc", text(row, "pool")) for row in found
+        VmRow(
+            vmid(row),
+            text(row, "node"),
+            _name(row),
+            is_container=row["type"] == "lxc",
+            pool=text(row, "pool"),
+            memory_bytes=number(row, "maxmem", 0),
+            is_running=text(row, "status") == "running",
+        )
+        for row in found
     )
 
 
@@ -164,12 +173,14 @@ def host_status(data: Any) -> HostStatus:
     row = table(data, "node status")
     memory = table(row.get("memory"), "node status, memory")
     processors = table(row.get("cpuinfo"), "node status, cpuinfo")
+    root = table(row.get("rootfs", {}), "node status, rootfs")
     return HostStatus(
         uptime_s=number(row, "uptime"),
         threads=number(processors, "cpus"),
         memory_total_bytes=number(memory, "total"),
         memory_free_bytes=number(memory, "available" if "available" in memory else "free"),
         version=_pve_version(text(row, "pveversion")),
+        root_free_bytes=number(root, "avail") if "avail" in root else None,
     )
 
 

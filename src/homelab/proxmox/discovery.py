@@ -274,6 +274,9 @@ class _Search:
                 if ssh is None or self.via is Via.API:
                     raise self._unreached(node, name, hosts) from trouble
                 self.on_fallback(name, str(trouble))
+                link = Link(name, None, ssh, self.via, self.on_fallback)
+                link.trouble = trouble
+                return link
         if ssh is None:
             raise self._unreached(node, name, hosts)
         return Link(name, None, ssh, self.via, self.on_fallback)
@@ -294,9 +297,11 @@ class _Search:
         door = next((door for host in hosts if self.probes.is_open(door := (host, node.api_port))), None)
         if door is None:
             tried = "; ".join(f"{host}: {self.probes.trouble((host, node.api_port))}" for host in hosts)
-            raise Unreachable(f"API of {name} on port {node.api_port}", tried)
+            cure = f"on {name}: systemctl status pveproxy; or correct {node.key('NODE_HOST')} or PROXMOX_PORT"
+            raise Unreachable(f"API of {name} on port {node.api_port}", tried, cure)
         if door in self.api_trouble:
-            raise Unreachable(f"API of {name}", self.api_trouble[door].why)
+            trouble = self.api_trouble[door]
+            raise Unreachable(f"API of {name}", trouble.why, of_this_node(node, trouble.cure))
         return self._api(door, self._trust(node), node.number)
 
     def _api(self, door: Door, trust: TlsTrust, number: int | None = None) -> Api:

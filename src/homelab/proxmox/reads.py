@@ -120,6 +120,14 @@ class Reads:
         params: Params | None = {"current": 1} if is_current else None
         return answers.vm_config(self._read(node, f"/nodes/{node}/qemu/{vmid}/config", params))
 
+    def memory_from_boot(self, row: VmRow) -> int:
+        """Bytes that a guest may use from when its host boots; 0 where it does not start then. Raises as vm_status."""
+        if not row.is_container:
+            config = self.vm_config(row.node, row.vmid)
+            return config.memory_bytes if config.starts_on_boot else 0
+        config_of = table(self._read(row.node, f"/nodes/{row.node}/lxc/{row.vmid}/config"), "container")
+        return row.memory_bytes if flag(config_of, "onboot") else 0
+
     def has_snapshots(self, node: str, vmid: int) -> bool:
         found = rows(self._read(node, f"/nodes/{node}/qemu/{vmid}/snapshot"), "snapshots")
         return any(text(row, "name") != "current" for row in found)

@@ -35,7 +35,10 @@ CURES: tuple[tuple[str, str], ...] = (
     (r"storage '([^']+)' is (?:disabled|not online)", "enable {0}, or set STORAGE_n to another storage"),
     (r"protection mode enabled", "qm set VMID --protection 0, if the VM may really go"),
     (r"no quorum|not ready - no quorum", "bring the other nodes up until `pvecm status` says Quorate: Yes"),
-    (r"ipcc_send_rec|Connection refused.*pve-cluster|unable to load access control", "systemctl restart pve-cluster"),
+    (
+        r"ipcc_send_rec|Connection refused.*pve-cluster|[Uu]nable to load access control",
+        "systemctl restart pve-cluster",
+    ),
     (r"Only root can pass arbitrary filesystem paths", "needs SSH as root to the node: set SSH_USER and SSH_KEY_PATH"),
     (
         r"volume '([^']+)' does not exist",

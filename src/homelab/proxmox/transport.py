@@ -113,6 +113,8 @@ class Link:
         self._may_switch = via is Via.AUTO
         self._on_fallback = on_fallback
         self._is_switched = self._api is None
+        self.trouble: Unreachable | None = None
+        """Why the API is not used, where that was wanted."""
         self._lock = threading.Lock()
 
     @property
@@ -162,13 +164,12 @@ class Link:
             except Unreachable as second:
                 why = f"API: {failure.why}; SSH: {second.why}"
                 raise type(second)(f"node {self.node}", why, f"{failure.cure}; or {second.cure}") from second
-            self._is_switched = True
+            self._is_switched, self.trouble = True, failure
         self._on_fallback(self.node, str(failure))
 
     def _connected_ssh(self) -> SshWire:
         if self._ssh is None:
-            raise Unreachable(
-                f"SSH to node {self.node}", "no SSH address of it answers", "set NODE_HOST_n or SSH_PORT_n"
-            )
+            cure = f"on {self.node}: systemctl status ssh; or set NODE_HOST_n or SSH_PORT_n"
+            raise Unreachable(f"SSH to node {self.node}", "no SSH address of it answers", cure)
         self._ssh.connect()
         return self._ssh

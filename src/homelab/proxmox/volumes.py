@@ -41,12 +41,15 @@ class Volumes(Changes):
 
     def reaches(self, node: str, url: str) -> bool:
         """Does the node get an answer from there in time? Asked where a download cannot be left to itself: over SSH."""
-        path = f"/nodes/{node}/query-url-metadata"
         try:
-            self.link(node).call("GET", path, {"url": url}, timeout_s=LONGEST_LOOK_S)
+            self.look_from(node, url)
         except HomelabError:
             return False
         return True
+
+    def look_from(self, node: str, url: str) -> None:
+        """Have the node ask for the headers of a URL. Raises what speaks against it, Refused also for privileges."""
+        self.link(node).call("GET", f"/nodes/{node}/query-url-metadata", {"url": url}, timeout_s=LONGEST_LOOK_S)
 
     def download_url(self, download: Download, timeout_s: float = 1800) -> str:
         """Have the node fetch a file itself and check its sha256; the volume id. It may be there already."""

@@ -5,7 +5,8 @@ from homelab.vm_manager.creating import Making, create_vm
 from homelab.vm_manager.deleting import delete_vm, refuse_if_guarded
 from homelab.vm_manager.first_boot import FirstBoots
 from homelab.vm_manager.planning import plan
-from homelab.vm_manager.preparing import check_room
+from homelab.vm_manager.preparing import permit
+from homelab.vm_manager.resuming import refuse_beside_half_made
 
 __all__ = [
     "FirstBoots",
@@ -13,9 +14,10 @@ __all__ = [
     "Replacements",
     "Result",
     "VmManager",
-    "check_room",
     "create_vm",
     "delete_vm",
+    "permit",
     "plan",
+    "refuse_beside_half_made",
     "refuse_if_guarded",
 ]

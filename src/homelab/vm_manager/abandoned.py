@@ -9,9 +9,9 @@ from homelab import memory
 from homelab.errors import HomelabError, NotThere
 from homelab.memory import Intent, Journal
 from homelab.models import TAG_UNFINISHED
+from homelab.preflight.storages import volumes_of
 from homelab.proxmox.client import Proxmox
 from homelab.vm_manager.resuming import CREATION, FILE, is_busy, title
-from homelab.vm_manager.vmids import volumes_of
 
 
 @dataclass(frozen=True, slots=True)

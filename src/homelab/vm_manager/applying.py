@@ -297,14 +297,15 @@ class VmManager:
     def _running(self, node: NodePlan, what: str) -> Result:
         vm = node.facts.found
         now = VmFacts(vm.node, vm.vmid, self.pve.vm_status(vm.node, vm.vmid), self.pve.vm_config(vm.node, vm.vmid))
-        cure = node.problem.cure if node.problem else ""
+        cure = "; ".join(problem.cure for problem in node.problems)
         return Result((Outcome(node.name, Status.CHANGED, f"{node.facts.vm_title} {what}", cure=cure),), RunningVm(now))
 
 
 def _kept(node: NodePlan) -> Result:
     running = node.facts.vm if node.ends_running else None
     if node.problem:
-        return Result((Outcome.failed(node.name, node.problem),), RunningVm(running) if running else None)
+        told = tuple(Outcome.failed(node.name, problem) for problem in node.problems)
+        return Result(told, RunningVm(running) if running else None)
     if running is None:
         return Result((Outcome(node.name, Status.SKIPPED, f"{node.facts.vm_title} is left as it is: {node.reason}"),))
     return Result((Outcome(node.name, Status.OK, _running_title(node, running)),), RunningVm(running))

@@ -10,11 +10,12 @@ from homelab import cloud_init, memory
 from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused, TaskFailed
 from homelab.memory import Journal
 from homelab.models import MAKING, TAG_UNFINISHED, CarriedOver, Creation, ImageOnNode, VmRow, VmSpec
+from homelab.preflight.storages import volumes_of
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.refusals import is_stale
 from homelab.settings import GuestConfig
 from homelab.vm_manager.first_boot import FirstBoots
-from homelab.vm_manager.vmids import VMID_TRIES, volumes_of
+from homelab.vm_manager.vmids import VMID_TRIES
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from homelab.errors import (
     Unfinished,
     Unreachable,
 )
-from homelab.models import TAG_UNFINISHED, StorageState, VmConfig, VmFacts
+from homelab.models import TAG_UNFINISHED, VmConfig, VmFacts
+from homelab.preflight.storages import snippet_storage
 from homelab.proxmox.client import Proxmox
 
 PASSING = (Unreachable, Undecided, Refused, Misunderstood, TaskFailed, TimedOut)
@@ -67,7 +68,7 @@ class FirstBoots:
 
     def _attach_once(self, node: str, vmid: int) -> None:
         text = cloud_init.vendor_data()
-        storage = _storage(node, self.pve.storages(node))
+        storage = snippet_storage(node, self.pve.storages(node))
         volume = self.pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
         digest = self.pve.vm_config(node, vmid).digest
         self.pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"}, digest=digest)
@@ -126,15 +127,3 @@ def _loss(name: str, error: HomelabError) -> Problem:
 
 def _why(error: HomelabError) -> str:
     return f"the snippet that installs it cannot be brought to the node: {error}"
-
-
-def _storage(node: str, storages: tuple[StorageState, ...]) -> StorageState:
-    """The first that takes snippets, one of the node's own before one that others share."""
-    usable = [one for one in storages if "snippets" in one.content and one.is_active]
-    if not usable:
-        raise NodeFailed(
-            f"{node}: no storage takes snippets",
-            "so the guest agent is not installed",
-            "pvesm set local --content iso,vztmpl,backup,snippets,import",
-        )
-    return min(usable, key=lambda one: one.is_shared)

@@ -1,54 +1,29 @@
-"""Before the first write to a node: what its VM will be, and whether there is room for it. Read-only."""
+"""What the VM to be made on a node will be, and whether it can be made there. Read-only."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from homelab import cloud_init, memory, sizing
-from homelab.errors import HomelabError, NodeFailed
-from homelab.memory import Journal
 from homelab.models import (
     MEMBER_TAGS,
     TAG,
     TAG_UNFINISHED,
     CarriedOver,
     NodePlan,
-    Plan,
     Size,
     Verdict,
     VmFacts,
     VmSpec,
 )
+from homelab.preflight import hosts
+from homelab.preflight.gathering import check_keys
+from homelab.preflight.storages import Room, check_space, check_storage, reclaimed_bytes
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config
 from homelab.vm_manager.permitting import check_permissions
-from homelab.vm_manager.resuming import refuse_beside_half_made
-from homelab.vm_manager.space import Room, check_space, check_storage, reclaimed_bytes
 
 KEPT_KEYS = ("description", "startup")
-
-
-def check_room(pve: Proxmox, config: Config, plan: Plan, journal: Journal) -> Plan:
-    """The plan with the size of each VM to be made; a node without room, or with a half made one, is dropped."""
-
-    warnings: dict[str, str] = {}
-
-    def check(node: NodePlan) -> NodePlan:
-        if not node.makes_vm:
-            return node
-        try:
-            refuse_beside_half_made(pve, journal, node.name)
-            spec = specify(pve, config, node, journal.now)
-        except HomelabError as error:
-            return node.dropped(error.problem)
-        warnings[node.name] = spec.warning
-        return replace(node, size=Size(spec.cores, spec.memory_mib, spec.disk_bytes))
-
-    with ThreadPoolExecutor(max_workers=max(1, len(plan.nodes))) as pool:
-        nodes = tuple(pool.map(check, plan.nodes))
-    told = tuple(warning for node in nodes if (warning := warnings.get(node.name, "")))
-    return replace(plan, nodes=nodes, warnings=(*plan.warnings, *told))
 
 
 def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_bytes: int = 0) -> VmSpec:
@@ -57,40 +32,38 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_byte
     `now` is the Unix time that a replacement gets in its notes, `image_bytes` the size of the disk in the image, once
     that is known. Raises NodeFailed (SSH key, storage, cores, memory, permissions) or what the reads raise.
     """
-    wanted = node.config
-    if not config.guest.public_keys:
-        raise NodeFailed(
-            f"{node.name}: no SSH public key for the VM",
-            "none was found in ~/.ssh, and a VM without one could not be logged in to",
-            "make one with ssh-keygen -t ed25519, or set SSH_PUBKEY_PATH",
-        )
-    old, carried = node.facts.vm, carried_over(node)
+    check_keys(node.name, config.guest)
+    wanted, old = node.config, node.facts.vm
     storage = check_storage(wanted, pve.storages(node.name))
-    room = Room(reclaimed_bytes(pve, storage, old) if old else 0, image_bytes)
-    warning = check_space(wanted, storage, room)
+    check_space(wanted, storage, Room(reclaimed_bytes(pve, storage, old) if old else 0, image_bytes))
     host = pve.host(node.name)
-    spec = VmSpec(
+    size = Size(sizing.cores(wanted, host), hosts.memory_mib(pve, config.policy, node, host), wanted.disk_bytes)
+    spec = _spec(pve, config, node, size)
+    check_permissions(pve, spec)
+    carried = spec.carried
+    return replace(spec, notes=_notes(carried, now)) if carried and is_replacement(node) else spec
+
+
+def permit(pve: Proxmox, config: Config, node: NodePlan) -> None:
+    """Raise NodeFailed where the API token may not make the VM of a plan, however large."""
+    check_permissions(pve, _spec(pve, config, node, Size(1, 0, node.config.disk_bytes)))
+
+
+def _spec(pve: Proxmox, config: Config, node: NodePlan, size: Size) -> VmSpec:
+    wanted, old, carried = node.config, node.facts.vm, carried_over(node)
+    return VmSpec(
         name=wanted.vm_name,
         node=node.name,
         vmid=old.vmid if old else wanted.vmid or _free_vmid(pve, carried),
-        cores=sizing.cores(wanted, host),
-        memory_mib=sizing.memory_mib(
-            wanted,
-            host,
-            reserve_mib=config.policy.host_reserve_mib,
-            reclaimed_bytes=old.status.memory_bytes if old and old.status.status == "running" else 0,
-        ),
+        cores=size.cores,
+        memory_mib=size.memory_mib,
         cpu_type=config.guest.cpu_type,
         bridges=wanted.bridges,
         disk_storage=wanted.disk_storage,
-        disk_bytes=wanted.disk_bytes,
+        disk_bytes=size.disk_bytes,
         ip_config=wanted.ip_config,
-        notes=_notes(carried, now) if carried and is_replacement(node) else "",
         carried=carried,
-        warning=warning,
     )
-    check_permissions(pve, spec)
-    return spec
 
 
 def is_replacement(node: NodePlan) -> bool:

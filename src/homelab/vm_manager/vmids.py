@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from homelab.errors import NodeFailed
-from homelab.models import VolumeRow
+from homelab.preflight.storages import takes_disks, volumes_of
 from homelab.proxmox.client import Proxmox
 
 VMID_TRIES = 20
@@ -33,7 +33,7 @@ class VmidPool:
         with self._lock:
             vmid = pve.next_vmid()
             taken = {row.vmid for row in pve.cluster_vms()} | self._given
-            storages = disk_storages(pve, node)
+            storages = [one.name for one in pve.storages(node) if takes_disks(one)]
             left: set[str] = set()
             for candidate in range(vmid, vmid + len(taken) + VMID_TRIES):
                 if candidate in taken:
@@ -49,14 +49,3 @@ class VmidPool:
             f"volumes of deleted VMs are left on {where}, from {vmid} on",
             f"pvesm list {min(left, default='STORAGE')} shows them, pvesm free VOLUME removes one",
         )
-
-
-def disk_storages(pve: Proxmox, node: str) -> tuple[str, ...]:
-    """Names of the storages that hold VM disks and can be looked into now."""
-    return tuple(one.name for one in pve.storages(node) if "images" in one.content and one.is_active)
-
-
-def volumes_of(pve: Proxmox, node: str, storage: str, vmid: int) -> tuple[VolumeRow, ...]:
-    """The disks of a VMID, without its backups; Proxmox' own filter also lets files through that belong to no VM."""
-    rows = pve.storage_content(node, storage, vmid=vmid)
-    return tuple(row for row in rows if row.vmid == vmid and row.content == "images")

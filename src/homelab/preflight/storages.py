@@ -1,11 +1,11 @@
-"""Is there room on a storage for the disk of a VM? What the VM before it holds there counts as free."""
+"""What a node's storages have to be like for a VM: its disk, its snippet, its VMID. Read-only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from homelab.errors import NodeFailed
-from homelab.models import GIB, StorageState, VmFacts
+from homelab.errors import NodeFailed, Problem
+from homelab.models import GIB, StorageState, VmFacts, VolumeRow
 from homelab.proxmox.client import Proxmox
 from homelab.settings import NodeConfig
 
@@ -43,17 +43,18 @@ def check_storage(node: NodeConfig, storages: tuple[StorageState, ...]) -> Stora
         )
     if "images" not in storage.content:
         content = ", ".join(sorted(storage.content))
-        raise NodeFailed(f"{node.name}: storage {storage.name} takes no VM disks", f"its content is {content}", cure)
+        what = f"{node.name}: storage {storage.name} takes no VM disks"
+        raise NodeFailed(what, f"its content is {content}", f"{storage.allowing('images')}; or {cure}")
     if not storage.is_active:
         why = "Proxmox shows it as not active"
         raise NodeFailed(f"{node.name}: storage {storage.name} is not active", why, f"pvesm status; or {cure}")
     return storage
 
 
-def check_space(node: NodeConfig, storage: StorageState, room: Room) -> str:
+def check_space(node: NodeConfig, storage: StorageState, room: Room) -> Problem | None:
     """Raise NodeFailed unless the disk has room there.
 
-    What is to be said where it may outgrow the storage one day; empty: nothing.
+    What is to be said where it may outgrow the storage one day; None: nothing.
     """
     is_thin = storage.kind in THIN_KINDS
     needed = int(room.image_bytes * SPARE) or UNSEEN_IMAGE_BYTES if is_thin else node.disk_bytes
@@ -65,8 +66,48 @@ def check_space(node: NodeConfig, storage: StorageState, room: Room) -> str:
             f"free some space on it, or set {node.key('IMG_STORAGE')} (or {node.key('STORAGE')}) to another",
         )
     if not is_thin or node.disk_bytes <= free:
-        return ""
-    return (
+        return None
+    return Problem(
         f"{node.name}: the VM's disk may grow to {node.disk_bytes / GIB:.0f} GiB, and storage {storage.name} has "
-        f"{free / GIB:.1f} GiB free: a VM whose storage is full stops"
+        f"{free / GIB:.1f} GiB free",
+        "a VM whose storage is full stops",
+        f"set {node.key('VM_DISK_SIZE')} to less, free some space, or set {node.key('IMG_STORAGE')} to another storage",
+    )
+
+
+def check_vmid(pve: Proxmox, node: NodeConfig, vmid: int, storages: tuple[StorageState, ...]) -> Problem | None:
+    """What is to be said where volumes of a deleted VM bear the VMID that a new one is to have."""
+    names = (one.name for one in storages if takes_disks(one))
+    left = [row.volume for name in names for row in volumes_of(pve, node.name, name, vmid)]
+    if not left:
+        return None
+    free = "; ".join(f"pvesm free {volume}" for volume in left)
+    return Problem(
+        f"{node.name}: volumes of a deleted VM bear {node.key('VMID')}={vmid}",
+        f"{', '.join(left)}; the new VM is made beside them",
+        f"look at them, then on {node.name}: {free}; or set another {node.key('VMID')}",
+    )
+
+
+def takes_disks(storage: StorageState) -> bool:
+    """Can VM disks be looked for there now?"""
+    return "images" in storage.content and storage.is_active
+
+
+def volumes_of(pve: Proxmox, node: str, storage: str, vmid: int) -> tuple[VolumeRow, ...]:
+    """The disks of a VMID, without its backups; Proxmox' own filter also lets files through that belong to no VM."""
+    rows = pve.storage_content(node, storage, vmid=vmid)
+    return tuple(row for row in rows if row.vmid == vmid and row.content == "images")
+
+
+def snippet_storage(node: str, storages: tuple[StorageState, ...]) -> StorageState:
+    """The first that takes snippets, one of the node's own before one that others share; raises NodeFailed."""
+    usable = [one for one in storages if "snippets" in one.content and one.is_active]
+    if usable:
+        return min(usable, key=lambda one: one.is_shared)
+    folder = next((one for one in storages if one.kind == "dir"), None)
+    raise NodeFailed(
+        f"{node}: no storage takes snippets",
+        "so the guest agent is not installed",
+        folder.allowing("snippets") if folder else "pvesm set local --content iso,vztmpl,backup,snippets,import",
     )

@@ -1,0 +1,74 @@
+"""Collects what is amiss on one node while it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from homelab.errors import HomelabError, NodeFailed, Problem, Refused
+from homelab.models import Finding, Severity
+
+Seen = TypeVar("Seen")
+
+FORBIDDEN = 403
+
+
+@dataclass(slots=True)
+class Notes:
+    """The findings about one node, in the order in which they were made.
+
+    `lacking` says which privileges the token lacks: what Proxmox refuses or hides for them is not told again.
+    """
+
+    node: str
+    found: list[Finding] = field(default_factory=list)
+    lacking: str = ""
+
+    def errors(self, problems: Iterable[Problem]) -> None:
+        self.found.extend(Finding(self.node, problem) for problem in problems)
+
+    def warn(self, problem: Problem | None) -> None:
+        if problem:
+            self.found.append(Finding(self.node, problem, Severity.WARNING))
+
+    def read(self, what: str, question: Callable[[], Seen]) -> Seen | None:
+        """What Proxmox says; None, and noted, where it does not say: that is no yes."""
+        try:
+            return question()
+        except HomelabError as error:
+            self._note_unknown(error, Problem(f"{self.node}: {what} cannot be read", str(error), error.cure))
+            return None
+
+    def check(self, rule: Callable[[], Seen]) -> Seen | None:
+        """What a rule makes of it; None, and noted, where it refuses (NodeFailed) or cannot tell."""
+        try:
+            return rule()
+        except NodeFailed as error:
+            self.errors([error.problem])
+        except HomelabError as error:
+            self._note_unknown(error, error.problem)
+        return None
+
+    def demand(self, rule: Callable[[], Seen]) -> Seen | None:
+        """As check, for what has to be so: that it cannot be told is as bad as a refusal."""
+        try:
+            return rule()
+        except HomelabError as error:
+            self.errors([error.problem])
+        return None
+
+    def check_privileges(self, rule: Callable[[], None]) -> None:
+        """As check; what it refuses for is remembered."""
+        before = len(self.found)
+        self.check(rule)
+        self.lacking = "; ".join(one.problem.why for one in self.found[before:] if one.severity is Severity.ERROR)
+
+    def is_hidden(self, path: str) -> bool:
+        """Does the token lack privileges there, so that Proxmox may leave it out of its lists?"""
+        return f"{path};" in f"{self.lacking};"
+
+    def _note_unknown(self, error: HomelabError, problem: Problem) -> None:
+        is_for_privileges = isinstance(error, Refused) and error.status == FORBIDDEN and self.lacking
+        if not is_for_privileges:
+            self.found.append(Finding(self.node, problem, Severity.UNKNOWN))

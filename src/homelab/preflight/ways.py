@@ -1,0 +1,61 @@
+"""The ways to a node, and from it to the image: without one a run takes another, or the VM misses something."""
+
+from __future__ import annotations
+
+from homelab.errors import HomelabError, NodeFailed, Problem, Refused, Unreachable
+from homelab.image_manager import ImageManager
+from homelab.models import MIB, HostStatus, StorageState, Wire
+from homelab.preflight.notes import FORBIDDEN, Notes
+from homelab.preflight.storages import snippet_storage
+from homelab.proxmox.client import Proxmox
+
+
+def look_at_api(pve: Proxmox, notes: Notes) -> None:
+    """An API that was to be used and is not."""
+    trouble = pve.link(notes.node).trouble
+    if trouble:
+        notes.warn(Problem(f"{notes.node}: its API is not used, but SSH", str(trouble), trouble.cure))
+
+
+def look_at_ssh(pve: Proxmox, notes: Notes) -> None:
+    """Root over SSH, which brings what the API cannot: the snippet by which the guest agent is installed."""
+    if pve.wire(notes.node) is Wire.API:
+        try:
+            pve.root(notes.node)
+        except Unreachable as error:
+            why = f"{error.why}; without it a VM is made without the guest agent"
+            notes.warn(Problem(f"{notes.node}: {error.what} does not work", why, error.cure))
+
+
+def look_at_snippets(notes: Notes, there: tuple[StorageState, ...]) -> None:
+    """A place for that snippet."""
+    try:
+        snippet_storage(notes.node, there)
+    except NodeFailed as error:
+        notes.warn(error.problem)
+
+
+def look_at_image(pve: Proxmox, notes: Notes, images: ImageManager) -> None:
+    """The node fetches the image by itself; else it is uploaded to it.
+
+    A token that may not have the node look does not have it fetch either: that is no trouble, as there is the upload.
+    """
+    try:
+        pve.look_from(notes.node, images.image.url)
+    except HomelabError as error:
+        if not (isinstance(error, Refused) and error.status == FORBIDDEN):
+            cure = f"let {notes.node} reach it (DNS, route, proxy), or leave it so: it is uploaded from this machine"
+            notes.warn(Problem(f"{notes.node}: the node does not reach the image itself", str(error), cure))
+
+
+def look_at_upload(pve: Proxmox, notes: Notes, images: ImageManager, host: HostStatus) -> None:
+    """An upload by the API passes through the node's /var/tmp."""
+    size_bytes, free_bytes = images.size_bytes(), host.root_free_bytes
+    if free_bytes is not None and free_bytes < size_bytes and pve.wire(notes.node) is Wire.API:
+        notes.warn(
+            Problem(
+                f"{notes.node}: its root file system has no room for an upload of the image",
+                f"it passes through /var/tmp: {size_bytes / MIB:.1f} MiB are needed, {free_bytes / MIB:.1f} MiB free",
+                f"on {notes.node}: du -xh / | sort -h | tail shows what takes the room",
+            )
+        )
