@@ -55,11 +55,11 @@ class Schema:
             parts = path.strip("/").split("/")
             self._by_length.setdefault(len(parts), []).append((parts, path))
         self._properties: dict[tuple[str, str], Properties] = {}
+        self._match = functools.lru_cache(maxsize=1024)(lambda path: self.match(path.strip("/").split("/")))
 
     def find(self, method: str, path: str) -> Method | None:
         """The method that METHOD path calls, or None."""
-        parts = path.strip("/").split("/")
-        matched = self.match(parts)
+        matched = self._match(path)
         if matched is None or method not in self.paths[matched[0]]:
             return None
         template, in_path = matched

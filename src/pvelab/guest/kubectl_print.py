@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -56,13 +57,19 @@ def show(documents: Sequence[Document], resource: Resource, style: Style, now: f
 
 def _serialized(document: Document, output: str) -> str:
     if output == "json":
-        return json.dumps(document, indent=4, sort_keys=True, ensure_ascii=False).translate(_ESCAPED)
+        return _indented(json.dumps(document, sort_keys=True, ensure_ascii=False))
     if output == "yaml":
         return yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=float("inf")).rstrip("\n")
     try:
         return jsonpath.render(output.partition("=")[2], document)
     except jsonpath.BadTemplate as problem:
         raise BadOutput(f"error: error parsing jsonpath {output.partition('=')[2]}, {problem}") from problem
+
+
+@lru_cache(maxsize=64)
+def _indented(text: str) -> str:
+    """JSON as kubectl prints it. Most answers are those of a moment ago, and spacing them out takes the most time."""
+    return json.dumps(json.loads(text), indent=4, ensure_ascii=False).translate(_ESCAPED)
 
 
 class _Dumper(yaml.SafeDumper):
