@@ -9,12 +9,16 @@ import pytest
 from pvelab.lab import Lab
 from replay.stage import Stage
 from support.clock import SteppingClock
+from support.tracing import threads_unwatched
 
 
 @pytest.fixture(scope="session")
 def running_lab() -> Iterator[Lab]:
-    with Lab(clock=SteppingClock()) as lab:
-        yield lab
+    with threads_unwatched():
+        lab = Lab(clock=SteppingClock())
+        lab.start()
+    yield lab
+    lab.stop()
 
 
 @pytest.fixture
@@ -25,7 +29,8 @@ def lab(running_lab: Lab) -> Lab:
 
 @pytest.fixture(scope="session")
 def one_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("stage"))
+    with threads_unwatched():
+        made = Stage(tmp_path_factory.mktemp("stage"))
     yield made
     made.close()
 
