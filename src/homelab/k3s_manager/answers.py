@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from homelab import json_text
 from homelab.errors import Misunderstood
+from homelab.memory import read_stamp
 from homelab.models import K3sNode
 
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -46,15 +46,9 @@ def _node(item: Mapping[str, Any]) -> K3sNode:
         boot_id=_text({"bootID": "", **info}, "bootID"),
         is_cordoned=bool(_fields(item.get("spec", {})).get("unschedulable")),
         is_etcd_healthy=not is_unhealthy,
-        voting_since=_time(voter) if is_voter else None,
+        voting_since=read_stamp(str(voter.get("lastTransitionTime"))) if is_voter else None,
         labels={key: _text(labels, key) for key in labels},
     )
-
-
-def _time(condition: Mapping[str, Any]) -> float | None:
-    """When its status became what it is, in Unix seconds; None where it does not say."""
-    said = condition.get("lastTransitionTime")
-    return datetime.fromisoformat(said).timestamp() if said else None
 
 
 @dataclass(frozen=True, slots=True)
