@@ -193,6 +193,25 @@ def test_one_of_five_servers_is_started_while_another_one_is_down(lab: Lab, home
     assert "another member of etcd is not healthy, or has no vote yet (k3s-server2)" in run.text
 
 
+def test_server_that_was_made_anew_and_could_not_join_at_once_is_a_server_in_the_end(
+    lab: Lab, homelab: Homelab
+) -> None:
+    lab.reset("fresh", servers=4)
+    homelab(K3S_ROLE_3="server", **ONLY_PVE3)
+    down(lab, "pve3")
+    lab.fault("join-fails", how="k3s-crash", vm=NAME)
+    failed = homelab(**ONLY_PVE3)
+    assert failed.exit_code == 3, failed.text
+    assert f"{NAME} is not joined" in failed.err
+    lab.clear_faults()
+
+    run = homelab(**ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert f"{NAME} joined cluster as server" in run.out
+    assert len(voters(lab)) == 5
+
+
 def test_server_is_not_joined_while_another_one_is_down_and_that_one_is_named(lab: Lab, homelab: Homelab) -> None:
     lab.reset("fresh", servers=3)
     lab.fault("server-off", machine="k3s-server3")

@@ -21,7 +21,7 @@ from homelab.k3s_manager.installing import JoinOrder, config_text, masked
 from homelab.k3s_manager.readiness import is_member
 from homelab.k3s_manager.roles import assign, foresee
 from homelab.kubernetes import url_at
-from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Plan, Verdict
+from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Past, Plan, Verdict
 from homelab.settings import Role, Secret
 from unit.builders import STOPPED, agent_node, k3s_node, node_config, node_facts, node_plan, servers, vm
 
@@ -84,6 +84,24 @@ def test_without_a_node_the_tag_says_what_a_vm_was() -> None:
     roles = assign([tagged(1, "homelab-agent"), tagged(2, "homelab-server"), new(3)], [FIRST])
 
     assert roles == {"pve1": AGENT, "pve2": SERVER, "pve3": SERVER}
+
+
+@pytest.mark.parametrize(
+    ("was", "others", "role"),
+    [
+        ("homelab-server", servers(4), SERVER),
+        ("homelab-server", servers(3), AGENT),
+        ("homelab-server", [SQLITE], AGENT),
+        ("homelab-agent", servers(2), AGENT),
+        ("", servers(2), SERVER),
+    ],
+)
+def test_vm_that_took_a_place_and_has_not_joined_is_what_was_there_unless_that_place_is_taken(
+    was: str, others: list[K3sNode], role: Role
+) -> None:
+    facts = replace(node_facts(Verdict.JOINING, vm({"tags": "homelab"})), past=Past(role=was))
+
+    assert assign([node_plan(Action.KEEP, facts)], others)["pve1"] is role
 
 
 def test_configured_servers_count_among_the_three() -> None:

@@ -384,6 +384,20 @@ def test_replacement_that_was_begun_is_known_until_it_is_done(path: Path, clock:
     assert memory.past_of(Journal(path, clock), "vm") == Past(replaced_at=START)
 
 
+def test_machine_that_took_the_place_of_another_is_known_by_the_role_of_that_one(
+    path: Path, clock: SteppingClock
+) -> None:
+    journal = Journal(path, clock)
+    assert memory.past_of(journal, "vm", machine("u-2")).role == ""
+    memory.note_replacing(journal, "vm", "pve1", CARRIED)
+    assert memory.past_of(journal, "vm", machine("u-2")).role == ""
+    memory.note(journal, memory.REPLACED, "vm", "u-2", "u-1")
+
+    for known in (journal, Journal(path, clock)):
+        assert memory.past_of(known, "vm", machine("u-2")).role == "homelab-agent"
+        assert memory.past_of(known, "vm", machine("u-3")).role == ""
+
+
 def test_replacement_that_was_given_up_is_none(path: Path, clock: SteppingClock) -> None:
     journal = Journal(path, clock)
     memory.note_replacing(journal, "vm", "pve1", CARRIED)

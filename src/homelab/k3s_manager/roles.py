@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from homelab.errors import Problem
-from homelab.models import TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan, VmFacts
+from homelab.models import MEMBER_TAGS, TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan, VmFacts
 from homelab.settings import Role
 
 WANTED_VOTERS = 3
@@ -44,9 +44,18 @@ def _known_role(plan: NodePlan, nodes: Sequence[K3sNode], had: Mapping[str, str]
     vm, begun = plan.facts.vm, plan.facts.past.replacing
     tags = vm.config.tags | {had.get(vm.config.uuid, "")} if vm else frozenset()
     tags |= {begun.role} if begun else frozenset()
+    if not tags & MEMBER_TAGS:
+        tags = frozenset({_role_before(plan.facts.past.role, nodes)})
     if TAG_SERVER in tags:
         return Role.SERVER
     return Role.AGENT if TAG_AGENT in tags else Role.AUTO
+
+
+def _role_before(tag: str, nodes: Sequence[K3sNode]) -> str:
+    """What the VM is whose predecessor an earlier run replaced; another may be server in its place meanwhile."""
+    voters = sum(node.is_etcd for node in nodes)
+    makes_them_odd = voters > 0 and voters % 2 == 0
+    return tag if tag != TAG_SERVER or makes_them_odd else ""
 
 
 def foresee(plan: Plan) -> Plan:

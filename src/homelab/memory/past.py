@@ -35,8 +35,16 @@ def past_of(journal: Journal, vm: str, config: VmConfig | None = None) -> Past:
         image=notes.image_in(told),
         is_old_gone=begun is not None and replacing is not None and _is_deleted(journal, begun, replacing),
         claimed_by=_others_claim(journal, told),
+        role=_role_before(journal, vm, config) if config else "",
         now=journal.now,
     )
+
+
+def _role_before(journal: Journal, vm: str, config: VmConfig) -> str:
+    begun = journal.latest((REPLACING,), vm=vm)
+    ended = journal.latest((REPLACED, GIVEN_UP), lambda entry: config.uuid in (entry.get("uuids") or ()), vm=vm)
+    carried = _carried(begun) if begun and ended else None
+    return carried.role if carried else ""
 
 
 def _others_claim(journal: Journal, told: str) -> str:

@@ -52,7 +52,7 @@ class Past:
 
     `struck_at`: found down and started unattended. `replacing`: a replacement was begun and has not been finished.
     `is_old_gone`: the VM that it was about is deleted, so that one of its name or uuid has come since, as by a restore.
-    `image` is what the VM that is there was made from.
+    `image` is what the VM that is there was made from, `role` the role tag of the machine whose place it has taken.
     `claimed_by`: a run of another machine is making the VM, and until when it has it to itself. `now` is when this was
     looked up.
     """
@@ -64,6 +64,7 @@ class Past:
     is_old_gone: bool = False
     claimed_by: str = ""
     image: KnownImage | None = None
+    role: str = ""
     now: float = field(default=0.0, compare=False)
 
     @property

@@ -206,7 +206,7 @@ class VmManager:
         """Before the old VM is touched, unless what an earlier run noted of it still holds."""
         if spec.carried is None or spec.carried == node.facts.past.replacing:
             return
-        role = self.members.role_tag(spec.carried.uuid) or spec.carried.role
+        role = self.members.role_tag(spec.carried.uuid) or spec.carried.role or node.facts.past.role
         is_unfinished = node.facts.verdict is Verdict.UNFINISHED
         carried = replace(spec.carried, role=role, is_unfinished=is_unfinished)
         memory.note_replacing(self.journal, spec.name, node.name, carried)
