@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from e2e.world import twin
 from pvelab.lab import Lab
 from pvelab.shell.files import Mounted
 from pvelab.state import World
 
-BOTH, AUTO, API, SSH = ("auto", "ssh"), ("auto",), ("api",), ("ssh",)
 EVERY = ["pve1", "pve2", "pve3"]
 GIB = 1024**3
 ONLY_PVE2 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_3": "0"}
+TWO_CLUSTERS = "two clusters"
 Settings = Mapping[str, str | None]
 
 
@@ -28,7 +29,11 @@ class Fault:
     cure: str
     settings: Settings = field(default_factory=dict)
     severity: str = "error"
-    wires: tuple[str, ...] = BOTH
+
+    def settings_in(self, lab: Lab) -> Settings:
+        """The settings with it; the addresses of the lab are known by now."""
+        addresses = f"{lab.network.outside(1)}, {lab.network.outside(90)}"
+        return {key: addresses if value == TWO_CLUSTERS else value for key, value in self.settings.items()}
 
 
 def broken(name: str, **options: object) -> Callable[[Lab], object]:
@@ -61,9 +66,17 @@ def full_root(world: World) -> None:
 
 
 def unknown_host_key(lab: Lab) -> None:
-    path = lab.folder / "known_hosts"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(line for line in lines if "pve2" not in line and lab.network.node(2) not in line))
+    """Nobody has logged in to pve2 from here yet."""
+    path = Path(lab.env["SSH_KNOWN_HOSTS"])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "pve2" not in line and lab.network.node(2) not in line))
+
+
+def other_cluster(lab: Lab) -> None:
+    """There is a second cluster, and somebody has logged in to its server."""
+    lab.fault("other-cluster")
+    path, key = Path(lab.env["SSH_KNOWN_HOSTS"]), lab.shell("k3s-other", "cat /etc/ssh/ssh_host_ed25519_key.pub")
+    path.write_text(f"{path.read_text()}\n[{lab.network.outside(90)}]:{lab.env['VM_SSH_PORT']} {key}")
 
 
 def twins(lab: Lab) -> None:
@@ -81,7 +94,6 @@ FAULTS = (
         "its API is not used, but SSH",
         "systemctl status pveproxy",
         severity="warning",
-        wires=AUTO,
     ),
     Fault(
         "foreign-certificate",
@@ -90,7 +102,6 @@ FAULTS = (
         "its API is not used, but SSH",
         "PROXMOX_CA_BUNDLE",
         severity="warning",
-        wires=AUTO,
     ),
     Fault(
         "ssh-off",
@@ -99,7 +110,6 @@ FAULTS = (
         "does not work",
         "on pve2: systemctl status ssh; or set NODE_HOST_2",
         severity="warning",
-        wires=AUTO,
     ),
     Fault(
         "ssh-key-refused",
@@ -108,7 +118,14 @@ FAULTS = (
         "does not work",
         "ssh-copy-id",
         severity="warning",
-        wires=AUTO,
+    ),
+    Fault(
+        "ssh-host-key-unknown",
+        unknown_host_key,
+        ["pve2"],
+        "does not work",
+        "known_hosts",
+        severity="warning",
     ),
     Fault("unknown-name", nothing, ["pve9"], "pve9", "NODE_2", {"NODE_2": "pve9"}),
     Fault("no-cluster-files", broken("config-missing", node="pve2"), ["pve2"], "", "pve-cluster"),
@@ -121,7 +138,6 @@ FAULTS = (
         "GET /cluster/status",
         "pveum user token",
         {"API_TOKEN": "root@pam!lab=nonsense"},
-        wires=API,
     ),
     Fault(
         "token-without-audit",
@@ -129,7 +145,6 @@ FAULTS = (
         [],
         "GET /cluster/status",
         "pveum acl modify",
-        wires=API,
     ),
     Fault(
         "token-without-config",
@@ -138,7 +153,6 @@ FAULTS = (
         "the API token may not make VM",
         "pveum acl modify /vms",
         ONLY_PVE2,
-        wires=API,
     ),
     Fault(
         "token-without-space",
@@ -146,7 +160,6 @@ FAULTS = (
         ["pve2"],
         "the API token may not make VM",
         "pveum acl modify /storage/local-zfs",
-        wires=API,
     ),
     Fault(
         "token-without-bridge",
@@ -154,7 +167,6 @@ FAULTS = (
         ["pve1"],
         "the API token may not make VM",
         "pveum acl modify /sdn/zones/localnetwork",
-        wires=API,
     ),
     Fault(
         "token-sees-no-vms",
@@ -162,7 +174,6 @@ FAULTS = (
         EVERY,
         "no VM of that name is visible",
         "pveum acl modify /vms",
-        wires=API,
     ),
     # --- the host
     Fault("old-release", release("8.1.10"), EVERY, "Proxmox VE 8.1.10 is too old", "upgrade"),
@@ -241,9 +252,7 @@ FAULTS = (
         "pvesm set local --content images,import,iso,snippets",
         severity="warning",
     ),
-    Fault(
-        "root-full", changed(full_root), ["pve2"], "has no room for an upload", "du -xh", severity="warning", wires=AUTO
-    ),
+    Fault("root-full", changed(full_root), ["pve2"], "has no room for an upload", "du -xh", severity="warning"),
     # --- the network
     Fault(
         "bridge-missing",
@@ -304,16 +313,22 @@ FAULTS = (
         [],
         "k3s cannot be asked",
         "K3S_EXISTING_NODE_IP",
-        wires=AUTO,
     ),
-    Fault("k3s-token-unreadable", broken("server-token", how="missing"), [], "the k3s join token", "sudo", wires=AUTO),
+    Fault("k3s-token-unreadable", broken("server-token", how="missing"), [], "the k3s join token", "sudo"),
+    Fault(
+        "k3s-of-two-clusters",
+        other_cluster,
+        [],
+        "the addresses in K3S_EXISTING_NODE_IP lead to different clusters",
+        "K3S_EXISTING_NODE_IP",
+        {"K3S_EXISTING_NODE_IP": TWO_CLUSTERS},
+    ),
     Fault(
         "k3s-token-foreign",
         broken("server-token", how="foreign"),
         [],
         "the k3s join token belongs to another cluster",
         "K3S_EXISTING_NODE_IP",
-        wires=AUTO,
     ),
     Fault(
         "k3s-newer",
@@ -322,7 +337,6 @@ FAULTS = (
         "K3S_VERSION=v1.34.1+k3s1 is newer than the cluster",
         "K3S_VERSION",
         {"K3S_VERSION": "v1.34.1+k3s1"},
-        wires=AUTO,
     ),
     Fault(
         "k3s-script-missing",
@@ -331,6 +345,24 @@ FAULTS = (
         "download of",
         "K3S_INSTALL_URL",
         {"K3S_INSTALL_URL": "http://127.0.0.1:9/no.sh"},
-        wires=AUTO,
     ),
 )
+
+TOGETHER = (
+    (
+        *("clock-behind", "memory-asked-for", "cores-asked-for", "vmid-with-leftovers", "storage-full"),
+        *("bridge-missing", "newer-release", "no-public-key", "no-storage-for-snippets", "image-not-seen-from-node"),
+    ),
+    ("memory-promised", "storage-without-disks", "bridge-down", "vmid-taken", "image-unsigned"),
+    ("storage-named-wrongly", "old-release", "name-twice"),
+    ("storage-disabled", "no-quorum"),
+    ("no-storage-for-image", "storage-small"),
+    ("node-off",),
+    ("unknown-name",),
+    ("no-cluster-files",),
+)
+"""Faults that do not touch one another."""
+
+
+def named(name: str) -> Fault:
+    return next(fault for fault in FAULTS if fault.name == name)

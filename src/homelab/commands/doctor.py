@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from homelab import assembly, vm_manager
 from homelab.assembly import Homelab
-from homelab.errors import ConfigError, HomelabError, Problem
+from homelab.errors import HomelabError, Problem
 from homelab.models import Action, Facts, Finding, NodePlan, Severity, Verdict
 from homelab.report import Report
 from homelab.runtime import Clock
@@ -14,12 +14,10 @@ from homelab.settings import Config, Via
 
 
 def run(config: Config, via: Via, report: Report, clock: Clock) -> int:
-    """Say what is amiss on each node, with its cure. Exit code: 0 nothing, 1 something, 2 the configuration."""
+    """Say what is amiss on each node, with its cure. Exit code: 0 nothing, 1 something."""
     try:
         with assembly.connect(config, via, report, clock, is_dry_run=True) as homelab:
             return report.examined(_names(homelab.config), examine(homelab))
-    except ConfigError:
-        raise
     except HomelabError as error:
         return report.examined(_names(config), [Finding("", error.problem)])
 
