@@ -26,7 +26,7 @@ from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells
-from homelab.vm_manager import FirstBoots, Replacements, VmManager, permit, refuse_beside_half_made
+from homelab.vm_manager import FirstBoots, Replacements, VmManager, judge, refuse_beside_half_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def _assemble(run: Run) -> Homelab:
         config,
         images,
         run.clock,
-        privileges=lambda node: permit(pve, config, node),
+        privileges=lambda node: judge(pve, config, node),
         half_made=lambda node: refuse_beside_half_made(pve, journal, node),
     )
     vms = VmManager(

@@ -111,7 +111,7 @@ BEYOND_SCHEMA: dict[str, dict[str, Any]] = {
         ),
     },
     "/access/users": {
-        "GET": _takes(enabled=_OPTIONAL_FLAG, returns=_list_of(_USER, "userid")),
+        "GET": _takes(enabled=_OPTIONAL_FLAG, full=_OPTIONAL_FLAG, returns=_list_of(_USER, "userid")),
         "POST": _with(_MAY_MAKE_USERS, _takes(**_NEW_USER, returns={"type": "null"})),
     },
     "/access/users/{userid}": {

@@ -57,6 +57,10 @@ def test_token_by_api_has_its_own_privileges_unless_told(stage: Stage) -> None:
     shown = stage.ask("GET", "/access/users/svc@pve").json["data"]
     assert shown["tokens"]["new"] == {"expire": 2000000000, "privsep": 1}
     assert "tokens" in shown and shown["groups"] == []
+    listed = {one["userid"]: one for one in stage.ask("GET", "/access/users", params={"full": "1"}).json["data"]}
+    new, test = listed["svc@pve"]["tokens"]
+    assert (new["tokenid"], test) == ("new", {"expire": 0, "privsep": 1, "tokenid": "test"})
+    assert stage.ask("GET", "/access/users", "svc-token").json["data"] == []
 
 
 def test_roles_are_listed_with_their_privileges(stage: Stage) -> None:

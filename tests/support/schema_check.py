@@ -19,6 +19,8 @@ FOLDER = Path(__file__).parents[1] / "schema"
 BEYOND_EXTRACT: Mapping[tuple[str, str], frozenset[str]] = {
     ("GET", "/cluster/replication"): frozenset(),
     ("GET", "/access/acl"): frozenset(),
+    ("GET", "/access/roles"): frozenset(),
+    ("GET", "/cluster/options"): frozenset(),
     ("GET", "/access/users"): frozenset({"enabled", "full"}),
     ("PUT", "/access/acl"): frozenset({"path", "roles", "users", "tokens", "groups", "propagate", "delete"}),
 }

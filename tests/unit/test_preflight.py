@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from homelab.errors import HomelabError, NodeFailed, NotThere, Refused, Unreachable
+from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused, Unreachable
 from homelab.image_manager import ImageManager
 from homelab.image_manager.places import Place
 from homelab.models import (
@@ -26,6 +26,7 @@ from homelab.models import (
 )
 from homelab.preflight import Preflight
 from homelab.preflight.hosts import check_clock, check_release, promised_bytes
+from homelab.preflight.rights import Judgement
 from homelab.preflight.storages import check_vmid, snippet_storage
 from homelab.proxmox.client import Proxmox
 from support.clock import SteppingClock
@@ -44,7 +45,11 @@ from unit.builders import (
 
 NO_ANSWER = Unreachable("GET /nodes/pve1", "no answer", "is it switched on?")
 FORBIDDEN = Refused("GET /nodes/pve1", "Permission check failed", "pveum", status=403)
-LACKS = NodeFailed("pve1: the API token may not", "it lacks SDN.Use on /sdn/zones/localnetwork/vmbr0", "pveum acl")
+NOTHING_LACKING = Judgement()
+LACKS = Judgement(
+    Problem("pve1: the API token may not", "it lacks SDN.Use on /sdn/zones/localnetwork/vmbr0", "pveum acl"),
+    hidden=frozenset({"/sdn/zones/localnetwork/vmbr0"}),
+)
 
 
 @dataclass
@@ -98,7 +103,7 @@ def _said(answer: Any) -> Any:
     return answer
 
 
-def preflight(cluster: Cluster, *, lacks: HomelabError | None = None, **changes: Any) -> Preflight:
+def preflight(cluster: Cluster, *, lacks: Judgement | HomelabError = NOTHING_LACKING, **changes: Any) -> Preflight:
     return Preflight(
         cast(Proxmox, cluster),
         changes.get("config", CONFIG),
@@ -109,7 +114,7 @@ def preflight(cluster: Cluster, *, lacks: HomelabError | None = None, **changes:
     )
 
 
-def checked(cluster: Cluster, *nodes: NodePlan, lacks: HomelabError | None = None) -> Plan:
+def checked(cluster: Cluster, *nodes: NodePlan, lacks: Judgement | HomelabError = NOTHING_LACKING) -> Plan:
     return preflight(cluster, lacks=lacks).check(Plan(nodes, facts().k3s))
 
 
@@ -161,12 +166,28 @@ def test_what_cannot_be_read_is_said_and_is_no_yes() -> None:
 
 def test_what_a_token_is_refused_or_not_shown_for_want_of_a_privilege_is_told_once() -> None:
     hidden = Cluster(host_is=FORBIDDEN, bridges_are=())
-    lacks_storage = NodeFailed("pve1: the token may not", "it lacks X on /storage/local-zfs", "pveum acl")
+    lacks_storage = replace(LACKS, hidden=frozenset({"/storage/local-zfs"}))
 
     assert findings(hidden, lacks=LACKS) == ["error: pve1: the API token may not"]
-    assert findings(Cluster(storages_are=()), lacks=lacks_storage) == ["error: pve1: the token may not"]
+    assert findings(Cluster(storages_are=()), lacks=lacks_storage) == ["error: pve1: the API token may not"]
     assert findings(Cluster(storages_are=()), lacks=LACKS)[1:] == ["error: pve1: storage local-zfs is not there"]
     assert findings(Cluster(host_is=FORBIDDEN)) == ["unknown: pve1: its status cannot be read"]
+
+
+def test_a_storage_for_the_image_that_is_hidden_is_not_missed() -> None:
+    class NoPlace(Image):
+        def check_place(self, _node: object) -> Place:
+            raise NodeFailed("pve1: no storage takes the image", "", "set ISO_STORAGE_1")
+
+    lacks_image = replace(LACKS, hidden=frozenset({"/storage/local"}))
+    assert findings(Cluster(), lacks=lacks_image, images=NoPlace()) == ["error: pve1: the API token may not"]
+    assert findings(Cluster(), images=NoPlace()) == ["error: pve1: no storage takes the image"]
+
+
+def test_what_a_token_leaves_undone_is_a_warning_and_privileges_that_cannot_be_read_are_no_yes() -> None:
+    loss = Judgement(loss=Problem("pve1: not all that is of use", "it lacks Pool.Audit on /pool/homelab-run", "pveum"))
+    assert findings(Cluster(), lacks=loss) == ["warning: pve1: not all that is of use"]
+    assert findings(Cluster(), lacks=NO_ANSWER) == [f"unknown: {NO_ANSWER.what}"]
 
 
 def test_only_the_node_that_is_not_fit_drops_out_and_warnings_stop_nobody() -> None:

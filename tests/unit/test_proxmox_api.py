@@ -236,6 +236,7 @@ def test_401_mentions_a_clock_that_is_off(connect: Connect) -> None:
         ("(/vms/100, VM.Audit)", "pveum acl modify /vms --tokens 'svc@pve!home' --roles PVEVMAdmin"),
         ("(/storage/local, Datastore.AllocateTemplate)", "modify /storage/local --tokens 'svc@pve!home' --roles PVED"),
         ("(/nodes/pve1, Sys.Modify)", "--roles Administrator"),
+        ("(/, Sys.Modify for modifying tag 'x')", "the token lacks Sys.Modify on /: pveum acl modify / --tokens"),
         ("", "pveum acl modify /vms --tokens"),
     ],
 )

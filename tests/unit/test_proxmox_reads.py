@@ -226,31 +226,6 @@ def test_next_vmid_is_a_number() -> None:
     assert read("/cluster/nextid", "101").next_vmid() == 101
 
 
-def test_rights_are_those_of_the_token_or_roots() -> None:
-    some = {"/vms": {"VM.Audit": 1, "VM.PowerMgmt": 0}}
-    assert read("/access/permissions", some).sees_all_vms()
-    assert read("/access/permissions", some).permissions("/vms") == {"VM.Audit", "VM.PowerMgmt"}
-    assert not read("/access/permissions", {"/vms": {"VM.Audit": 0}}).sees_all_vms()
-    assert not read("/access/permissions", {}).sees_all_vms()
-    by_ssh, wire = proxmox({}, Via.SSH)
-    assert by_ssh.sees_all_vms()
-    assert by_ssh.permissions("/vms") == {"*"}
-    assert wire.calls == []
-
-
-def test_root_on_one_node_does_not_hide_that_the_token_sees_too_little_by_another() -> None:
-    key = "GET /access/permissions"
-    by_ssh, by_api = FakeTransport({}), FakeTransport({key: {"/vms": {}}})
-    links = {
-        "pve1": Link("pve1", None, by_ssh, Via.AUTO, lambda *_: None),
-        "pve2": Link("pve2", by_api, by_api, Via.AUTO, lambda *_: None),
-    }
-    pve = Proxmox(links, SteppingClock())
-    assert not pve.sees_all_vms()
-    assert pve.permissions("/vms") == frozenset()
-    assert by_ssh.calls == []
-
-
 def test_other_link_answers_for_a_node_whose_own_is_down() -> None:
     key = "GET /nodes/pve1/qemu"
     pve, _ = proxmox({key: DOWN}, pve2={key: DOWN}, pve3={key: []})

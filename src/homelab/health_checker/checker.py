@@ -28,18 +28,13 @@ from homelab.models import (
 )
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.discovery import Found
-from homelab.settings import NodeConfig
+from homelab.settings import ApiToken, NodeConfig
 
 PARALLEL_READS = 64
 NO_QUORUM = Problem(
     "the Proxmox cluster has no quorum",
     "nothing may be written until most of its members are back",
     "pvecm status on a node shows which members are missing",
-)
-SEES_TOO_LITTLE = Problem(
-    "no VM of that name is visible",
-    "but the API token may not see all VMs",
-    "give the token VM.Audit: pveum acl modify /vms --tokens 'USER@REALM!ID' --roles PVEAuditor",
 )
 Read = TypeVar("Read")
 
@@ -131,7 +126,7 @@ class VMHealthChecker:
         if inventory.unread:
             return _unknown(node, inventory.unread)
         if not self._pve.sees_all_vms():
-            return _unknown(node, SEES_TOO_LITTLE)
+            return _unknown(node, _sees_too_little(self._config.api.token))
         if making := [task for task in self._pve.tasks(node.name, is_active=True) if task.kind in MAKING]:
             return _unknown(node, _being_made(node, making[0]))
         return NodeFacts(node, Verdict.ABSENT, f"no VM named {node.vm_name} in the cluster")
@@ -266,6 +261,15 @@ def _being_made(node: NodeConfig, task: TaskRow) -> Problem:
 
 def _unread_names(cause: Problem) -> Problem:
     return Problem("the names of some VMs cannot be read", str(cause), cause.cure)
+
+
+def _sees_too_little(token: ApiToken | None) -> Problem:
+    identity = f"{token.user}!{token.token_id}" if token else "USER@REALM!ID"
+    return Problem(
+        "no VM of that name is visible",
+        "but the API token may not see all VMs",
+        f"give the token VM.Audit: pveum acl modify /vms --tokens '{identity}' --roles PVEAuditor",
+    )
 
 
 def _unknown(node: NodeConfig, problem: Problem) -> NodeFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -266,3 +266,21 @@ class TaskRow:
     def went_well(self) -> bool:
         """Ended, and what it was to do is done; Proxmox may have warned."""
         return self.exit_status == "OK" or self.exit_status.startswith("WARNINGS")
+
+
+@dataclass(frozen=True, slots=True)
+class TagRules:
+    """Which tags may be given without Sys.Modify on /: any but the reserved ones, or only the allowed ones.
+
+    `choice` is that of the option user-tag-access: free, existing, list or none. Source: GET /cluster/options.
+    """
+
+    choice: str = "free"
+    listed: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
+    reserved: frozenset[str] = frozenset()
+
+    def denied(self, tags: Iterable[str]) -> tuple[str, ...]:
+        """Those of the tags that take Sys.Modify."""
+        is_free = self.choice == "free"
+        return tuple(tag for tag in sorted(tags) if tag in self.reserved or not (is_free or tag in self.allowed))

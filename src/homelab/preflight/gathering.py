@@ -12,6 +12,7 @@ from homelab.image_manager import ImageManager
 from homelab.models import Finding, HostStatus, NodePlan, Plan, Severity, Size, StorageState
 from homelab.preflight import hosts, storages, ways
 from homelab.preflight.notes import Notes
+from homelab.preflight.rights import Judgement, image_storage
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.node_entries import of_this_node
 from homelab.runtime import Clock
@@ -38,13 +39,13 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What the checks need. `privileges` and `half_made` raise NodeFailed, about the VM of a plan and about a node."""
+    """What the checks need. `privileges` are judged for the VM of a plan; `half_made` raises NodeFailed of a node."""
 
     pve: Proxmox
     config: Config
     images: ImageManager
     clock: Clock
-    privileges: Callable[[NodePlan], None]
+    privileges: Callable[[NodePlan], Judgement]
     half_made: Callable[[str], None]
 
     def check(self, plan: Plan) -> Plan:
@@ -107,9 +108,16 @@ class Preflight:
             self._look_at_disk(notes, node, there)
         self._look_at_bridges(notes, node.config)
         has_source = notes.demand(self.images.check_source)
-        has_place = notes.check(lambda: self.images.check_place(node.config))
+        has_place = self._has_place(notes, node.config, there or ())
         size = self._size(notes, node, host) if host else None
         return _Seen(size, host, there, bool(has_source and has_place))
+
+    def _has_place(self, notes: Notes, wanted: NodeConfig, there: tuple[StorageState, ...]) -> bool:
+        """Is there a storage for the image, as far as Proxmox shows them?"""
+        name = image_storage(wanted, there)
+        if notes.is_hidden(f"/storage/{name}") and all(one.name != name for one in there):
+            return False
+        return notes.check(lambda: self.images.check_place(wanted)) is not None
 
     def _look_at_disk(self, notes: Notes, node: NodePlan, there: tuple[StorageState, ...]) -> None:
         wanted, old = node.config, node.facts.vm

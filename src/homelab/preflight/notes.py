@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from homelab.errors import HomelabError, NodeFailed, Problem, Refused
 from homelab.models import Finding, Severity
+from homelab.preflight.rights import Judgement
 
 Seen = TypeVar("Seen")
 
@@ -18,12 +19,12 @@ FORBIDDEN = 403
 class Notes:
     """The findings about one node, in the order in which they were made.
 
-    `lacking` says which privileges the token lacks: what Proxmox refuses or hides for them is not told again.
+    On the paths in `hidden` the token lacks privileges: what Proxmox refuses or hides for them is not told again.
     """
 
     node: str
     found: list[Finding] = field(default_factory=list)
-    lacking: str = ""
+    hidden: frozenset[str] = frozenset()
 
     def errors(self, problems: Iterable[Problem]) -> None:
         self.found.extend(Finding(self.node, problem) for problem in problems)
@@ -58,17 +59,18 @@ class Notes:
             self.errors([error.problem])
         return None
 
-    def check_privileges(self, rule: Callable[[], None]) -> None:
-        """As check; what it refuses for is remembered."""
-        before = len(self.found)
-        self.check(rule)
-        self.lacking = "; ".join(one.problem.why for one in self.found[before:] if one.severity is Severity.ERROR)
+    def check_privileges(self, rule: Callable[[], Judgement]) -> None:
+        """What the token lacks, and what it goes without."""
+        judgement = self.check(rule) or Judgement()
+        self.errors([judgement.problem] if judgement.problem else [])
+        self.warn(judgement.loss)
+        self.hidden = judgement.hidden
 
     def is_hidden(self, path: str) -> bool:
         """Does the token lack privileges there, so that Proxmox may leave it out of its lists?"""
-        return f"{path};" in f"{self.lacking};"
+        return path in self.hidden
 
     def _note_unknown(self, error: HomelabError, problem: Problem) -> None:
-        is_for_privileges = isinstance(error, Refused) and error.status == FORBIDDEN and self.lacking
+        is_for_privileges = isinstance(error, Refused) and error.status == FORBIDDEN and bool(self.hidden)
         if not is_for_privileges:
             self.found.append(Finding(self.node, problem, Severity.UNKNOWN))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from homelab.errors import Misunderstood, NotThere, Refused, TaskFailed, Undecided
 from homelab.models import DRIVE_KEY, VmConfig, VmStatus
 from homelab.proxmox import sizes
+from homelab.proxmox.access import Access
 from homelab.proxmox.agent import Agent
 from homelab.proxmox.changes import Change, shows
 from homelab.proxmox.pools import Pools
@@ -22,7 +23,7 @@ GRACE_S = 30
 """How long an object may take to show what was done to it, and a command beyond the time it was given."""
 
 
-class Proxmox(Volumes, Pools, Agent):
+class Proxmox(Volumes, Pools, Agent, Access):
     """All verbs. Reads go through any link that answers, writes through the node's own.
 
     Every write may raise Refused (not wanted, not allowed) or TaskFailed (tried and failed) with Proxmox' words, the

@@ -27,7 +27,6 @@ from homelab.proxmox.transport import Link, Params, SshWire, TargetUnreachable
 from homelab.runtime import Clock
 
 NOT_IMPLEMENTED = 501
-EVERYTHING = frozenset({"*"})
 ROOT_CA = "pve-root-ca.pem"
 FIREWALL_LISTS = {"rules": "rules", "aliases": "aliases", "IP sets": "ipset"}
 """What a VM's firewall may have, and where the API lists it."""
@@ -91,15 +90,6 @@ class Reads:
             file, _, name = line.partition(":name:")
             names.setdefault(file, name.strip())
         return tuple(VmRow(vmid, node, names.get(file, "")) for file, vmid in vmids.items())
-
-    def sees_all_vms(self) -> bool:
-        """May we see every VM: VM.Audit on /vms and all below, or nothing but root over SSH?"""
-        granted = self._granted("/vms")
-        return "*" in granted or number(granted, "VM.Audit", 0) == 1
-
-    def permissions(self, path: str) -> frozenset[str]:
-        """The token's privileges on a path such as /storage/local; {"*"} where all goes over SSH: root has them."""
-        return frozenset(self._granted(path))
 
     def host(self, node: str) -> HostStatus:
         return answers.host_status(self._read(node, f"/nodes/{node}/status"))
@@ -220,17 +210,6 @@ class Reads:
             if error.status == NOT_IMPLEMENTED:
                 return []
             raise
-
-    def _granted(self, path: str) -> answers.Row:
-        """Privilege -> 1 where it holds for all below the path, too; root's is `*`.
-
-        While any link speaks with the token, that link may be the one whose answer a decision rests on.
-        """
-        by_token = [link for link in self.links.values() if link.wire is Wire.API]
-        if self.links and not by_token:
-            return dict.fromkeys(EVERYTHING, 1)
-        data = table(self._read_by(by_token, "/access/permissions", {"path": path}), "permissions")
-        return table(data.get(path, {}), "permissions")
 
     def _any_root(self) -> SshWire:
         """Root on whichever node lets us in."""

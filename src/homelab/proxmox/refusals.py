@@ -13,7 +13,7 @@ NOT_THERE = re.compile(
     r"|unable to find configuration file for VM \d+"
     r"|^no such task$"
 )
-PERMISSION = re.compile(r"Permission check failed(?: \((?P<path>/[^,)]*), (?P<privileges>[\w.|]+)\))?")
+PERMISSION = re.compile(r"Permission check failed(?: \((?P<path>/[^,)]*), (?P<privileges>[\w.|]+)[^)]*\))?")
 
 ROLES = (
     ("VM.", "PVEVMAdmin"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from homelab import cloud_init, memory, sizing
+from homelab.errors import HomelabError, NodeFailed
 from homelab.models import (
     MEMBER_TAGS,
     TAG,
@@ -16,12 +17,13 @@ from homelab.models import (
     VmFacts,
     VmSpec,
 )
-from homelab.preflight import hosts
+from homelab.preflight import hosts, rights
 from homelab.preflight.gathering import check_keys
+from homelab.preflight.privileges import Wanted
+from homelab.preflight.rights import Judgement
 from homelab.preflight.storages import Room, check_space, check_storage, reclaimed_bytes
 from homelab.proxmox.client import Proxmox
 from homelab.settings import Config
-from homelab.vm_manager.permitting import check_permissions
 
 KEPT_KEYS = ("description", "startup")
 
@@ -39,22 +41,57 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_byte
     host = pve.host(node.name)
     size = Size(sizing.cores(wanted, host), hosts.memory_mib(pve, config.policy, node, host), wanted.disk_bytes)
     spec = _spec(pve, config, node, size)
-    check_permissions(pve, spec)
+    _require_privileges(pve, config, node)
     carried = spec.carried
     return replace(spec, notes=_notes(carried, now)) if carried and is_replacement(node) else spec
 
 
-def permit(pve: Proxmox, config: Config, node: NodePlan) -> None:
-    """Raise NodeFailed where the API token may not make the VM of a plan, however large."""
-    check_permissions(pve, _spec(pve, config, node, Size(1, 0, node.config.disk_bytes)))
+def judge(pve: Proxmox, config: Config, node: NodePlan) -> Judgement:
+    """What the API token lacks for the VM of a plan. Raises what the reads raise: then that is not known."""
+    wanted, carried = node.config, carried_over(node)
+    return rights.judge(
+        pve,
+        config.api.token,
+        Wanted(
+            node=node.name,
+            vm_name=wanted.vm_name,
+            vmid=_vmid(pve, node, carried),
+            disk_storage=wanted.disk_storage,
+            image_storage=rights.image_storage(wanted, pve.storages(node.name)),
+            bridges=wanted.bridges,
+            tags=carried.tags if carried else frozenset(),
+            has_start_order=carried is not None and "startup" in carried.kept,
+            is_join_wanted=config.k3s.is_join_wanted,
+        ),
+    )
+
+
+def _require_privileges(pve: Proxmox, config: Config, node: NodePlan) -> None:
+    """Raise NodeFailed, with all that the token lacks.
+
+    Privileges that cannot be read speak against replacing a VM (the read's error is raised), not against a first one.
+    """
+    try:
+        problem = judge(pve, config, node).problem
+    except HomelabError:
+        if carried_over(node):
+            raise
+        return
+    if problem:
+        raise NodeFailed(problem.what, problem.why, problem.cure)
+
+
+def _vmid(pve: Proxmox, node: NodePlan, carried: CarriedOver | None) -> int:
+    old = node.facts.vm
+    return old.vmid if old else node.config.vmid or _free_vmid(pve, carried)
 
 
 def _spec(pve: Proxmox, config: Config, node: NodePlan, size: Size) -> VmSpec:
-    wanted, old, carried = node.config, node.facts.vm, carried_over(node)
+    wanted, carried = node.config, carried_over(node)
     return VmSpec(
         name=wanted.vm_name,
         node=node.name,
-        vmid=old.vmid if old else wanted.vmid or _free_vmid(pve, carried),
+        vmid=_vmid(pve, node, carried),
         cores=size.cores,
         memory_mib=size.memory_mib,
         cpu_type=config.guest.cpu_type,

@@ -17,9 +17,9 @@ ONE_TOKEN = USERS + "/{userid}/token/{tokenid}"
 @route("GET", USERS)
 def list_users(call: Call) -> list[dict[str, Any]]:
     return [
-        {**_shown(user), "realm-type": user.userid.rpartition("@")[2], "userid": user.userid}
+        {**_shown(user), **_more(call, user), "realm-type": user.userid.rpartition("@")[2], "userid": user.userid}
         for user in call.world.users.values()
-        if user.userid == call.who.user or call.may("/access/groups", "User.Modify", "Sys.Audit")
+        if user.userid == call.who.authid or call.may("/access/groups", "User.Modify", "Sys.Audit")
     ]
 
 
@@ -68,6 +68,15 @@ def create_token(call: Call) -> dict[str, Any]:
 @route("DELETE", ONE_TOKEN)
 def remove_token(call: Call) -> None:
     del call.world.tokens[_token(call).tokenid]
+
+
+def _more(call: Call, user: User) -> dict[str, Any]:
+    """What is shown of a user beside, where that is asked for."""
+    if not call.flag("full"):
+        return {}
+    tokens = [one for one in call.world.tokens.values() if one.userid == user.userid]
+    listed = [{**_token_info(one), "tokenid": one.name} for one in sorted(tokens, key=lambda one: one.name)]
+    return {"groups": "", **({"tokens": listed} if listed else {})}
 
 
 def _user(call: Call) -> User:

@@ -1,0 +1,73 @@
+"""Who may what: the API token's privileges, its user's, the roles that there are, and what tags may be given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homelab.models import TagRules, Wire
+from homelab.proxmox.answers import flag, number, rows, table, text
+from homelab.proxmox.reads import Reads
+from homelab.proxmox.transport import Link, Params
+from homelab.settings import ApiToken
+
+
+class Access(Reads):
+    """Asked with the token, by any link that speaks with it: root over SSH may everything."""
+
+    def release(self, node: str) -> str:
+        """Such as `8.4`, for whoever has a valid token."""
+        return text(table(self._read(node, "/version"), "version"), "release")
+
+    def sees_all_vms(self) -> bool:
+        """May we see every VM: VM.Audit on /vms and all below, or nothing but root over SSH?
+
+        While any link speaks with the token, that link may be the one whose answer a decision rests on.
+        """
+        is_root = bool(self.links) and not self._by_token()
+        return is_root or self.granted("/vms").get("VM.Audit") == 1
+
+    def granted(self, path: str, user: str = "") -> Mapping[str, int]:
+        """Privilege -> 1 where it holds for all below the path, too: of the token, or of a user.
+
+        Raises Refused where the token may not see those of others (Sys.Audit on /access).
+        """
+        params: Params = {"path": path, "userid": user} if user else {"path": path}
+        data = table(self._with_token("/access/permissions", params), "permissions")
+        found = table(data.get(path, {}), "permissions")
+        return {name: number(found, name) for name in found}
+
+    def roles(self) -> Mapping[str, frozenset[str]]:
+        """Privileges by role: those that Proxmox brings along, and those that somebody made."""
+        found = rows(self._with_token("/access/roles"), "roles")
+        return {text(row, "roleid"): frozenset(filter(None, text(row, "privs").split(","))) for row in found}
+
+    def is_separated(self, token: ApiToken) -> bool | None:
+        """Has the token privileges of its own, beside its user's? None where it may not see that (Sys.Audit on /)."""
+        for user in rows(self._with_token("/access/users", {"full": 1}), "users"):
+            for row in rows(user.get("tokens") or [], "tokens"):
+                if (text(user, "userid"), text(row, "tokenid")) == (token.user, token.token_id):
+                    return flag(row, "privsep")
+        return None
+
+    def tag_rules(self) -> TagRules:
+        """Without Sys.Audit on / Proxmox shows only the tags that may be chosen."""
+        data = table(self._with_token("/cluster/options"), "cluster options")
+        access = table(data.get("user-tag-access") or {}, "user-tag-access")
+        return TagRules(
+            text(access, "user-allow") or "free",
+            _names(access, "user-allow-list"),
+            _names(data, "allowed-tags"),
+            _names(data, "registered-tags"),
+        )
+
+    def _by_token(self) -> list[Link]:
+        return [link for link in self.links.values() if link.wire is Wire.API]
+
+    def _with_token(self, path: str, params: Params | None = None) -> Any:
+        return self._read_by(self._by_token(), path, params)
+
+
+def _names(row: Mapping[str, Any], key: str) -> frozenset[str]:
+    found = row.get(key) or []
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset(text(row, key).split(";"))

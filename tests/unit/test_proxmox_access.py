@@ -1,0 +1,92 @@
+"""What Proxmox says of who may what: asked with the token, never of root over SSH."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from homelab.errors import Misunderstood
+from homelab.models import TagRules
+from homelab.proxmox.client import Proxmox
+from homelab.proxmox.transport import Link
+from homelab.settings import ApiToken, Secret, Via
+from support.clock import SteppingClock
+from support.fake_transport import FakeTransport
+
+TOKEN = ApiToken("svc@pve", "home", Secret("5ecret"))
+
+
+def read(path: str, answer: Any) -> Proxmox:
+    wire = FakeTransport({f"GET {path}": answer})
+    return Proxmox({"pve1": Link("pve1", wire, wire, Via.AUTO, lambda *_: None)}, SteppingClock())
+
+
+def test_every_vm_is_seen_with_what_holds_for_all_of_them() -> None:
+    some = {"/vms": {"VM.Audit": 1, "VM.PowerMgmt": 0}}
+    assert read("/access/permissions", some).sees_all_vms()
+    assert read("/access/permissions", some).granted("/vms") == some["/vms"]
+    assert not read("/access/permissions", {"/vms": {"VM.Audit": 0}}).sees_all_vms()
+    assert not read("/access/permissions", {}).sees_all_vms()
+
+
+def test_root_sees_all_of_them_and_is_not_asked() -> None:
+    wire = FakeTransport({})
+    by_ssh = Proxmox({"pve1": Link("pve1", None, wire, Via.SSH, lambda *_: None)}, SteppingClock())
+    assert by_ssh.sees_all_vms()
+    assert wire.calls == []
+
+
+def test_root_on_one_node_does_not_hide_that_the_token_sees_too_little_by_another() -> None:
+    by_ssh, by_api = FakeTransport({}), FakeTransport({"GET /access/permissions": {"/vms": {}}})
+    links = {
+        "pve1": Link("pve1", None, by_ssh, Via.AUTO, lambda *_: None),
+        "pve2": Link("pve2", by_api, by_api, Via.AUTO, lambda *_: None),
+    }
+    pve = Proxmox(links, SteppingClock())
+    assert not pve.sees_all_vms()
+    assert pve.granted("/vms", "svc@pve") == {}
+    assert by_ssh.calls == []
+    assert [params for _, params in by_api.calls] == [{"path": "/vms"}, {"path": "/vms", "userid": "svc@pve"}]
+
+
+def test_release_is_the_one_that_everybody_may_see() -> None:
+    assert read("/version", {"release": "8.4", "version": "8.4.14"}).release("pve1") == "8.4"
+
+
+def test_roles_are_listed_with_their_privileges() -> None:
+    listed = [{"roleid": "Own", "privs": "VM.Audit,SDN.Use"}, {"roleid": "NoAccess", "privs": ""}]
+    assert read("/access/roles", listed).roles() == {"Own": {"VM.Audit", "SDN.Use"}, "NoAccess": frozenset()}
+
+
+@pytest.mark.parametrize(
+    ("users", "is_separated"),
+    [
+        ([{"userid": "svc@pve", "tokens": [{"tokenid": "home", "privsep": 1}]}], True),
+        ([{"userid": "root@pam"}, {"userid": "svc@pve", "tokens": [{"tokenid": "home", "privsep": 0}]}], False),
+        ([{"userid": "root@pam", "tokens": [{"tokenid": "home", "privsep": 1}]}], None),
+        ([], None),
+    ],
+)
+def test_a_token_is_separated_or_not_or_is_not_shown(users: Any, is_separated: bool | None) -> None:
+    assert read("/access/users", users).is_separated(TOKEN) is is_separated
+
+
+@pytest.mark.parametrize(
+    ("options", "rules"),
+    [
+        ({}, TagRules()),
+        ({"allowed-tags": ["a", "b"], "registered-tags": ["c"]},
+         TagRules("free", frozenset(), frozenset("ab"), frozenset("c"))),
+        ({"user-tag-access": {"user-allow": "list", "user-allow-list": ["a"]}, "registered-tags": "c;d"},
+         TagRules("list", frozenset("a"), frozenset(), frozenset("cd"))),
+    ],
+)  # fmt: skip
+def test_tag_rules_are_those_of_the_datacenter(options: Any, rules: TagRules) -> None:
+    assert read("/cluster/options", options).tag_rules() == rules
+
+
+@pytest.mark.parametrize("answer", [[], {"/vms": ["VM.Audit"]}, {"/vms": {"VM.Audit": "maybe"}}])
+def test_an_answer_that_makes_no_sense_is_neither_yes_nor_no(answer: Any) -> None:
+    with pytest.raises(Misunderstood):
+        read("/access/permissions", answer).granted("/vms")
