@@ -56,7 +56,7 @@ def test_connection_that_drops_during_the_first_boot_is_taken_up_again() -> None
     [
         (
             done("Cloud-init v. 25.1 running\napt-get update\n"),
-            "its log ends with: Cloud-init v. 25.1 running\napt-get",
+            "last seen: running (modules-final); its log ends with: Cloud-init v. 25.1 running | apt-get update",
         ),
         (done(exit_code=1), "its log ends with: no log"),
         (None, "its log ends with: no log"),
@@ -65,7 +65,7 @@ def test_connection_that_drops_during_the_first_boot_is_taken_up_again() -> None
 def test_first_boot_that_does_not_end_is_told_with_the_end_of_its_log(log: Result | None, said: str) -> None:
     def respond(line: str, _: bytes) -> Result:
         if not line.startswith("tail"):
-            return done('{"status": "running"}')
+            return done('{"status": "running", "detail": "modules-final"}')
         if log is None:
             raise Undecided("SSH", "the connection ended")
         return log

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from homelab import cloud_init, json_text
+from homelab import cloud_init
 from homelab.errors import (
     HomelabError,
     Misunderstood,
@@ -19,6 +18,7 @@ from homelab.errors import (
     Undecided,
     Unreachable,
 )
+from homelab.k3s_manager import first_boot
 from homelab.models import MEMBER_TAGS, TAG_KEEP, NodePlan, RunningVm, VmFacts
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
@@ -33,7 +33,6 @@ LEAST_TIMEOUT_S = 15
 CLOUD_INIT_TIMEOUT_S = 900
 NOT_YET = (Unreachable, Undecided, TimedOut)
 """A connection that did not come about, or dropped: it is tried again."""
-CLOUD_INIT_OVER = frozenset({"done", "error", "disabled", "degraded done"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,42 +180,35 @@ class GuestFinder:
         try:
             exit_code, text = wait_for(
                 look,
-                lambda seen: seen[0] == 127 or cloud_init_state(seen[1]) in CLOUD_INIT_OVER,
+                lambda seen: seen[0] == 127 or first_boot.state(seen[1]) in first_boot.OVER,
                 Wait(f"VM {vm.config.name}: cloud-init does not end", CLOUD_INIT_TIMEOUT_S, self.clock, look_at_it),
-                describe=lambda seen: seen[1].strip(),
+                describe=lambda seen: first_boot.progress(seen[1]),
             )
         except TimedOut as error:
             raise TimedOut(error.what, f"{error.why}; its log ends with: {_log_end(shell)}", error.cure) from error
         if exit_code == 1:
-            raise NodeFailed(f"VM {vm.config.name}: cloud-init failed", _log_end(shell), look_at_it)
+            why = f"{first_boot.troubles(text) or 'it names no error'}; its log ends with: {_log_end(shell)}"
+            raise NodeFailed(f"VM {vm.config.name}: cloud-init failed", why, look_at_it)
         if exit_code == 2:
-            return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", text.strip()[:300], "")
+            why = first_boot.troubles(text) or first_boot.in_one_line(text)
+            return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", why, look_at_it)
         return None
 
 
 def _cloud_init_status(shell: Shell) -> tuple[int, str]:
     """Exit code and text of `cloud-init status`, in plain words where it does not know JSON."""
     result = shell.run(["cloud-init", "status", "--format", "json"], timeout_s=60)
-    if result.exit_code != 127 and not cloud_init_state(result.stdout):
+    if result.exit_code != 127 and not first_boot.state(result.stdout):
         result = shell.run(["cloud-init", "status"], timeout_s=60)
     return result.exit_code, result.stdout
 
 
 def _log_end(shell: Shell) -> str:
-    """The last lines of what the first boot printed."""
+    """The last lines of what the first boot printed, with | between."""
     with suppress(*NOT_YET):
-        if lines := shell.run(["tail", "-n", "5", "/var/log/cloud-init-output.log"]).stdout.strip():
-            return lines
+        if log := shell.run(["tail", "-n", "5", "/var/log/cloud-init-output.log"]).stdout.strip():
+            return " | ".join(line.strip() for line in log.splitlines())
     return "no log"
-
-
-def cloud_init_state(text: str) -> str:
-    """The status in what `cloud-init status` prints, JSON or (before 23.1) `status: ...`; empty: not understood."""
-    try:
-        return str(json_text.read(text)["status"])
-    except (ValueError, KeyError, TypeError):
-        plain = re.search(r"^status:\s*(.+?)\s*$", text, re.MULTILINE)
-        return plain[1] if plain else ""
 
 
 def address_of(interfaces: tuple[AgentInterface, ...], mac: str) -> str:
