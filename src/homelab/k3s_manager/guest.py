@@ -187,11 +187,10 @@ class GuestFinder:
         except TimedOut as error:
             raise TimedOut(error.what, f"{error.why}; its log ends with: {_log_end(shell)}", error.cure) from error
         if exit_code == 1:
-            why = f"{first_boot.troubles(text) or 'it names no error'}; its log ends with: {_log_end(shell)}"
-            raise NodeFailed(f"VM {vm.config.name}: cloud-init failed", why, look_at_it)
+            raise NodeFailed(f"VM {vm.config.name}: cloud-init failed", _why_failed(text, shell), look_at_it)
         if exit_code == 2:
-            why = first_boot.troubles(text) or first_boot.in_one_line(text)
-            return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", why, look_at_it)
+            troubles = first_boot.troubles(text)
+            return Problem(f"VM {vm.config.name}: cloud-init had errors it could get over", troubles, look_at_it)
         return None
 
 
@@ -201,6 +200,10 @@ def _cloud_init_status(shell: Shell) -> tuple[int, str]:
     if result.exit_code != 127 and not first_boot.state(result.stdout):
         result = shell.run(["cloud-init", "status"], timeout_s=60)
     return result.exit_code, result.stdout
+
+
+def _why_failed(text: str, shell: Shell) -> str:
+    return "; ".join(filter(None, (first_boot.troubles(text), f"its log ends with: {_log_end(shell)}")))
 
 
 def _log_end(shell: Shell) -> str:
