@@ -16,7 +16,7 @@ from homelab.errors import HomelabError, Problem
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager, Marking, Ways
-from homelab.memory import ClusterMemory, Cordons, Journal
+from homelab.memory import ClusterMemory, Cordons, GuestKeys, Journal
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.preflight import Preflight
 from homelab.proxmox import discovery
@@ -25,7 +25,7 @@ from homelab.report import News, Report
 from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
-from homelab.shell import Shell, Shells
+from homelab.shell import Shell, Shells, addresses_of
 from homelab.vm_manager import FirstBoots, Replacements, VmManager, judge, refuse_beside_half_made
 
 
@@ -210,7 +210,9 @@ def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
     return K3sManager(
         config=config.k3s,
         pve=pve,
-        finder=GuestFinder(pve, config, run.shells, clock, report.progress, note_reboot),
+        finder=GuestFinder(
+            pve, config, run.shells, clock, report.progress, note_reboot, addresses_of, GuestKeys(run.cluster.folder)
+        ),
         clock=clock,
         ways=ways,
         marking=Marking(pve, first_boots.end, run.journal.interruption.check, run.marker.take),

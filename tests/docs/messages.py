@@ -19,7 +19,7 @@ BAD_VALUE = "KEY=value cannot be used"
 KEPT = f"{HOLE} is kept"
 CAUGHT = frozenset(
     {"the guest agent gives no address", "the guest agent gives no host key", "SSH does not answer", "configuration"}
-    | {"host key"}
+    | {"host key", "its address cannot be found", "nobody answers at its address"}
 )
 """Titles of errors that are always caught and told in other words."""
 

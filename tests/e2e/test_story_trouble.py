@@ -27,19 +27,6 @@ from pvelab.state import World
 # --- in the VM ---------------------------------------------------------------------------------------------------
 
 
-def test_vm_made_without_agent_whose_address_nobody_knows_is_not_waited_for(
-    lab: Lab, homelab: Homelab, via: str
-) -> None:
-    lab.shell("pve3", "pvesm set local --content iso,import,images")
-
-    run = homelab("--via", via, **ONLY_PVE3)
-
-    assert run.exit_code == 3, run.text
-    assert f"VM {NAME} (vmid=100): its address cannot be found: it was made without the guest agent" in run.err
-    assert "set CLOUD_IP_CONFIG_3 to a static address" in run.err
-    assert nodes_with_running_vm(lab) == ["pve3"]
-
-
 def test_member_whose_k3s_was_uninstalled_is_reported_and_not_rebuilt(lab: Lab, homelab: Homelab) -> None:
     lab.reset("healthy")
     before = uuids(lab)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from homelab.errors import TimedOut, Undecided
 from homelab.k3s_manager import GuestFinder
+from homelab.memory import GuestKeys
 from homelab.models import RunningVm
 from homelab.proxmox.client import Proxmox
 from homelab.shell import ChangedHostKey, HostKey, PinnedKey, Result, Shell, Shells, Trust
@@ -21,8 +23,15 @@ JSON = '{"status": "done"}'
 
 
 def finder() -> GuestFinder:
+    return finder_of(cast(Proxmox, None), cast(Shells, None), Path("/nonexistent"))
+
+
+def finder_of(pve: Proxmox, shells: Shells, folder: Path) -> GuestFinder:
+    def say(_sentence: str) -> None:
+        """Nobody listens."""
+
     return GuestFinder(
-        cast(Proxmox, None), CONFIG, cast(Shells, None), SteppingClock(), lambda _: None, lambda *_: None
+        pve, CONFIG, shells, SteppingClock(), say, lambda *_: None, names=lambda _: (), keys=GuestKeys(folder)
     )
 
 
@@ -105,12 +114,11 @@ class Guests:
         return FakeShell(lambda *_: done())
 
 
-def test_host_key_file_that_is_not_written_yet_is_read_again() -> None:
+def test_host_key_file_that_is_not_written_yet_is_read_again_and_remembered(tmp_path: Path) -> None:
     agent, guests = Agent("", "ssh-ed25519 !\n", f"{HOST_KEY}\n"), Guests()
-    finder = GuestFinder(
-        cast(Proxmox, agent), CONFIG, cast(Shells, guests), SteppingClock(), lambda _: None, lambda *_: None
-    )
+    finder = finder_of(cast(Proxmox, agent), cast(Shells, guests), tmp_path)
 
     finder.login(node_config(ip_config="ip=192.0.2.7/24,gw=192.0.2.1"), RunningVm(vm()))
 
     assert guests.trusted == [PinnedKey((HOST_KEY,))]
+    assert GuestKeys(tmp_path).recall(vm().config.uuid) == str(HOST_KEY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from homelab import cloud_init
 from homelab.errors import (
@@ -19,10 +20,11 @@ from homelab.errors import (
     Unreachable,
 )
 from homelab.k3s_manager import first_boot
+from homelab.k3s_manager.whereabouts import Names, Sight, Whereabouts, check_own, net0_mac
+from homelab.memory import GuestKeys
 from homelab.models import MEMBER_TAGS, TAG_KEEP, NodePlan, RunningVm, VmFacts
-from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
-from homelab.runtime import Clock, Wait, wait_for
+from homelab.runtime import Clock, Pace, Wait, wait_for
 from homelab.settings import Config, NodeConfig
 from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Shell, Shells, Trust
 
@@ -30,6 +32,8 @@ HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 FORBIDDEN = 403
 FIRST_BOOT_EXTRA_S = 420
 LEAST_TIMEOUT_S = 15
+UNHURRIED = Pace(first_s=1, longest_s=10)
+"""For what takes several commands on the node."""
 CLOUD_INIT_TIMEOUT_S = 900
 NOT_YET = (Unreachable, Undecided, TimedOut)
 """A connection that did not come about, or dropped: it is tried again."""
@@ -37,7 +41,11 @@ NOT_YET = (Unreachable, Undecided, TimedOut)
 
 @dataclass(frozen=True, slots=True)
 class GuestFinder:
-    """Logs in to the VMs of this run. `on_learned` says a sentence; `on_reboot` is told a VM's name and uuid before."""
+    """Logs in to the VMs of this run.
+
+    `names` asks DNS, `keys` are the host keys that were found right before; `on_learned` says a sentence, `on_reboot`
+    is told a VM's name and uuid before.
+    """
 
     pve: Proxmox
     config: Config
@@ -45,6 +53,12 @@ class GuestFinder:
     clock: Clock
     on_learned: Callable[[str], None]
     on_reboot: Callable[[str, str], None]
+    names: Names
+    keys: GuestKeys
+
+    @property
+    def whereabouts(self) -> Whereabouts:
+        return Whereabouts(self.pve, self.names, self.config.node_domain)
 
     def login_to_newcomer(self, plan: NodePlan, running: RunningVm) -> Shell:
         """As login, for a VM of which the cluster has no Node: one that hangs is rebooted, once in its life.
@@ -67,61 +81,109 @@ class GuestFinder:
         Raises NotResponding when neither agent nor SSH answers in time.
         """
         vm = running.vm
-        address = cloud_init.static_address(node.ip_config)
-        if not address and not running.has_agent:
-            raise NodeFailed(
-                f"VM {vm.config.name} (vmid={vm.vmid}): its address cannot be found",
-                "it was made without the guest agent, and it gets its address by DHCP",
-                f"set {node.key('CLOUD_IP_CONFIG')} to a static address, or let homelab log in to the node over SSH; "
-                f"then scripts/delete_vm.py {vm.node} {vm.vmid}, and run again",
-            )
         is_first_boot = running.is_new or cloud_init.is_vendor_data(vm.config.values.get("cicustom", ""))
         timeout_s = self.config.guest.start_timeout_s + (FIRST_BOOT_EXTRA_S if is_first_boot else 0)
         timeout_s = max(timeout_s - vm.status.uptime_s, LEAST_TIMEOUT_S)
-        address = address or self._address_by_agent(vm, timeout_s)
-        trust = self._trust(running, timeout_s)
-        shell = self.shells.guest(address, self.config.ssh.guest_port, self.config.guest.user, trust)
+        sight = self._sight(node, running, timeout_s)
+        if sight.how:
+            self.on_learned(f"VM {vm.config.name} (vmid={vm.vmid}) is at {sight.address}: {sight.how}")
+        trust = self._trust(running, sight, timeout_s)
+        shell = self.shells.guest(sight.address, self.config.ssh.guest_port, self.config.guest.user, trust)
         self._wait_for_ssh(vm, shell, timeout_s)
         return shell
 
+    def _sight(self, node: NodeConfig, running: RunningVm, timeout_s: float) -> Sight:
+        """By configuration, guest agent, the node's neighbour table, DNS: the first that shows the VM.
+
+        After an agent that should answer and does not, the others are asked where the VM can prove itself without it.
+        """
+        vm = running.vm
+        if static := cloud_init.static_address(node.ip_config):
+            return Sight(static)
+        if not running.has_agent:
+            return self._sight_without_agent(node, vm, timeout_s)
+        try:
+            return Sight(self._address_by_agent(vm, timeout_s), is_proven=True)
+        except TimedOut as error:
+            why = f"{error.what}, {error.why}"
+            if running.is_new or self.keys.recall(vm.config.uuid):
+                seen = self.whereabouts.beyond_agent(vm)
+                if isinstance(seen, Sight):
+                    return seen
+                why = f"{why}; {seen}"
+            raise _not_responding(vm, why) from error
+
+    def _sight_without_agent(self, node: NodeConfig, vm: VmFacts, timeout_s: float) -> Sight:
+        """Of a VM that was made without what installs the agent; its image may have one."""
+
+        def look() -> Sight | str:
+            with suppress(HomelabError):
+                if address := self.whereabouts.by_agent(vm):
+                    return Sight(address, is_proven=True)
+            return self.whereabouts.beyond_agent(vm)
+
+        wait = Wait("its address cannot be found", timeout_s, self.clock, pace=UNHURRIED)
+        try:
+            self.pve.root(vm.node)
+            seen = wait_for(look, lambda seen: isinstance(seen, Sight), wait)
+        except (Unreachable, TimedOut) as error:
+            seen = error.why
+        if isinstance(seen, Sight):
+            return seen
+        raise NodeFailed(
+            f"VM {vm.config.name} (vmid={vm.vmid}): its address cannot be found",
+            f"it was made without the guest agent, and it gets its address by DHCP; {seen}",
+            f"set {node.key('CLOUD_IP_CONFIG')} to a static address, or let homelab log in to the node over SSH "
+            f"and have a storage there take snippets; then scripts/delete_vm.py {vm.node} {vm.vmid}, and run again",
+        )
+
     def _address_by_agent(self, vm: VmFacts, timeout_s: float) -> str:
-        """The address on the interface that has net0's MAC, as the guest agent sees it."""
-        mac = vm.config.macs.get("net0", "")
+        """The address on the interface that has net0's MAC, as the guest agent sees it. Raises TimedOut."""
 
         def look() -> tuple[str, str]:
             try:
-                return address_of(self.pve.agent_interfaces(vm.node, vm.vmid), mac), f"no address on {mac} yet"
+                return self.whereabouts.by_agent(vm), f"no address on {net0_mac(vm.config)} yet"
             except HomelabError as error:
                 return "", error.why
 
-        try:
-            address, _ = wait_for(
-                look,
-                lambda seen: bool(seen[0]),
-                Wait("the guest agent gives no address", timeout_s, self.clock),
-                describe=lambda seen: seen[1],
-            )
-        except TimedOut as error:
-            raise _not_responding(vm, f"{error.what}, {error.why}") from error
+        address, _ = wait_for(
+            look,
+            lambda seen: bool(seen[0]),
+            Wait("the guest agent gives no address", timeout_s, self.clock),
+            describe=lambda seen: seen[1],
+        )
         return address
 
-    def _trust(self, running: RunningVm, timeout_s: float) -> Trust:
-        """The host key as the hypervisor's agent reads it, once it answers; else learned once, if this run made the VM.
+    def _trust(self, running: RunningVm, sight: Sight, timeout_s: float) -> Trust:
+        """The host key as the hypervisor's agent reads it, once it answers; else as it was at an earlier time.
 
-        The agent comes late in a first boot; whoever did not wait for it would learn the key from anybody.
+        Else it is learned once, if this run made the VM and it is seen to be the one at that address. The agent comes
+        late in a first boot; whoever did not wait for it would learn the key from anybody.
         """
         vm = running.vm
         try:
-            return PinnedKey((self._host_key(vm, timeout_s if running.has_agent else 0),))
+            key = self._host_key(vm, timeout_s if running.has_agent else 0)
         except TimedOut as error:
-            if running.is_new:
-                return LearnOnce(self._learn)
-            raise NodeFailed(
-                f"VM {vm.config.name} (vmid={vm.vmid}): its SSH host key cannot be checked",
-                f"the guest agent does not give it: {error.why}",
-                "install and start qemu-guest-agent in the VM, and let the token read files through it "
-                "(VM.GuestAgent.FileRead; before Proxmox VE 9: VM.Monitor)",
-            ) from error
+            if known := self.keys.recall(vm.config.uuid):
+                return PinnedKey((HostKey.parse(known),))
+            if not running.is_new:
+                raise _unchecked(vm, error.why) from error
+            if not sight.is_proven:
+                self._prove(vm, sight.address, timeout_s, error.why)
+            return LearnOnce(partial(self._learn, vm))
+        self.keys.keep(vm.config.uuid, str(key))
+        return PinnedKey((key,))
+
+    def _prove(self, vm: VmFacts, address: str, timeout_s: float, silence: str) -> None:
+        """Return once the VM's own MAC answers there; raises NodeFailed where another does, or nobody can tell."""
+        wait = Wait("nobody answers at its address", timeout_s, self.clock, pace=UNHURRIED)
+        try:
+            heard = wait_for(lambda: self.pve.neighbours_at(vm.node, address), bool, wait, lambda _: "no answer")
+        except TimedOut as error:
+            raise _not_responding(vm, f"{error.what} {address}, {error.why}") from error
+        except HomelabError as error:
+            raise _unchecked(vm, f"{silence}; nor can be told whose MAC answers at {address}: {error}") from error
+        check_own(vm, address, heard)
 
     def _host_key(self, vm: VmFacts, timeout_s: float) -> HostKey:
         """Raises TimedOut; a token that may not read files is not asked again."""
@@ -143,7 +205,8 @@ class GuestFinder:
             raise TimedOut("the guest agent gives no host key", str(seen)) from seen
         return seen
 
-    def _learn(self, host: str, port: int, key: HostKey) -> bool:
+    def _learn(self, vm: VmFacts, host: str, port: int, key: HostKey) -> bool:
+        self.keys.keep(vm.config.uuid, str(key))
         self.on_learned(f"learned the SSH host key of the new VM at {host}:{port}: {key}")
         return True
 
@@ -214,16 +277,13 @@ def _log_end(shell: Shell) -> str:
     return "no log"
 
 
-def address_of(interfaces: tuple[AgentInterface, ...], mac: str) -> str:
-    """The first address that others can use on the interface with this MAC; IPv4 before IPv6; empty: none yet."""
-    usable = [
-        address
-        for interface in interfaces
-        if interface.name != "lo" and interface.mac.upper() == mac
-        for address in interface.addresses
-        if not address.lower().startswith("fe80:") and not address.startswith("169.254.")
-    ]
-    return next((address for address in usable if "." in address), usable[0] if usable else "")
+def _unchecked(vm: VmFacts, why: str) -> NodeFailed:
+    return NodeFailed(
+        f"VM {vm.config.name} (vmid={vm.vmid}): its SSH host key cannot be checked",
+        f"the guest agent does not give it: {why}",
+        "install and start qemu-guest-agent in the VM, and let the token read files through it "
+        "(VM.GuestAgent.FileRead; before Proxmox VE 9: VM.Monitor)",
+    )
 
 
 def _not_responding(vm: VmFacts, why: str) -> NotResponding:

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from homelab.errors import HomelabError
-from homelab.k3s_manager.guest import address_of
 from homelab.k3s_manager.remote import GuestByAgent
 from homelab.k3s_manager.server import K3sServer
+from homelab.k3s_manager.whereabouts import address_of, net0_mac
 from homelab.models import VmRow
 from homelab.proxmox.client import Proxmox
 
@@ -64,4 +64,4 @@ class GuestServers:
         except HomelabError:
             return None
         found = frozenset(address for interface in interfaces for address in interface.addresses)
-        return _Guest(row, found, address_of(interfaces, config.macs.get("net0", "")), config.uuid)
+        return _Guest(row, found, address_of(interfaces, net0_mac(config)), config.uuid)

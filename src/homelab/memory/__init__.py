@@ -10,6 +10,7 @@ from homelab.memory.folder import (
     note_cluster,
     owner,
 )
+from homelab.memory.guest_keys import GuestKeys
 from homelab.memory.journal import Intent, Journal, Write
 from homelab.memory.notes import (
     CLAIMED_S,
@@ -48,6 +49,7 @@ __all__ = [
     "Cluster",
     "ClusterMemory",
     "Cordons",
+    "GuestKeys",
     "Intent",
     "Journal",
     "Write",

@@ -10,6 +10,7 @@ from homelab.proxmox import sizes
 from homelab.proxmox.access import Access
 from homelab.proxmox.agent import Agent
 from homelab.proxmox.changes import Change, shows
+from homelab.proxmox.neighbours import Neighbours
 from homelab.proxmox.pools import Pools
 from homelab.proxmox.recording import on_record
 from homelab.proxmox.remote_files import output
@@ -23,7 +24,7 @@ GRACE_S = 30
 """How long an object may take to show what was done to it, and a command beyond the time it was given."""
 
 
-class Proxmox(Volumes, Pools, Agent, Access):
+class Proxmox(Volumes, Pools, Agent, Access, Neighbours):
     """All verbs. Reads go through any link that answers, writes through the node's own.
 
     Every write may raise Refused (not wanted, not allowed) or TaskFailed (tried and failed) with Proxmox' words, the

@@ -2,6 +2,7 @@
 
 from homelab.shell.known_hosts import KnownHosts
 from homelab.shell.machine import Machine
+from homelab.shell.names import addresses_of
 from homelab.shell.session import Readable, Result, Shell
 from homelab.shell.shells import Shells
 from homelab.shell.trust import ChangedHostKey, HostKey, LearnOnce, LoginRefused, PinnedKey, Trust, UnknownHostKey
@@ -20,4 +21,5 @@ __all__ = [
     "Shells",
     "Trust",
     "UnknownHostKey",
+    "addresses_of",
 ]

@@ -122,7 +122,8 @@ def is_ours(config: VmConfig) -> bool:
 
 def _loss(name: str, error: HomelabError) -> Problem:
     why = error.why if isinstance(error, Unfinished) else _why(error)
-    return Problem(f"VM {name} is made without the guest agent", why, error.cure)
+    lost = "so Proxmox cannot tell its address and SSH host key; they are looked for on the network"
+    return Problem(f"VM {name} is made without the guest agent", f"{why}; {lost}", error.cure)
 
 
 def _why(error: HomelabError) -> str:
