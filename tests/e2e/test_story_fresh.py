@@ -19,6 +19,7 @@ def test_fresh_cluster_gets_a_joined_vm_on_every_node(lab: Lab, homelab: Homelab
     assert ready_members(lab) == ALL_MEMBERS
     assert servers(lab) == {"k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"}
     assert voters(lab) == ["k3s-server", "k3s-vm-pve1", "k3s-vm-pve2"]
+    assert sum("node-token" in one.what for one in lab.requests) == 1, "it is read once for all of them"
 
 
 def assert_made_as_promised(config: dict[str, str]) -> None:

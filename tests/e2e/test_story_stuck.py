@@ -78,17 +78,21 @@ def test_server_vm_that_is_down_is_replaced_and_votes_again_and_etcd_is_saved_be
     assert tags(lab)[100] == "homelab;homelab-server"
 
 
-def test_server_vm_that_is_down_while_another_voter_is_down_too_is_started(lab: Lab, homelab: Homelab) -> None:
+def test_server_vm_that_is_down_while_another_voter_is_down_too_is_started(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
     lab.reset("stopped-server")
     lab.shell("k3s-vm-pve2", "systemctl stop k3s")
     lab.shell("k3s-server", "sleep 60")
     before = uuids(lab)
 
-    run = homelab()
+    run = homelab("--via", via)
 
+    assert run.exit_code == 0, run.text
     assert uuids(lab) == before
     assert nodes_with_running_vm(lab) == ["pve1", "pve2", "pve3"]
-    assert "VM k3s-vm-pve1 (vmid=100) started" in run.out, run.text
+    assert "VM k3s-vm-pve1 (vmid=100) started" in run.out
+    assert ready_members(lab) == ALL_MEMBERS
 
 
 @pytest.mark.parametrize("state", ["io-error", "internal-error", "guest-panicked", "prelaunch"])
