@@ -67,7 +67,8 @@ def crash(arena: Arena, told: Reference, point: CrashPoint, *, is_other_machine:
     if runs[-1].exit_code not in told.story.ends_in:
         problems.append(f"run again, it ended with {runs[-1].exit_code}: {last_lines(runs[-1])}")
     wanted = _compared(told.end, told, is_other_machine)
-    return problems + differences(wanted, _compared(left(arena.lab, told.macs), told, is_other_machine))
+    problems += differences(wanted, _compared(left(arena.lab, told.macs), told, is_other_machine))
+    return [*problems, f"run again, it said:\n{runs[-1].text}"] if problems else []
 
 
 def _run_again(arena: Arena, told: Reference) -> list[Ended]:
