@@ -1,10 +1,14 @@
-"""Threads that coverage need not watch: the lab's, which is not measured and does most of the work."""
+"""Threads that coverage need not watch: the lab's, and those of SSH connections. No line of the tool runs in them."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import paramiko
+import pytest
 
 
 @contextmanager
@@ -19,3 +23,14 @@ def threads_unwatched() -> Iterator[None]:
         yield
     finally:
         threading.settrace(watch)
+
+
+def leave_connections_unwatched(patch: pytest.MonkeyPatch) -> None:
+    """The thread that paramiko begins for each connection runs without coverage's trace function."""
+    work = paramiko.Transport.run
+
+    def unwatched(connection: paramiko.Transport) -> None:
+        sys.settrace(None)
+        work(connection)
+
+    patch.setattr(paramiko.Transport, "run", unwatched)
