@@ -143,6 +143,7 @@ class Stage:
         return ended
 
     def _write_env(self) -> None:
+        self.env_path.touch(mode=0o600)
         self.env_path.write_text(dotenv_text(self.env))
 
 

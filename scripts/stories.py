@@ -149,6 +149,19 @@ def _no_join(stage: Stage) -> None:
     _all_are_running(stage)
 
 
+@story("doctor")
+def _doctor(stage: Stage) -> None:
+    """doctor looks at everything that a run needs, names what is amiss with its cure, and changes nothing."""
+    stage.narrate("Nothing is wrong.")
+    stage.homelab("doctor", says=["nothing is amiss"])
+    stage.narrate("A bridge is missing, a storage is full, and one node's SSH does not answer.")
+    stage.lab.fault("bridge-missing", node="pve1", bridge="vmbr1")
+    stage.lab.fault("storage-full", node="pve2", storage="local-zfs")
+    stage.lab.fault("ssh-refused", node="pve3")
+    stage.homelab("doctor", exit_code=1, says=["vmbr1 is missing", "local-zfs is full", "systemctl status ssh"])
+    stage.promise(not stage.lab.writes, "nothing was written")
+
+
 @story("bridge-missing")
 def _bridge_missing(stage: Stage) -> None:
     """A node lacks its bridge: it gets no VM, reason and cure are shown, the other nodes are finished."""

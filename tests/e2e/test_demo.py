@@ -14,8 +14,8 @@ from stage import PROJECT, PromiseBroken, Stage, run_as_process
 from stories import STORIES, Story
 
 OFFERED = (
-    "fresh healthy stuck paused unknown new-node tls join-fails no-join bridge-missing node-down node-join-fails "
-    "power-cut delete old-env bad-env"
+    "fresh healthy stuck paused unknown new-node tls join-fails no-join doctor bridge-missing node-down "
+    "node-join-fails power-cut delete old-env bad-env"
 )
 
 

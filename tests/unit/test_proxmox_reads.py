@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from homelab.errors import Misunderstood, NotThere, Refused, Unreachable
-from homelab.models import BridgeState, HostStatus, Member, StorageState, TaskRow, VmRow, VmStatus, VolumeRow, Wire
+from homelab.models import (
+    MIB,
+    BridgeState,
+    HostStatus,
+    Member,
+    StorageState,
+    TaskRow,
+    VmRow,
+    VmStatus,
+    VolumeRow,
+    Wire,
+)
 from homelab.proxmox import answers
 from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
@@ -293,3 +304,17 @@ def test_guest_file_is_read() -> None:
 def test_missing_vm_stays_not_there() -> None:
     with pytest.raises(NotThere):
         read("/nodes/pve1/qemu/9/config", NotThere("GET", "does not exist", status=500)).vm_config("pve1", 9)
+
+
+def test_memory_that_a_guest_has_from_boot() -> None:
+    container = VmRow(102, "pve1", "ct", is_container=True, memory_bytes=5)
+
+    def of_vm(**config: str) -> int:
+        return read("/nodes/pve1/qemu/101/config", config).memory_from_boot(VmRow(101, "pve1", "vm"))
+
+    assert of_vm(onboot="1", memory="4096") == 4096 * MIB
+    assert of_vm(onboot="1", memory="current=2048") == 2048 * MIB
+    assert of_vm(onboot="1") == 512 * MIB
+    assert of_vm(memory="4096") == 0
+    assert read("/nodes/pve1/lxc/102/config", {"onboot": 1}).memory_from_boot(container) == 5
+    assert read("/nodes/pve1/lxc/102/config", {}).memory_from_boot(container) == 0

@@ -16,7 +16,7 @@ import pytest
 
 from homelab.errors import ConfigError, HomelabError, NodeFailed, Problem
 from homelab.legible import legible
-from homelab.models import GIB, Action, Outcome, Plan, Rule, Size, Status, Verdict
+from homelab.models import GIB, Action, Finding, Outcome, Plan, Rule, Severity, Size, Status, Verdict
 from homelab.report import Report
 from homelab.settings import DroppedNode, Secret
 from unit.builders import config, facts, node_facts, node_plan, stopped, vm
@@ -564,3 +564,46 @@ def test_warnings_of_the_rooms_are_shown_without_being_asked_for(capsys: Capture
         logging.getLogger("homelab.proxmox").warning("task ended with WARNINGS: canary-secret")
 
     assert capsys.readouterr().err == "warning: task ended with WARNINGS: ***\n"
+
+
+def test_findings_are_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    ours, theirs = pty.openpty()
+    found = [
+        Finding("pve1", Problem("pve1: bridge vmbr1 is missing", "there is none", "create it")),
+        Finding("", Problem("it is [bold]so[/bold]", "", ""), Severity.WARNING),
+    ]
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", terminal)
+        assert Report().examined(["pve1", "pve2"], found) == 1
+        terminal.flush()
+        seen = ""
+        while "findings;" not in seen:
+            seen += os.read(ours, 65536).decode()
+    os.close(ours)
+
+    told = ("pve2", "bridge vmbr1", "create it", "[bold]so[/bold]")
+    assert [text for text in told if text not in seen] == []
+
+
+def test_finding_that_nodes_share_is_told_once(capsys: Captured) -> None:
+    problem = Problem("{}: no SSH public key for the VM", "none was found", "make one")
+    found = [Finding(node, replace(problem, what=problem.what.format(node))) for node in ("pve1", "pve2")]
+
+    assert Report(is_json=True).examined(["pve1", "pve2"], found) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told == {
+        "exit_code": 1,
+        "nodes": ["pve1", "pve2"],
+        "findings": [
+            {
+                "nodes": ["pve1", "pve2"],
+                "severity": "error",
+                "what": "no SSH public key for the VM",
+                "why": "none was found",
+                "cure": "make one",
+            }
+        ],
+    }
+    assert Report().examined([], []) == 0
+    assert capsys.readouterr().out == "0 nodes looked at, nothing is amiss; nothing was changed\n"
