@@ -51,6 +51,38 @@ def test_snippet_that_another_vm_names_stays(lab: Lab, homelab: Homelab, via: st
     assert "cicustom" not in lab.snapshot()["vms"][100]["config"]
 
 
+def test_snippet_of_our_name_that_a_power_loss_left_in_half_is_written_anew(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    name = cloud_init.snippet_name(cloud_init.vendor_data())
+    lab.shell("pve3", f"mkdir -p {SNIPPETS} && printf '#cloud-config\\npackage_up' > {SNIPPETS}/{name}")
+
+    run = homelab("--via", via, **ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert (
+        f"warning: pve3: local:snippets/{name} holds something else than its name says, and is written anew" in run.err
+    )
+    assert lab.shell("k3s-vm-pve3", "systemctl is-active qemu-guest-agent") == "active\n"
+    assert files(lab, "pve3", SNIPPETS) == []
+
+
+def test_what_a_person_gives_a_new_vm_before_its_first_start_stays_and_the_agent_is_lost(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    def is_about_snippet(arrival: Arrival) -> bool:
+        return arrival.command_line.startswith("pvesm path local:snippets/")
+
+    lab.shell("pve3", f"mkdir -p {SNIPPETS}; printf '#cloud-config\\n' > {SNIPPETS}/mine.yaml")
+    Meanwhile(lab, is_about_snippet, lambda world: world.vms[100].config.update(cicustom=MINE))
+
+    run = homelab("--via", via, **ONLY_PVE3, **NO_JOIN)
+
+    assert run.exit_code == 0, run.text
+    assert lab.snapshot()["vms"][100]["config"]["cicustom"] == MINE
+    assert "VM 100 on pve3 has snippets of its own: user=local:snippets/mine.yaml" in run.out
+
+
 @pytest.mark.parametrize("joins", [True, False], ids=["join", "no-join"])
 def test_snippet_that_cannot_be_removed_now_is_removed_by_the_next_run(
     lab: Lab, homelab: Homelab, via: str, joins: bool

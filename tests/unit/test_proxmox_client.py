@@ -321,8 +321,23 @@ def test_download_by_the_node_is_checked_and_seen() -> None:
 
 def test_snippet_is_written_by_root() -> None:
     pve, wire = proxmox({})
+    wire.respond = lambda _: done(stderr="sha256sum: /store/...: No such file or directory", exit_code=1)
     assert pve.put_snippet("pve1", "local", "v.yaml", "#cloud-config\n") == "local:snippets/v.yaml"
-    assert wire.commands == ["write /store/local:snippets/v.yaml #cloud-config\n"]
+    assert wire.commands[1:] == ["write /store/local:snippets/v.yaml #cloud-config\n"]
+
+
+@pytest.mark.parametrize(("content", "is_right"), [("#cloud-config\n", True), ("#cloud-con", False), ("", False)])
+def test_snippet_that_is_there_is_compared_and_written_anew_only_where_it_is_another(
+    caplog: pytest.LogCaptureFixture, content: str, is_right: bool
+) -> None:
+    pve, wire = proxmox({})
+    wire.respond = lambda _: done(f"{hashlib.sha256(content.encode()).hexdigest()}  /store/local:snippets/v.yaml\n")
+
+    pve.put_snippet("pve1", "local", "v.yaml", "#cloud-config\n")
+
+    assert wire.commands[0] == "sha256sum /store/local:snippets/v.yaml"
+    assert [command.partition(" ")[0] for command in wire.commands[1:]] == ([] if is_right else ["write"])
+    assert ("local:snippets/v.yaml holds something else than its name says" in caplog.text) != is_right
 
 
 def test_path_and_checksum_are_asked_of_root() -> None:

@@ -98,6 +98,12 @@ def sha256_of(root: Root, path: str, timeout_s: float) -> str:
     return found[1]
 
 
+def sha256_if_there(root: Root, path: str) -> str:
+    """Of a small file; empty where there is none that can be read."""
+    found = SHA256.match(output(root, ["sha256sum", path], good=(0, 1)))
+    return found[1] if found else ""
+
+
 def _part_of(target: str, mark: str) -> str:
     directory, name = posixpath.split(target)
     return posixpath.join(directory, f".{name}.{mark}")

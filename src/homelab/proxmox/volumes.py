@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import shlex
 from collections.abc import Iterator
 
 from homelab.errors import HomelabError, Misunderstood, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
-from homelab.proxmox.remote_files import output, remove_parts, remove_temporary, sha256_of
+from homelab.proxmox.remote_files import output, remove_parts, remove_temporary, sha256_if_there, sha256_of
 from homelab.proxmox.transport import Download, Link, Params, SshWire, Upload
+
+logger = logging.getLogger(__name__)
 
 LONGEST_LOOK_S = 20
 
@@ -71,10 +75,18 @@ class Volumes(Changes):
         return volume
 
     def put_snippet(self, node: str, storage: str, name: str, content: str) -> str:
-        """Write a cloud-init snippet by root SSH, which the API cannot; the volume id."""
+        """Have a cloud-init snippet there by root SSH, which the API cannot; the volume id.
+
+        One that is there is compared by its sha256; where it is another, it is written anew, and that is said.
+        """
         volume = f"{storage}:snippets/{name}"
         root = self.root(node)
         path = root.path_of(volume)
+        found = sha256_if_there(root, path)
+        if found == hashlib.sha256(content.encode()).hexdigest():
+            return volume
+        if found:
+            logger.warning("%s: %s holds something else than its name says, and is written anew", node, volume)
         with on_record(self._record, f"snippet {volume}", node):
             root.write_file(path, content.encode())
         return volume

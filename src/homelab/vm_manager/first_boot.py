@@ -67,11 +67,16 @@ class FirstBoots:
             raise Unfinished(f"VM {name} is not started yet", _why(error), cure) from error
 
     def _attach_once(self, node: str, vmid: int) -> None:
+        """Raises NodeFailed where a person has given the VM snippets: nothing is put in their place."""
         text = cloud_init.vendor_data()
         storage = snippet_storage(node, self.pve.storages(node))
+        config = self.pve.vm_config(node, vmid)
+        theirs = config.values.get("cicustom", "")
+        if theirs and not is_ours(config):
+            cure = f"have them install qemu-guest-agent, or: qm set {vmid} --delete cicustom"
+            raise NodeFailed(f"VM {vmid} on {node} has snippets of its own", theirs, cure)
         volume = self.pve.put_snippet(node, storage.name, cloud_init.snippet_name(text), text)
-        digest = self.pve.vm_config(node, vmid).digest
-        self.pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"}, digest=digest)
+        self.pve.set_vm(node, vmid, {"cicustom": f"vendor={volume}"}, digest=config.digest)
 
     def renew(self, vm: VmFacts) -> None:
         """Before a later start: bring the snippet of a first boot that is not over again; a missing one would stop it.
@@ -95,7 +100,7 @@ class FirstBoots:
             values: dict[str, str] = {}
             if is_finished:
                 values = {"tags": ";".join(sorted(config.tags - {TAG_UNFINISHED})), **memory.claim_taken_off(config)}
-            delete = ("cicustom",) if is_ours(config) or (is_finished and "cicustom" in config.values) else ()
+            delete = ("cicustom",) if is_ours(config) else ()
             if not values and not delete:
                 return config
             return self.pve.set_vm(node, vmid, values, delete=delete, digest=config.digest)
