@@ -16,7 +16,7 @@ from homelab.errors import HomelabError, Problem
 from homelab.health_checker import VMHealthChecker
 from homelab.image_manager import ImageManager
 from homelab.k3s_manager import GuestFinder, K3sManager, Marking, Ways
-from homelab.memory import ClusterMemory, Cordons, GuestKeys, Journal
+from homelab.memory import ClusterMemory, Cordons, GuestKeys, Journal, TrustStore
 from homelab.models import Guard, K3sFacts, VmFacts
 from homelab.preflight import Preflight
 from homelab.proxmox import discovery
@@ -26,6 +26,7 @@ from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
 from homelab.shell import Shell, Shells, addresses_of
+from homelab.trusting import Questions, Strangers
 from homelab.vm_manager import FirstBoots, Replacements, VmManager, judge, refuse_beside_half_made
 
 
@@ -69,18 +70,20 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
 
     Raises Locked before anything is contacted while another run goes on; a dry run writes nothing, so it may.
     """
-    report.secrets = _secrets(config, report)
+    report.secrets = secrets_in(config, report)
     report.dropped(config)
-    ssh = config.ssh
+    strangers = Strangers(trust_store(), None if is_dry_run else Questions(report))
     cluster = memory.Cluster(frozenset(node.name for node in config.nodes), _addresses(config))
     named = memory.find_folder(state_root(), cluster)
     with (
         _memory(named, clock, is_dry_run=is_dry_run) as at_first,
         report.details(),
-        Shells(user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts, home=home()) as shells,
+        shells_for(config, strangers) as shells,
     ):
         report.news = _news(at_first, config)
-        found = discovery.find(config, via=via, shells=shells, on_fallback=report.fallback, clock=clock)
+        found = discovery.find(
+            config, via=via, shells=shells, on_fallback=report.fallback, clock=clock, certificates=strangers
+        )
         pve = Proxmox(found.links, clock)
         if not memory.is_certain(named, cluster) or at_first.unfinished():
             cluster = replace(cluster, identity=_identity(pve))
@@ -96,6 +99,19 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
             finally:
                 if not is_dry_run:
                     marker.give_back()
+
+
+def shells_for(config: Config, strangers: Strangers) -> Shells:
+    """Connections to nodes, guests and k3s servers, as .env and ssh_config say."""
+    ssh = config.ssh
+    return Shells(
+        user=ssh.user, key_path=ssh.key_path, known_hosts=ssh.known_hosts, home=home(), introduction=strangers
+    )
+
+
+def trust_store() -> TrustStore:
+    """What a person has trusted: for all clusters, since it is needed before the cluster is known."""
+    return TrustStore(state_root() / "trust")
 
 
 @contextmanager
@@ -122,7 +138,7 @@ def _addresses(config: Config) -> frozenset[str]:
     return frozenset(filter(None, (*config.fallback_addresses, *(node.host for node in config.nodes))))
 
 
-def _secrets(config: Config, report: Report) -> tuple[Secret, ...]:
+def secrets_in(config: Config, report: Report) -> tuple[Secret, ...]:
     """What is never to be shown. A password that is the user's name is none: hiding it would hide the name."""
     token, password = config.api.token, config.guest.password
     if password and password.reveal() == config.guest.user:

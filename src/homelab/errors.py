@@ -65,6 +65,10 @@ class Unreachable(HomelabError):
     """No connection came about, so the request certainly did not run (refused, TLS, name lookup, connect time-out)."""
 
 
+class ChangedIdentity(Unreachable):
+    """The machine shows another certificate or host key than the one that it is known by: it may be another one."""
+
+
 class Undecided(HomelabError):
     """The connection ended before the answer: the request may or may not have run. Look before acting."""
 

@@ -41,12 +41,14 @@ class SshServer:
 
 
 @contextmanager
-def ssh_server(client_key: Path, handler: Handler, refuses: str = "") -> Iterator[SshServer]:
+def ssh_server(client_key: Path, handler: Handler, refuses: str = "", more_keys: str = "") -> Iterator[SshServer]:
     """Serve until the block ends; `client_key` is written and is the only one that may log in.
 
+    `more_keys` is the type of another host key that it has.
     `refuses` is `session` or `exec`: what the server does not let a logged-in client do.
     """
     server = SshServer()
+    host_keys = [server.host_key, *([asyncssh.generate_private_key(more_keys)] if more_keys else [])]
     key = asyncssh.generate_private_key("ssh-ed25519")
     client_key.write_bytes(key.export_private_key())
     client_key.chmod(0o600)
@@ -72,7 +74,7 @@ def ssh_server(client_key: Path, handler: Handler, refuses: str = "") -> Iterato
             Connection,
             "127.0.0.1",
             0,
-            server_host_keys=[server.host_key],
+            server_host_keys=host_keys,
             authorized_client_keys=authorized,
             process_factory=None if refuses else process,
             encoding=None,

@@ -40,6 +40,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "preflight": EVERYWHERE | {"image_manager", "network_validator", "proxmox", "runtime", "sizing"},
     "vm_manager": EVERYWHERE | {"memory", "preflight", "proxmox", "runtime", "sizing", "cloud_init"},
     "k3s_manager": EVERYWHERE | {"json_text", "kubernetes", "memory", "proxmox", "runtime", "shell", "cloud_init"},
+    "trusting": EVERYWHERE | {"memory", "proxmox", "report", "shell"},
     "assembly": frozenset({ANY_ROOM}),
     "commands": frozenset({ANY_ROOM}),
     "main": frozenset({ANY_ROOM}),

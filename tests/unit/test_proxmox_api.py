@@ -14,9 +14,9 @@ import pytest
 
 from homelab.errors import Misunderstood, NotThere, Refused, TaskFailed, Undecided, Unreachable
 from homelab.models import Wire
-from homelab.proxmox.api import Api, ApiAddress
+from homelab.proxmox.api import Api, ApiAddress, NotPinned
 from homelab.proxmox.tls import TlsTrust
-from homelab.proxmox.transport import TargetUnreachable, Upload
+from homelab.proxmox.transport import ChangedCertificate, TargetUnreachable, Upload
 from homelab.settings import ApiToken, Secret
 from support.clock import START, SteppingClock
 from support.https_server import Answer, Asked, HttpsServer, Reply, https_server, json_reply, text_reply
@@ -67,9 +67,18 @@ def test_pinned_fingerprint_is_enough_and_a_wrong_one_is_refused(connect: Connec
     _, server = connect(replies(json_reply("yes")))
     assert api(server, TlsTrust(fingerprint=server.fingerprint)).call("GET", "/version") == "yes"
     wrong = server.fingerprint[:-2] + ("00" if server.fingerprint[-2:] != "00" else "11")
-    with pytest.raises(Unreachable, match="SSL routines::certificate verify failed: not the pinned"):
+    with pytest.raises(ChangedCertificate, match=f"it shows SHA-256 {server.fingerprint}, and {wrong} is") as changed:
         api(server, TlsTrust(fingerprint=wrong)).call("POST", "/nodes/pve1/qemu")
+    assert "correct PROXMOX_FINGERPRINT_2" in changed.value.cure
     assert len(server.asked) == 1
+
+
+def test_pinned_fingerprint_may_be_that_of_another_node_where_nobody_knows_which_node_this_is(connect: Connect) -> None:
+    _, server = connect(replies(json_reply("yes")))
+    somewhere = ApiAddress("127.0.0.1", server.port, TlsTrust(fingerprint="00:11"))
+    with pytest.raises(NotPinned, match="SSL routines::certificate verify failed: not the pinned"):
+        Api(somewhere, TOKEN, SteppingClock()).call("GET", "/version")
+    assert server.asked == []
 
 
 def test_untrusted_certificate_is_unreachable_with_both_cures(connect: Connect) -> None:
@@ -83,7 +92,7 @@ def test_untrusted_certificate_is_unreachable_with_both_cures(connect: Connect) 
 
 def test_cas_of_proxmox_clusters_are_not_held_to_what_newer_pythons_want(connect: Connect) -> None:
     _, server = connect(replies(json_reply("yes")))
-    context = TlsTrust(ca_bundle=server.ca_bundle).context()
+    context = TlsTrust(ca_bundle=server.ca_bundle).context("127.0.0.1", server.port)
     assert not context.verify_flags & ssl.VERIFY_X509_STRICT
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname

@@ -17,6 +17,7 @@ from homelab.errors import Refused
 from homelab.models import Wire
 from homelab.proxmox import discovery
 from homelab.proxmox.discovery import Found
+from homelab.proxmox.transport import ChangedCertificate
 from homelab.settings import ApiConfig, ApiToken, Config, NodeConfig, Secret, Via
 from homelab.shell import Result, Shell, Shells
 from support.clock import SteppingClock
@@ -244,6 +245,17 @@ def test_via_ssh_does_not_knock_at_the_api(net: Net) -> None:
     assert net.shells.asked == ["pve1: pvesh get /cluster/status --output-format json"]
     found = net.find(named("pve1", "127.0.0.9"), server=server, via=Via.SSH)
     assert list(found.problems) == ["pve1"]
+
+
+def test_certificate_that_is_not_the_pinned_one_is_told_once_it_is_known_whose_it_is(net: Net) -> None:
+    server = net.api(says({"pve1": "127.0.0.1"}, "pve1"))
+    net.ssh()
+    net.shells = FakeShells({"127.0.0.1": "pve1"}, {"pve1": "127.0.0.1"})
+    pinned = replace(named("pve1"), fingerprint="00:11")
+    found = net.find(pinned, server=server, fallback_addresses=("127.0.0.1",), api=ApiConfig(TOKEN, None))
+    with pytest.raises(ChangedCertificate, match="00:11 is trusted"):
+        found.links["pve1"].call("GET", "/version")
+    assert (net.said, server.asked) == ([], [])
 
 
 def test_pinned_fingerprint_of_any_node_opens_an_unnamed_address(net: Net) -> None:

@@ -38,6 +38,7 @@ from homelab.memory.run_lock import held
 from homelab.memory.servers import ClusterMemory
 from homelab.memory.stamps import read_stamp, stamp
 from homelab.memory.told import news
+from homelab.memory.trusted import TrustStore
 
 __all__ = [
     "CLAIMED_S",
@@ -52,6 +53,7 @@ __all__ = [
     "GuestKeys",
     "Intent",
     "Journal",
+    "TrustStore",
     "Write",
     "claim_taken_off",
     "creation_of",

@@ -96,6 +96,8 @@ class Preflight:
         return Looked(seen.size, tuple(notes.found))
 
     def _look(self, notes: Notes, node: NodePlan) -> _Seen:
+        if ways.is_another_machine(self.pve, notes):
+            return _Seen(None, None, None, has_place=False)
         notes.check(lambda: self.half_made(node.name))
         notes.check(lambda: check_keys(node.name, self.config.guest))
         notes.check_privileges(lambda: self.privileges(node))

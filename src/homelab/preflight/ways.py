@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homelab.errors import HomelabError, NodeFailed, Problem, Refused, Unreachable
+from homelab.errors import ChangedIdentity, HomelabError, NodeFailed, Problem, Refused, Unreachable
 from homelab.image_manager import ImageManager
 from homelab.models import MIB, HostStatus, StorageState, Wire
 from homelab.preflight.notes import FORBIDDEN, Notes
@@ -17,11 +17,28 @@ def look_at_api(pve: Proxmox, notes: Notes) -> None:
         notes.warn(Problem(f"{notes.node}: its API is not used, but SSH", str(trouble), trouble.cure))
 
 
+def is_another_machine(pve: Proxmox, notes: Notes) -> bool:
+    """Does it show another certificate or host key than the one that it is known by? Then nothing may be written there.
+
+    That SSH does not answer is another matter.
+    """
+    try:
+        pve.root(notes.node)
+    except ChangedIdentity as changed:
+        notes.errors([changed.problem])
+        return True
+    except Unreachable:
+        return False
+    return False
+
+
 def look_at_ssh(pve: Proxmox, notes: Notes) -> None:
     """Root over SSH, which brings what the API cannot: the snippet by which the guest agent is installed."""
     if pve.wire(notes.node) is Wire.API:
         try:
             pve.root(notes.node)
+        except ChangedIdentity:
+            return
         except Unreachable as error:
             why = f"{error.why}; without it a VM is made without the guest agent"
             notes.warn(Problem(f"{notes.node}: {error.what} does not work", why, error.cure))

@@ -14,16 +14,17 @@ from homelab.errors import HomelabError, Refused, Undecided, Unreachable
 from homelab.models import Wire
 from homelab.proxmox import tasks
 from homelab.proxmox.answers import misunderstood, whole
-from homelab.proxmox.exchange_errors import innermost, is_in_handshake, not_connected, tls_reason
+from homelab.proxmox.exchange_errors import another_certificate, innermost, is_in_handshake, not_connected, tls_reason
 from homelab.proxmox.refusals import refusal
-from homelab.proxmox.transport import Params, TargetUnreachable, Upload
+from homelab.proxmox.transport import ChangedCertificate, Params, TargetUnreachable, Upload
 from homelab.runtime import Clock
 from homelab.settings import ApiToken
+from homelab.shell import TRUST_COMMAND
 
 if TYPE_CHECKING:
     from requests import Response, Session
 
-    from homelab.proxmox.tls import TlsTrust
+    from homelab.proxmox.tls import AnotherCertificate, TlsTrust
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ TARGET_NOT_REACHED = 595
 PROXY_TROUBLE = (502, 503, 504, 596, 597, 598, 599)
 """595-599 are Proxmox' own: the node that was asked had trouble with the node that was meant."""
 MOST_CLOCK_SKEW_S = 60
+
+
+class NotPinned(Unreachable):
+    """A certificate is shown that is not the pinned one of the node that was looked for; it may be another node's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,8 @@ class Api:
         import requests
 
         what = f"API {self._address}"
+        if another := another_certificate(error):
+            return self._changed(another)
         if is_in_handshake(error):
             return Unreachable(what, f"SSL routines::{tls_reason(error)}", self._tls_cure())
         if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -208,11 +215,23 @@ class Api:
             return Unreachable(what, f"the CA bundle cannot be read: {error}", "correct PROXMOX_CA_BUNDLE")
         return Undecided(what, f"the connection was cut off: {innermost(error)}", "look whether it was done")
 
+    def _changed(self, another: AnotherCertificate) -> Unreachable:
+        """A pin is a node's, and where nobody knows which node this is, it may be the pin of another one."""
+        what, number = f"API {self._address}", self._address.number
+        if another.is_pinned and number is None:
+            return NotPinned(what, f"SSL routines::{another.args[0]}", self._tls_cure())
+        why = f"its certificate has changed: it shows SHA-256 {another.shown}, and {another.known} is trusted"
+        accept = (
+            f"correct PROXMOX_FINGERPRINT_{number}" if another.is_pinned else f"{TRUST_COMMAND} shows both and asks"
+        )
+        cure = f"compare with `pvenode cert info` on the node's own console; if that certificate is new there: {accept}"
+        return ChangedCertificate(what, why, cure)
+
     def _tls_cure(self) -> str:
         return (
-            f"set PROXMOX_CA_BUNDLE to a copy of the cluster's /etc/pve/pve-root-ca.pem, or "
-            f"PROXMOX_FINGERPRINT_{self._address.number or 'n'} to what the node's console shows for: "
-            "pvenode cert info"
+            f"{TRUST_COMMAND} shows its fingerprint and asks; or set PROXMOX_CA_BUNDLE to a copy of the cluster's "
+            f"/etc/pve/pve-root-ca.pem, or PROXMOX_FINGERPRINT_{self._address.number or 'n'} to what the node's "
+            "console shows for: pvenode cert info"
         )
 
 

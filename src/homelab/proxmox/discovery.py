@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from homelab.errors import HomelabError, Misunderstood, Problem, Refused, Unreachable
+from homelab.errors import ChangedIdentity, HomelabError, Misunderstood, Problem, Refused, Unreachable
 from homelab.models import ClusterStatus, Member
 from homelab.proxmox import answers
-from homelab.proxmox.api import Api, ApiAddress
+from homelab.proxmox.api import Api, ApiAddress, NotPinned
 from homelab.proxmox.node_entries import (
     entry,
     foreign,
@@ -23,7 +23,7 @@ from homelab.proxmox.node_entries import (
 )
 from homelab.proxmox.probing import Door, Probes
 from homelab.proxmox.ssh import Ssh
-from homelab.proxmox.tls import TlsTrust
+from homelab.proxmox.tls import Certificates, TlsTrust
 from homelab.proxmox.transport import Link, OnFallback, Transport
 from homelab.runtime import Clock
 from homelab.settings import Config, NodeConfig, Via
@@ -50,7 +50,15 @@ class Found:
     problems: Mapping[str, Problem]
 
 
-def find(config: Config, *, via: Via, shells: Shells, on_fallback: OnFallback, clock: Clock) -> Found:
+def find(
+    config: Config,
+    *,
+    via: Via,
+    shells: Shells,
+    on_fallback: OnFallback,
+    clock: Clock,
+    certificates: Certificates | None = None,
+) -> Found:
     """Look for every configured node; those that nobody reaches get a problem, the others go on.
 
     Candidates in order: NODE_HOST_n; NODE_n if it is an address or has a dot; NODE_n.NODE_DOMAIN; NODE_n; PVE_IPS
@@ -58,7 +66,7 @@ def find(config: Config, *, via: Via, shells: Shells, on_fallback: OnFallback, c
     cluster, or one that is configured twice, gets a problem and no link. Raises Refused when a server will not tell
     the members (token wrong, or without Sys.Audit on /).
     """
-    return _Search(config, via, shells, on_fallback, clock).run()
+    return _Search(config, via, shells, on_fallback, clock, certificates).run()
 
 
 @dataclass(slots=True)
@@ -68,6 +76,7 @@ class _Search:
     shells: Shells
     on_fallback: OnFallback
     clock: Clock
+    certificates: Certificates | None
     probes: Probes = field(default_factory=Probes)
     statuses: dict[Doors, ClusterStatus] = field(default_factory=dict)
     mute: dict[Doors, HomelabError] = field(default_factory=dict)
@@ -185,8 +194,12 @@ class _Search:
         if self.via is not Via.SSH and self.probes.is_open((host, node.api_port)):
             try:
                 return self._asked_by_api(node, (host, node.api_port))
+            except NotPinned as error:
+                failure = error
             except (Unreachable, Misunderstood) as error:
                 failure = self.api_trouble[host, node.api_port] = error
+        if isinstance(failure, ChangedIdentity):
+            raise failure
         if self.via is not Via.API and self.probes.is_open((host, node.ssh_port)):
             return _members_of(Ssh("", self.shells.node(host, node.ssh_port), self.config.ssh.user))
         raise failure
@@ -203,7 +216,7 @@ class _Search:
             raise failure
 
     def _trust(self, node: NodeConfig) -> TlsTrust:
-        return TlsTrust(self.config.api.ca_bundle, node.fingerprint)
+        return TlsTrust(self.config.api.ca_bundle, node.fingerprint, self.certificates)
 
     def _status(self, members: Collection[Member | None]) -> ClusterStatus | None:
         """The one cluster of this run: that with most of the configured nodes, among equals that of the lowest NODE_n.
@@ -270,6 +283,8 @@ class _Search:
         if self.via is not Via.SSH:
             try:
                 return Link(name, self._usable_api(node, name, hosts), ssh, self.via, self.on_fallback)
+            except ChangedIdentity:
+                raise
             except Unreachable as trouble:
                 if ssh is None or self.via is Via.API:
                     raise self._unreached(node, name, hosts) from trouble
@@ -299,8 +314,10 @@ class _Search:
             tried = "; ".join(f"{host}: {self.probes.trouble((host, node.api_port))}" for host in hosts)
             cure = f"on {name}: systemctl status pveproxy; or correct {node.key('NODE_HOST')} or PROXMOX_PORT"
             raise Unreachable(f"API of {name} on port {node.api_port}", tried, cure)
-        if door in self.api_trouble:
-            trouble = self.api_trouble[door]
+        trouble = self.api_trouble.get(door)
+        if isinstance(trouble, ChangedIdentity):
+            raise trouble
+        if trouble is not None:
             raise Unreachable(f"API of {name}", trouble.why, of_this_node(node, trouble.cure))
         return self._api(door, self._trust(node), node.number)
 

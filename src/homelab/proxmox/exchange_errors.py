@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from homelab.proxmox.tls import HandshakeFailed
+from homelab.proxmox.tls import AnotherCertificate, HandshakeFailed
 
 
 def chain(error: BaseException) -> list[BaseException]:
@@ -35,8 +35,12 @@ def tls_reason(error: BaseException) -> str:
     for one in chain(error):
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"certificate verify failed: {one.verify_message}"
-    last = innermost(error)
-    return "certificate verify failed: not the pinned fingerprint" if "Fingerprints" in last else last
+    return innermost(error)
+
+
+def another_certificate(error: BaseException) -> AnotherCertificate | None:
+    """Was it shown where another one is known?"""
+    return next((one for one in chain(error) if isinstance(one, AnotherCertificate)), None)
 
 
 def not_connected(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from homelab.errors import Refused, Unreachable
+from homelab.errors import ChangedIdentity, Refused, Unreachable
 from homelab.models import (
     BridgeState,
     HostStatus,
@@ -191,13 +191,17 @@ class Reads:
         return self._read_by([*own, *(link for name, link in self.links.items() if name != node)], path, params)
 
     def _read_by(self, links: Sequence[Link], path: str, params: Params | None = None) -> Any:
-        """GET by the first of these links that answers."""
+        """GET by the first of these links that answers; nobody answers for a node that may be another machine now."""
         failure = Unreachable(f"GET {path}", "no node is reached", "see what is said of each node")
         for link in links:
             try:
                 return link.call("GET", path, params)
             except TargetUnreachable as error:
                 raise error from failure
+            except ChangedIdentity as error:
+                if path.startswith(f"/nodes/{link.node}/"):
+                    raise
+                failure = error
             except Unreachable as error:
                 failure = error
         raise failure

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from homelab.errors import Unreachable
+from homelab.errors import ChangedIdentity, Unreachable
 from homelab.models import Wire
 from homelab.settings import Via
 from homelab.shell import Readable, Result
 
 Answer = TypeVar("Answer")
 Params = Mapping[str, str | int | Sequence[str]]
+
+
+class ChangedCertificate(ChangedIdentity):
+    """The node's API shows another certificate than the one that is known."""
 
 
 class TargetUnreachable(Unreachable):
@@ -102,7 +107,10 @@ OnFallback = Callable[[str, str], None]
 
 
 class Link:
-    """All wires to one node; switches from API to SSH once, and only when a request certainly did not run."""
+    """All wires to one node; switches from API to SSH once, and only when a request certainly did not run.
+
+    Once the node shows a changed certificate or host key, neither wire is used any more.
+    """
 
     def __init__(
         self, node: str, api: Transport | None, ssh: SshWire | None, via: Via, on_fallback: OnFallback
@@ -115,6 +123,7 @@ class Link:
         self._is_switched = self._api is None
         self.trouble: Unreachable | None = None
         """Why the API is not used, where that was wanted."""
+        self._changed: ChangedIdentity | None = None
         self._lock = threading.Lock()
 
     @property
@@ -125,7 +134,8 @@ class Link:
     @property
     def root(self) -> SshWire:
         """Root on the node over SSH, whatever the wire; raises Unreachable when SSH does not answer."""
-        return self._connected_ssh()
+        with self._as_known():
+            return self._connected_ssh()
 
     def call(self, method: str, path: str, params: Params | None = None, *, timeout_s: float = 30) -> Any:
         """As Transport.call, over the wire in use."""
@@ -141,16 +151,29 @@ class Link:
         return parts[1] != "nodes" or parts[2] == self.node
 
     def _use(self, request: Callable[[Transport], Answer], is_own: bool) -> Answer:
-        if self._api is not None and not self._is_switched:
-            try:
-                return request(self._api)
-            except TargetUnreachable as failure:
-                if not is_own:
+        with self._as_known():
+            if self._api is not None and not self._is_switched:
+                try:
+                    return request(self._api)
+                except ChangedIdentity:
                     raise
-                self._switch(failure)
-            except Unreachable as failure:
-                self._switch(failure)
-        return request(self._connected_ssh())
+                except TargetUnreachable as failure:
+                    if not is_own:
+                        raise
+                    self._switch(failure)
+                except Unreachable as failure:
+                    self._switch(failure)
+            return request(self._connected_ssh())
+
+    @contextmanager
+    def _as_known(self) -> Iterator[None]:
+        if self._changed is not None:
+            raise type(self._changed)(self._changed.what, self._changed.why, self._changed.cure)
+        try:
+            yield
+        except ChangedIdentity as changed:
+            self._changed = changed
+            raise
 
     def _switch(self, failure: Unreachable) -> None:
         """Take SSH from now on, if that is wanted and SSH answers; otherwise raise with all the reasons there are."""

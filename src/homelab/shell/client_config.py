@@ -34,12 +34,13 @@ class HostOptions:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What our own configuration says; `key_path` and `known_hosts` may be None."""
+    """What our own configuration says; `trusted` is a known_hosts file of our own, beside all others."""
 
     user: str | None
     key_path: Path | None
     known_hosts: Path | None
     home: Path
+    trusted: Path | None = None
 
 
 def host_options(host: str, port: int, wanted: Wanted) -> HostOptions:
@@ -115,7 +116,7 @@ def _known_hosts_files(found: Mapping[str, str], wanted: Wanted) -> tuple[Path, 
     names = shlex.split(found.get("userknownhostsfile", own))
     names += shlex.split(found.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS))
     paths = [Path(str(wanted.home) + name[1:]) if name.startswith("~/") else Path(name) for name in names]
-    return (wanted.known_hosts, *paths) if wanted.known_hosts else tuple(paths)
+    return tuple(path for path in (wanted.known_hosts, *paths, wanted.trusted) if path)
 
 
 def _keys(found: Mapping[str, str], wanted: Wanted) -> tuple[tuple[Path, ...], bool]:

@@ -13,11 +13,12 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from homelab.shell.trust import KEY_FILE, ChangedHostKey, HostKey, UnknownHostKey
+from homelab.shell.trust import KEY_FILE, ChangedHostKey, HostKey, RevokedHostKey, ShownKey, UnknownHostKey
 
 logger = logging.getLogger(__name__)
 
 SSH_PORT = 22
+TRUST_COMMAND = "python -m homelab.main trust"
 
 
 class Strictness(Enum):
@@ -71,12 +72,17 @@ def _is_hash_of(pattern: str, name: str) -> bool:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """The usable lines of a file; a missing or unreadable file has none. Certificate authorities are left out."""
+    """The usable lines of a file; a missing or unreadable file has none."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    for line in lines:
+    yield from entries_in(text)
+
+
+def entries_in(text: str) -> Iterator[Entry]:
+    """The usable lines of what a file holds. Certificate authorities are left out."""
+    for line in text.splitlines():
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
         if len(fields) >= 3 and not fields[0].startswith("#") and marker in ("", "@revoked"):
@@ -90,7 +96,7 @@ def host_name(host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KnownHosts:
-    """The user's known_hosts files; nothing is added to them unless ssh_config says so (accept-new, no).
+    """The user's known_hosts files, and what `trust` stored; nothing is added unless ssh_config says so.
 
     `alias` is HostKeyAlias. `writable` is the file that the cure names, and that accept-new adds to.
     """
@@ -104,10 +110,17 @@ class KnownHosts:
     def key_kinds(self, host: str, port: int) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.key.kind for entry in self._entries(host, port) if not entry.is_revoked))
 
+    def known(self, host: str, port: int) -> tuple[HostKey, ...]:
+        """The keys by which a machine is known."""
+        return tuple(dict.fromkeys(entry.key for entry in self._entries(host, port) if not entry.is_revoked))
+
+    def shown(self, host: str, port: int, key: HostKey) -> ShownKey:
+        return ShownKey(host, port, self._names(host, port)[0], key)
+
     def check(self, host: str, port: int, key: HostKey) -> None:
         entries = self._entries(host, port)
         if any(entry.is_revoked and entry.key == key for entry in entries):
-            raise ChangedHostKey(
+            raise RevokedHostKey(
                 f"SSH to {host} port {port}",
                 f"its host key {key.fingerprint} is marked @revoked in known_hosts",
                 "give that machine a new host key, or remove the @revoked line if it is there by mistake",
@@ -154,7 +167,8 @@ class KnownHosts:
             f"SSH to {host} port {port}",
             f"its host key has changed: it shows {key.fingerprint}",
             f"compare with `ssh-keygen -lf {KEY_FILE}` on that machine's own console; if it was reinstalled: "
-            f"ssh-keygen -R '{name}' -f {self._holder(name)}, then {_scan(host, port)} >> {self.writable}",
+            f"{TRUST_COMMAND} shows old and new and asks; or ssh-keygen -R '{name}' -f {self._holder(name)}, then "
+            f"{_scan(host, port)} >> {self.writable}",
         )
 
     def _holder(self, name: str) -> Path:
@@ -167,8 +181,9 @@ class KnownHosts:
         return UnknownHostKey(
             f"SSH to {host} port {port}",
             f"its {key.kind} host key {key.fingerprint} is not in known_hosts{but}",
-            f"compare that with `ssh-keygen -lf {KEY_FILE}` on the machine's own console; if it is the same: "
-            f"{_scan(host, port)} >> {self.writable}",
+            f"{TRUST_COMMAND} asks; or compare that with `ssh-keygen -lf {KEY_FILE}` on the machine's own console, and "
+            f"if it is the same: {_scan(host, port)} >> {self.writable}",
+            shown=self.shown(host, port, key),
         )
 
 

@@ -16,7 +16,8 @@ from homelab.errors import TimedOut, Undecided, Unreachable
 from homelab.shell.client_config import HostOptions
 from homelab.shell.login import HANDSHAKE_TIMEOUT_S, LOOK_AT_SSHD, log_in
 from homelab.shell.machine import Machine
-from homelab.shell.trust import Trust
+from homelab.shell.presented import Presented, look
+from homelab.shell.trust import ShownKey, Trust, UnknownHostKey
 
 if TYPE_CHECKING:
     import paramiko
@@ -54,15 +55,26 @@ class Result:
         return self.exit_code in KILLED or (self.exit_code != 0 and not self.stderr.strip())
 
 
+Meet = Callable[[ShownKey], bool]
+"""Is a host key that nobody has vouched for to be believed from now on?"""
+
+
 class Shell:
     """One machine to run commands on; connects at the first command and again after a drop. Thread-safe."""
 
-    def __init__(self, options: Callable[[], HostOptions], machine: Machine, trust: Trust | None = None) -> None:
-        """`options` is asked at each connect; without `trust` its known_hosts decides."""
+    def __init__(
+        self,
+        options: Callable[[], HostOptions],
+        machine: Machine,
+        trust: Trust | None = None,
+        meet: Meet = lambda _: False,
+    ) -> None:
+        """`options` is asked at each connect; without `trust` its known_hosts decides, then `meet`."""
         self.machine = machine
         self.where = machine.where
         self._options = options
         self._trust = trust
+        self._meet = meet
         self._connection: tuple[paramiko.SSHClient, paramiko.Transport] | None = None
         self._lock = threading.Lock()
         self._sessions = threading.BoundedSemaphore(SESSIONS_AT_ONCE)
@@ -122,8 +134,24 @@ class Shell:
                     return transport, True
                 client.close()
             self._connection = None
-            self._connection = log_in(self._options(), self.machine, self._trust)
+            self._connection = self._logged_in()
             return self._connection[1], False
+
+    def _logged_in(self) -> tuple[paramiko.SSHClient, paramiko.Transport]:
+        """Whoever is asked about a key may take his time: nothing is connected meanwhile."""
+        try:
+            return log_in(self._options(), self.machine, self._trust)
+        except UnknownHostKey as unknown:
+            if unknown.shown is None or not self._meet(unknown.shown):
+                raise
+        return log_in(self._options(), self.machine, self._trust)
+
+    def presented(self, kinds: Sequence[str] = ()) -> Presented:
+        """The host key that the machine shows, of one of these kinds if it has one; nobody logs in.
+
+        Raises Unreachable.
+        """
+        return look(self._options(), self.machine, kinds)
 
 
 def close(channel: paramiko.Channel) -> None:

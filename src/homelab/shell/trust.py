@@ -9,15 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from homelab.errors import Unreachable
+from homelab.errors import ChangedIdentity, Unreachable
 
 
 class UnknownHostKey(Unreachable):
-    """The machine shows a host key that nobody has vouched for."""
+    """The machine shows a host key that nobody has vouched for; `shown` where a person may do so."""
+
+    def __init__(self, what: str, why: str = "", cure: str = "", *, shown: ShownKey | None = None) -> None:
+        super().__init__(what, why, cure)
+        self.shown = shown
 
 
-class ChangedHostKey(Unreachable):
+class ChangedHostKey(ChangedIdentity):
     """The machine shows another host key than the one that is known."""
+
+
+class RevokedHostKey(ChangedHostKey):
+    """The machine shows a host key that must not be believed any more."""
 
 
 class LoginRefused(Unreachable):
@@ -48,6 +56,16 @@ class HostKey:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """The host key that a machine shows; `name` is what known_hosts calls the machine."""
+
+    host: str
+    port: int
+    name: str
+    key: HostKey
 
 
 class Trust(Protocol):
