@@ -15,7 +15,10 @@ Bring every Proxmox VE node that .env names to one healthy Ubuntu VM, joined to
 the k3s cluster. What is already right is left alone, so run it at any time."""
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
-    {"doctor": "check everything that a run needs, on every node, and change nothing"}
+    {
+        "doctor": "check everything that a run needs, on every node, and change nothing",
+        "trust": "show certificates and SSH host keys of nodes and k3s servers, and ask about those that are new",
+    }
 )
 """What can be asked for instead of a run: the name of a module under homelab.commands, and what it does."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from pvelab.lab import Lab
 from support.clock import SteppingClock
 from support.names import without_name_server
 from support.request_check import request_findings
+from support.terminal import terminal
 from support.tracing import threads_unwatched
 
 WIRES = ("api", "ssh")
@@ -51,6 +52,13 @@ class Homelab:
         """`python -m homelab.main --env FILE ARGUMENTS` with these variables in the environment."""
         words = ["--env", str(env_file), *arguments]
         return self._run(lambda: tool.main(words, clock=self._clock), environment)
+
+    def at_terminal(self, typed: str, *arguments: str, **settings: str | None) -> Run:
+        """`python -m homelab.main ARGUMENTS` by hand on a terminal; `typed` are the answers, a line for each."""
+        words = ["--env", str(self._env_file(settings)), *arguments]
+        with pytest.MonkeyPatch.context() as patch, terminal(typed, patch) as screen:
+            run = self._run(lambda: tool.main(words, clock=self._clock), {})
+        return replace(run, err=screen.text)
 
     def delete(
         self,
