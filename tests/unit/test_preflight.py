@@ -29,6 +29,7 @@ from homelab.preflight.hosts import check_clock, check_release, promised_bytes
 from homelab.preflight.rights import Judgement
 from homelab.preflight.storages import check_vmid, snippet_storage
 from homelab.proxmox.client import Proxmox
+from homelab.shell import ChangedHostKey
 from support.clock import SteppingClock
 from unit.builders import (
     CONFIG,
@@ -64,6 +65,10 @@ class Cluster:
     volumes: tuple[VolumeRow, ...] = ()
     guests: tuple[VmRow, ...] = ()
     from_boot: Mapping[int, int | HomelabError] = field(default_factory=dict)
+    root_is: HomelabError | None = None
+
+    def root(self, _node: str) -> None:
+        _said(self.root_is)
 
     def host(self, _node: str) -> HostStatus:
         return cast(HostStatus, _said(self.host_is))
@@ -121,6 +126,15 @@ def checked(cluster: Cluster, *nodes: NodePlan, lacks: Judgement | HomelabError 
 def findings(cluster: Cluster, node: NodePlan | None = None, **changes: Any) -> list[str]:
     looked = preflight(cluster, **changes).look_at(node or node_plan(Action.CREATE))
     return [f"{finding.severity.value}: {finding.problem.what}" for finding in looked.findings]
+
+
+def test_of_a_node_that_may_be_another_machine_nothing_else_is_said() -> None:
+    changed = ChangedHostKey("SSH to pve1 port 22", "its host key has changed", "compare")
+    lost = Cluster(root_is=changed, host_is=changed, storages_are=changed)
+
+    assert findings(lost) == ["error: SSH to pve1 port 22"]
+    assert checked(lost, node_plan(Action.CREATE)).nodes[0].makes_vm is False
+    assert findings(Cluster(root_is=Unreachable("SSH to pve1", "connection refused"))) == []
 
 
 def test_node_that_is_fit_has_no_findings_and_its_vm_a_size() -> None:
