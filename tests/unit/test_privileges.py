@@ -29,7 +29,7 @@ class Cluster:
 
     token_lacks: Mapping[str, set[str]] = field(default_factory=dict)
     user_lacks: Mapping[str, set[str]] | HomelabError = field(default_factory=dict)
-    separated: bool | None | HomelabError = True
+    separated: bool | HomelabError | None = True
     release_is: str = "9.2"
     via: Wire = Wire.API
     tags: TagRules = field(default_factory=TagRules)
@@ -168,7 +168,7 @@ def test_all_gaps_are_told_at_once_with_the_commands_for_the_tokens_own_id() -> 
     ],
 )  # fmt: skip
 def test_it_is_said_whether_token_or_user_lacks_it(
-    user_lacks: Mapping[str, set[str]] | HomelabError, separated: bool | None | HomelabError, ending: str, named: str
+    user_lacks: Mapping[str, set[str]] | HomelabError, separated: bool | HomelabError | None, ending: str, named: str
 ) -> None:
     why, cure = said(Cluster({"/vms/107": {"VM.Allocate"}}, user_lacks, separated))
     assert why.endswith(f"; {ending}") or why == f"it lacks {ending}"
