@@ -28,7 +28,7 @@ COUNTS = {
 }  # fmt: skip
 """How many numbered options of each kind there are: scsi0 to scsi30."""
 
-SINCE_8_3 = ("amd-sev", "import-working-storage")
+SINCE_8_2 = ("amd-sev", "import-working-storage", "virtiofs[n]")
 """Parameters of a VM that came after 8.2."""
 
 
@@ -117,7 +117,7 @@ def _take_back(paths: Mapping[str, Mapping[str, Any]]) -> None:
     for methods in paths.values():
         for method in methods.values():
             properties = method.get("parameters", {}).get("properties", {})
-            for name in SINCE_8_3:
+            for name in SINCE_8_2:
                 properties.pop(name, None)
             content = properties.get("content", {})
             if "import" in content.get("enum", ()):

@@ -79,7 +79,12 @@ def test_by_path_root_imports_it_everywhere(running: Lab, pve: ProxmoxAPI) -> No
 
 @pytest.mark.parametrize(
     ("option", "value", "known_by"),
-    [("allow-ksm", "1", {"9.2"}), ("amd-sev", "type=std", {"9.2", "8.4"}), ("ciupgrade", "0", set(ALL))],
+    [
+        ("allow-ksm", "1", {"9.2"}),
+        ("amd-sev", "type=std", {"9.2", "8.4"}),
+        ("virtiofs0", "dirid=share", {"9.2", "8.4"}),
+        ("ciupgrade", "0", set(ALL)),
+    ],
 )
 def test_an_option_is_known_since_the_release_that_brought_it(
     running: Lab, pve: ProxmoxAPI, option: str, value: str, known_by: set[str]

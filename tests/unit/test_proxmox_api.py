@@ -238,15 +238,19 @@ def test_401_mentions_a_clock_that_is_off(connect: Connect) -> None:
         wire.call("GET", "/version")
 
 
+BOTH = "--users 'svc@pve' --tokens 'svc@pve!home'"
+"""A token made with privileges of its own needs what its user has once more; to another one that does no harm."""
+
+
 @pytest.mark.parametrize(
     ("text", "command"),
     [
-        ("(/pool/homelab-run, Pool.Allocate)", "pveum acl modify /pool --tokens 'svc@pve!home' --roles PVEPoolAdmin"),
-        ("(/vms/100, VM.Audit)", "pveum acl modify /vms --tokens 'svc@pve!home' --roles PVEVMAdmin"),
-        ("(/storage/local, Datastore.AllocateTemplate)", "modify /storage/local --tokens 'svc@pve!home' --roles PVED"),
+        ("(/pool/homelab-run, Pool.Allocate)", f"pveum acl modify /pool {BOTH} --roles PVEPoolAdmin"),
+        ("(/vms/100, VM.Audit)", f"pveum acl modify /vms {BOTH} --roles PVEVMAdmin"),
+        ("(/storage/local, Datastore.AllocateTemplate)", f"modify /storage/local {BOTH} --roles PVEDatastoreAdmin"),
         ("(/nodes/pve1, Sys.Modify)", "--roles Administrator"),
-        ("(/, Sys.Modify for modifying tag 'x')", "the token lacks Sys.Modify on /: pveum acl modify / --tokens"),
-        ("", "pveum acl modify /vms --tokens"),
+        ("(/, Sys.Modify for modifying tag 'x')", f"the token lacks Sys.Modify on /: pveum acl modify / {BOTH}"),
+        ("", f"pveum acl modify /vms {BOTH} --roles PVEVMAdmin"),
     ],
 )
 def test_403_gives_the_command_that_grants_what_is_missing(connect: Connect, text: str, command: str) -> None:

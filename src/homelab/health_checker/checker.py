@@ -264,11 +264,11 @@ def _unread_names(cause: Problem) -> Problem:
 
 
 def _sees_too_little(token: ApiToken | None) -> Problem:
-    identity = f"{token.user}!{token.token_id}" if token else "USER@REALM!ID"
+    user, name = (token.user, token.token_id) if token else ("USER@REALM", "ID")
     return Problem(
         "no VM of that name is visible",
         "but the API token may not see all VMs",
-        f"give the token VM.Audit: pveum acl modify /vms --tokens '{identity}' --roles PVEAuditor",
+        f"give the token VM.Audit: pveum acl modify /vms --users '{user}' --tokens '{user}!{name}' --roles PVEAuditor",
     )
 
 

@@ -118,12 +118,12 @@ class _Judge:
 
     def _problem(self, lacks: Sequence[Lack]) -> Problem:
         wanted = self.wanted
-        said = "; ".join(_said(lack) for lack in lacks)
+        said = "; ".join(dict.fromkeys(map(_said, lacks)))
         what = f"{wanted.node}: the API token may not make VM {wanted.vm_name}"
         return Problem(what, f"it lacks {said}{self._whose(lacks)}", self._cure(lacks))
 
     def _loss(self, lacks: Sequence[Lack]) -> Problem:
-        said = "; ".join(map(str, lacks))
+        said = "; ".join(dict.fromkeys(map(_said, lacks)))
         effects = ", and ".join(dict.fromkeys(lack.need.without for lack in lacks))
         what = f"{self.wanted.node}: the API token may not do all that is of use"
         return Problem(what, f"it lacks {said}{self._whose(lacks)}; {effects}", self._cure(lacks))

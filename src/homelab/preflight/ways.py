@@ -45,11 +45,12 @@ def look_at_ssh(pve: Proxmox, notes: Notes) -> None:
 
 
 def look_at_snippets(notes: Notes, there: tuple[StorageState, ...]) -> None:
-    """A place for that snippet."""
+    """A place for that snippet, unless it may be among what Proxmox does not show the token."""
     try:
         snippet_storage(notes.node, there)
     except NodeFailed as error:
-        notes.warn(error.problem)
+        if not any(path.startswith("/storage/") for path in notes.hidden):
+            notes.warn(error.problem)
 
 
 def look_at_image(pve: Proxmox, notes: Notes, images: ImageManager) -> None:

@@ -106,6 +106,6 @@ def _grant(denied: re.Match[str], token: str) -> str:
     user = token.partition("!")[0]
     where = path_to_grant_on(path)
     return (
-        f"the token lacks {privileges} on {path}: pveum acl modify {where} --tokens '{token}' --roles {role}; "
-        f"a separated token also needs its user to have it: --users '{user}' --roles {role}"
+        f"the token lacks {privileges} on {path}: "
+        f"pveum acl modify {where} --users '{user}' --tokens '{token}' --roles {role}"
     )
