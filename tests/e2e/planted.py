@@ -306,6 +306,28 @@ FAULTS = (
         "DNS",
         severity="warning",
     ),
+    Fault(
+        "image-is-installer",
+        broken("image-broken", how="installer"),
+        EVERY,
+        "is no usable image",
+        "set ISO_URL to the publisher's cloud image",
+    ),
+    Fault("image-gone", broken("image-broken", how="missing"), EVERY, "download of http", "ISO_URL"),
+    Fault(
+        "image-signed-by-another",
+        broken("sums-broken", how="other-key"),
+        EVERY,
+        "the signature of the image's checksums is not good",
+        "set ISO_URL",
+    ),
+    Fault(
+        "image-storage-full",
+        broken("storage-full", node="pve3", storage="local"),
+        ["pve3"],
+        "storage local is full",
+        "IMG_STORAGE_3",
+    ),
     # --- k3s
     Fault(
         "k3s-off",

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from homelab.download import Beginning, NotFetched
+from homelab.download import Beginning, NotFetched, NotNow
 from homelab.errors import NodeFailed, Refused
 from homelab.image_manager import ImageManager
 from homelab.models import MIB, StorageState, VolumeRow, Wire
@@ -137,14 +137,21 @@ def test_image_needs_room_only_where_it_is_not_yet(tmp_path: Path, monkeypatch: 
     full.there = (VolumeRow("local:import/noble-abababababab.qcow2", "import", 600 * MIB, None),)
     checked_place(full, tmp_path)
     full.there = ()
-    monkeypatch.setattr("homelab.download.first_bytes", _no_file)
+    monkeypatch.setattr("homelab.download.first_bytes", _not_reached)
     checked_place(full, tmp_path)
+    monkeypatch.setattr("homelab.download.first_bytes", _no_file)
+    with pytest.raises(NodeFailed, match="the server answered 404 Not Found"):
+        checked_place(full, tmp_path)
 
 
 def checked_place(pve: Storages, folder: Path) -> None:
     images = manager(pve, folder)
     images.check_source()
     images.check_place(BY_API)
+
+
+def _not_reached(url: str, _count: int) -> Beginning:
+    raise NotNow(f"download of {url}", "no connection", "run again")
 
 
 def _no_file(url: str, _count: int) -> Beginning:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from homelab.errors import HomelabError, Interrupted, TimedOut, Undecided, Unreachable
+from homelab.errors import HomelabError, Interrupted, NodeFailed, TimedOut, Undecided, Unreachable
 from homelab.image_manager import freshness, leftovers, places
 from homelab.image_manager.origin import Origin
 from homelab.image_manager.places import Place
@@ -47,16 +47,23 @@ class ImageManager:
         return self.image.is_unverified or bool(self._origin.published())
 
     def check_place(self, node: NodeConfig) -> Place:
-        """Where the image belongs; raises HomelabError unless that has room for it, or has it.
+        """Where the image belongs; raises HomelabError unless that has it, or has room for it and it is one.
 
-        Where its checksum or its size cannot be learned, that does not matter here.
+        Where its checksum, its kind or its size cannot be learned from here, that does not matter: a node may reach it.
         """
         sha256 = self._origin.known_sha256 or NOT_KNOWN
         place = places.choose(self.pve, node, self.image.name, sha256)
         rows = self.pve.storage_content(node.name, place.storage, content=place.content)
         if not any(row.volume == place.volume for row in rows):
+            self._check_file(place)
             places.check_room(self.pve, node, place, self._origin.size_bytes())
         return place
+
+    def _check_file(self, place: Place) -> None:
+        try:
+            self._origin.check_kind(place.filename)
+        except HomelabError as error:
+            raise NodeFailed(error.what, error.why, error.cure) from error
 
     def size_bytes(self) -> int:
         """How large the file of the image is; 0 where this machine cannot learn it."""

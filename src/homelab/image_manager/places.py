@@ -45,11 +45,12 @@ def choose(pve: Proxmox, node: NodeConfig, name: str, sha256: str) -> Place:
     there = pve.storages(node.name)
     usable = ", ".join(s.name for s in there if s.content & set(EXTENSION)) or "none"
     folder = next((s for s in there if s.kind == "dir"), None)
-    allow = folder.allowing("import") if folder else "pvesm set local --content iso,import,..."
+    command = folder.allowing("import") if folder else "pvesm set local --content iso,import,..."
+    allow = f"allow it: {command} (before 8.3: iso instead of import)"
     raise NodeFailed(
         f"{node.name}: no storage takes the image",
         f"storages with content iso or import: {usable}",
-        f"set {node.key('ISO_STORAGE')} to one of them, or allow it: {allow} (before 8.3: iso instead of import)",
+        allow if usable == "none" else f"set {node.key('ISO_STORAGE')} to one of them",
     )
 
 
