@@ -57,6 +57,20 @@ def test_member_gets_the_version_of_the_cluster_or_the_older_one_asked_for(
     assert got in lab.shell(NAME, "k3s --version")
 
 
+def test_of_servers_that_differ_the_oldest_says_which_version_a_member_gets(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("fresh", servers=3)
+
+    def is_older(node: Any) -> None:
+        node["status"]["nodeInfo"]["kubeletVersion"] = "v1.32.9+k3s1"
+
+    lab.look(lambda world: cluster(world).store.change("nodes", "k3s-server2", is_older))
+
+    run = homelab(**ONLY_PVE3)
+
+    assert run.exit_code == 0, run.text
+    assert "v1.32.9+k3s1" in lab.shell(NAME, "k3s --version")
+
+
 def test_roles_are_as_configured(lab: Lab, homelab: Homelab, via: str) -> None:
     run = homelab("--via", via, K3S_ROLE_1="agent", K3S_ROLE_2="server", K3S_ROLE_3="server")
 
@@ -304,6 +318,33 @@ def test_an_even_number_of_servers_is_warned_about_first_and_in_the_end(
     assert f"the cluster will have {count} voting servers" in run.err
     last = "the cluster has only two voting servers" if count == 2 else f"the cluster has {count} voting servers"
     assert last in run.text
+
+
+def test_member_keeps_its_role_until_it_is_made_anew_whatever_is_configured_now(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("healthy")
+
+    run = homelab(K3S_ROLE_3="server")
+
+    assert run.exit_code == 0, run.text
+    assert f"{NAME} stays what it is in the cluster (agent): K3S_ROLE_3=server, and a member keeps the role" in run.out
+    assert f"to make it anew as server: --replace {NAME}" in run.err
+    assert "4 voting servers" not in run.text
+    assert lab.writes == []
+
+
+def test_running_member_stays_and_is_told_to_run_where_its_replacement_could_not_join(
+    lab: Lab, homelab: Homelab, via: str
+) -> None:
+    lab.reset("healthy")
+    before = uuids(lab)
+
+    run = homelab("--via", via, "--replace", "pve3", K3S_VERSION="v1.34.1+k3s1")
+
+    assert run.exit_code == 3, run.text
+    assert f"VM {NAME} (vmid=102) is not replaced: K3S_VERSION=v1.34.1+k3s1 is newer than the cluster" in run.out
+    assert f"{NAME} already in cluster, skipping" in run.out
+    assert "3 nodes, 3 with their VM running" in run.out
+    assert uuids(lab) == before
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------

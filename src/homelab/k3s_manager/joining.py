@@ -14,6 +14,7 @@ from homelab.k3s_manager.local import UNITS
 from homelab.k3s_manager.marking import is_in_first_boot
 from homelab.k3s_manager.newcomers import Newcomers
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
+from homelab.k3s_manager.roles import role_of
 from homelab.k3s_manager.servers import Servers
 from homelab.memory import Cordons
 from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Outcome, RunningVm, Status, VmFacts
@@ -45,13 +46,13 @@ class Joining:
     def _join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
         if plan.was_running and facts.is_known and is_member(facts.node(name), vm):
-            return (*self._kept(plan, facts.node(name)), *self._label(plan, facts.node(name)))
+            return (*self._kept(plan, facts.node(name)), *self._settings(plan, facts.node(name)))
         if _is_still_on(plan, running):
             plan = replace(plan, action=Action.KEEP)
         nodes = self._nodes_by_now()
         node = next((node for node in nodes if node.name == name), None)
         if node and node.system_uuid == vm.config.uuid:
-            return (*self._bring_back(plan, vm, node, facts), *self._label(plan, node))
+            return (*self._bring_back(plan, vm, node, facts), *self._settings(plan, node))
         _check_not_under_another_name(plan, vm, nodes)
         if node:
             _check_not_taken(vm, node)
@@ -85,9 +86,13 @@ class Joining:
         self.cordons.end(node.system_uuid)
         return True
 
-    def _label(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+    def _settings(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+        """What has been changed in `.env` since it joined."""
+        return (*_role_kept(plan, node), *self._label(plan, node)) if node else ()
+
+    def _label(self, plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
         """Give a member what K3S_LABELS_n says and its Node lacks: its kubelet does so only at registration."""
-        if node is None or not (lacking := labels.lacking(plan.config, node)):
+        if not (lacking := labels.lacking(plan.config, node)):
             return ()
         told = ", ".join(lacking)
         try:
@@ -147,6 +152,16 @@ class Joining:
 
 def _ready_again(plan: NodePlan, node: K3sNode) -> Outcome:
     return Outcome(plan.name, Status.CHANGED, f"{node.name} is Ready again")
+
+
+def _role_kept(plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
+    wanted, has = plan.config.role, role_of(node)
+    if wanted in (Role.AUTO, has):
+        return ()
+    key, name = plan.config.key("K3S_ROLE"), node.name
+    why = f"{key}={wanted.value}, and a member keeps the role that it has"
+    cure = f"to make it anew as {wanted.value}: --replace {name}; otherwise set {key}={has.value}"
+    return (Outcome(plan.name, Status.SKIPPED, f"{name} stays what it is in the cluster ({has.value})", why, cure),)
 
 
 def _is_still_on(plan: NodePlan, running: RunningVm) -> bool:

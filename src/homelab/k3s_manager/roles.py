@@ -35,12 +35,16 @@ def assign(
 
 
 def _known_role(plan: NodePlan, nodes: Sequence[K3sNode], had: Mapping[str, str]) -> Role:
-    """K3S_ROLE_n; else what the Node's labels say; else the tag of its VM, or of the one before; else undecided."""
-    if plan.config.role is not Role.AUTO:
-        return plan.config.role
+    """K3S_ROLE_n; else what the Node's labels say; else the tag of its VM, or of the one before; else undecided.
+
+    A machine that is a member keeps the role that it has.
+    """
     node = next((node for node in nodes if node.name == plan.config.vm_name), None)
+    is_member = node is not None and plan.facts.vm is not None and node.system_uuid == plan.facts.vm.config.uuid
+    if plan.config.role is not Role.AUTO and (plan.makes_vm or not is_member):
+        return plan.config.role
     if node:
-        return Role.SERVER if node.is_server else Role.AGENT
+        return role_of(node)
     vm, begun = plan.facts.vm, plan.facts.past.replacing
     tags = vm.config.tags | {had.get(vm.config.uuid, "")} if vm else frozenset()
     tags |= {begun.role} if begun else frozenset()
@@ -49,6 +53,11 @@ def _known_role(plan: NodePlan, nodes: Sequence[K3sNode], had: Mapping[str, str]
     if TAG_SERVER in tags:
         return Role.SERVER
     return Role.AGENT if TAG_AGENT in tags else Role.AUTO
+
+
+def role_of(node: K3sNode) -> Role:
+    """By its labels."""
+    return Role.SERVER if node.is_server else Role.AGENT
 
 
 def _role_before(tag: str, nodes: Sequence[K3sNode]) -> str:
