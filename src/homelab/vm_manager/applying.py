@@ -174,9 +174,12 @@ class VmManager:
             return self._go_on_with(node, error)
         except HomelabError as error:
             instead = node.dropped(error.problem)
-            if is_begun or instead.action is not Action.START or isinstance(error, Interrupted):
+            if is_begun or instead.action is Action.NOTHING or isinstance(error, Interrupted):
                 raise
-            return self._start_instead(instead, error)
+            if instead.action is Action.START:
+                return self._start_instead(instead, error)
+            title = f"{node.facts.vm_title} is not replaced"
+            return _kept(node.dropped(Problem(title, str(error), error.cure)))
         try:
             return self._make(node, spec, image, f"deleted ({node.reason}) and recreated")
         except HomelabError as error:
