@@ -39,21 +39,24 @@ async def sleep(process: Process) -> int:
 
 
 async def dd(process: Process) -> int:
-    """dd [if=NAME] [of=NAME] [bs=SIZE] [count=N] [conv=...] [oflag=...] [status=none]"""
+    """dd [if=NAME] [of=NAME] [bs=SIZE] [skip=N] [count=N] [conv=...] [oflag=...] [status=none]"""
     operands = dict(word.partition("=")[::2] for word in process.argv[1:])
-    unknown = operands.keys() - {"if", "of", "bs", "count", "conv", "oflag", "iflag", "status"}
+    unknown = operands.keys() - {"if", "of", "bs", "skip", "count", "conv", "oflag", "iflag", "status"}
     block = re.fullmatch(r"(\d+)([KMGk]?)", operands.get("bs", "512"))
     if unknown or not block:
         process.complain(f"dd: unrecognized operand '{next(iter(unknown), operands.get('bs'))}'")
         return 1
-    left_bytes = int(block[1]) * _UNITS[block[2]] * int(operands["count"]) if "count" in operands else 1 << 62
+    block_bytes = int(block[1]) * _UNITS[block[2]]
+    left_bytes = block_bytes * int(operands["count"]) if "count" in operands else 1 << 62
+    to_skip_bytes = block_bytes * int(operands.get("skip", "0"))
     name, copied_bytes, writer = operands.get("if", "-"), 0, None
     try:
         if "of" in operands:
             mode = 0o666 & ~process.umask
             writer = process.machine.files.open_writer(process.path(operands["of"]), process.user, mode=mode)
         async for chunk in pieces(process, name):
-            taken = chunk[: left_bytes - copied_bytes]
+            taken = chunk[to_skip_bytes:][: left_bytes - copied_bytes]
+            to_skip_bytes = max(to_skip_bytes - len(chunk), 0)
             copied_bytes += len(taken)
             if writer:
                 writer.write(taken)
