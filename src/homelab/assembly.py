@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from homelab import download, kubernetes, memory
 from homelab.config.dotenv_file import home
@@ -25,6 +24,7 @@ from homelab.report import News, Report
 from homelab.run_marker import MarkedRecord, RunMarker
 from homelab.runtime import Clock, InterruptibleClock
 from homelab.settings import Config, Secret, Via
+from homelab.shelf import Shelf
 from homelab.shell import Shell, Shells, addresses_of
 from homelab.trusting import Questions, Strangers
 from homelab.vm_manager import FirstBoots, Replacements, VmManager, judge, refuse_beside_half_made
@@ -203,9 +203,8 @@ def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
         memory.note(run.journal, memory.REBOOTED, vm, uuid)
         report.progress(f"{vm}: running, not responding, and never a Ready member: it is rebooted, once")
 
-    def saved(url: str, path: Path, sha256: str) -> BinaryIO:
+    def bring(url: str, path: Path, sha256: str) -> None:
         download.fetch(download.Source(url, "K3S_ARTIFACT_URL"), path, sha256=sha256, clock=clock)
-        return path.open("rb")
 
     def access() -> kubernetes.Access | None:
         found = kubernetes.read_access(config.k3s.kubeconfigs, config.k3s.existing_servers)
@@ -216,8 +215,7 @@ def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
         connect=log_in,
         access=access,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
-        saved=saved,
-        cache=cache_folder() / "k3s",
+        shelf=Shelf(cache_folder() / "k3s", bring),
         slots=threading.Semaphore(config.policy.max_parallel),
         progress=report.progress,
         warn=report.warn,

@@ -36,15 +36,45 @@ def test_k3s_is_fetched_once_and_brought_to_vms_that_cannot_download_it(lab: Lab
 
 
 @pytest.mark.parametrize("how", ["missing", "wrong-checksum"])
-def test_release_that_cannot_be_had_here_either_is_told_with_both_reasons(lab: Lab, homelab: Homelab, how: str) -> None:
+def test_release_that_cannot_be_had_here_either_is_taken_from_a_server(lab: Lab, homelab: Homelab, how: str) -> None:
     lab.fault("k3s-download", how=how, file="k3s")
 
     run = homelab("--via", "api", **ONLY_PVE3)
 
+    assert run.exit_code == 0, run.text
+    assert "k3s v1.33.5+k3s1 is taken from ubuntu@" in run.err
+    assert ", as published: download of" in run.err
+    assert ready_members(lab) == {"k3s-server", NAME}
+
+
+def test_release_that_is_not_to_be_had_anywhere_is_told_with_all_reasons(lab: Lab, homelab: Homelab) -> None:
+    lab.fault("k3s-download", how="missing", file="k3s")
+
+    run = homelab("--via", "api", K3S_VERSION="v1.32.9+k3s1", **ONLY_PVE3)
+
     assert run.exit_code == 3, run.text
     assert f"{NAME}: the k3s install script failed: exit code 1" in run.err
     assert "nor can k3s be brought from here: download of" in run.err
+    assert "nor is it there on a server of the cluster: ubuntu@" in run.err
     assert ready_members(lab) == {"k3s-server"}
+
+
+def test_without_a_way_to_the_internet_a_vm_joins_with_what_the_cluster_and_an_earlier_run_had(
+    lab: Lab, homelab: Homelab
+) -> None:
+    lab.reset("unjoined")
+    lab.fault("no-default-route", machine=NAME)
+    assert homelab("--via", "api", **ONLY_PVE3).exit_code == 3
+    lab.clear_faults()
+    lab.fault("wall", machine="all", port=8080, to=lab.network.sources)
+    settings = lab.write_env(homelab.home / "offline.env", **ONLY_PVE3)
+
+    run = homelab.with_file(settings, {"http_proxy": "http://127.0.0.1:9"}, "--via", "api")
+
+    assert run.exit_code == 0, run.text
+    assert "the k3s install script that an earlier run fetched is used: download of" in run.err
+    assert "with no published one to compare: download of" in run.err
+    assert NAME in ready_members(lab)
 
 
 def test_settings_of_the_vm_s_environment_do_not_get_into_k3s(lab: Lab, homelab: Homelab) -> None:

@@ -476,7 +476,7 @@ def test_member_is_started_not_replaced_while_the_new_machine_could_not_join(
     ("folder", "said"),
     [
         ("nothing", "sha256sum-amd64.txt: the server answered 404"),
-        ("no-release", "k3s v1.33.5+k3s1 is not at hand"),
+        ("no-release", "k3s v1.32.9+k3s1 is not at hand"),
     ],
 )
 def test_member_is_started_not_replaced_while_k3s_of_its_version_is_not_at_hand(
@@ -488,14 +488,15 @@ def test_member_is_started_not_replaced_while_k3s_of_its_version_is_not_at_hand(
     fetch_text = download.fetch_text
 
     def fetch(url: str, **more: Any) -> str:
-        return "0" * 64 + "  k3s-arm64\n" if "/no-release/v1.33.5%2Bk3s1/" in url else fetch_text(url, **more)
+        return "0" * 64 + "  k3s-arm64\n" if "/no-release/v1.32.9%2Bk3s1/" in url else fetch_text(url, **more)
 
     monkeypatch.setattr(download, "fetch_text", fetch)
 
-    run = homelab("--via", via, K3S_ARTIFACT_URL=f"{base}/{folder}")
+    run = homelab("--via", via, K3S_ARTIFACT_URL=f"{base}/{folder}", K3S_VERSION="v1.32.9+k3s1")
 
     assert run.exit_code == 0, run.text
     assert said in run.err
+    assert "nor is it there on a server of the cluster: ubuntu@" in run.err
     assert "K3S_ARTIFACT_URL" in run.err
     assert uuids(lab) == before
     assert ready_members(lab) == ALL_MEMBERS
@@ -510,7 +511,11 @@ def test_member_is_started_not_replaced_while_k3s_of_its_version_is_not_at_hand(
             "the k3s install script is not understood",
             "check K3S_INSTALL_URL",
         ),
-        ({"K3S_ARTIFACT_URL": "{base}/nothing"}, f"{NAME}: the k3s install script failed", "K3S_ARTIFACT_URL"),
+        (
+            {"K3S_ARTIFACT_URL": "{base}/nothing", "K3S_VERSION": "v1.32.9+k3s1"},
+            f"{NAME}: the k3s install script failed",
+            "K3S_ARTIFACT_URL",
+        ),
     ],
     ids=["script-missing", "no-script", "no-release"],
 )

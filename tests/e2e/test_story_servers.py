@@ -329,11 +329,13 @@ def test_server_in_a_vm_of_somebody_else_that_refuses_ssh_is_asked_by_its_agent(
 ) -> None:
     lab.reset("fresh", where="vm")
     lab.fault("guest-ssh", machine=OUTSIDE)
+    nowhere = f"{lab.env['K3S_ARTIFACT_URL']}/nothing"
 
-    run = homelab("--via", via, **ONLY_PVE3)
+    run = homelab("--via", via, K3S_ARTIFACT_URL=nowhere, **ONLY_PVE3)
 
     address = lab.env["K3S_EXISTING_NODE_IP"]
     assert run.exit_code == 0, run.text
+    assert "k3s v1.33.5+k3s1 is taken from VM 100 on pve1 (by its guest agent), sha256" in run.err
     assert f"K3S_EXISTING_NODE_IP: {address} cannot be asked (SSH to ubuntu@{address}" in run.err
     assert ready_members(lab) == {OUTSIDE, NAME}
 

@@ -5,21 +5,33 @@ from __future__ import annotations
 import hashlib
 import threading
 from io import BytesIO
-from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 import yaml
 
 from homelab.errors import NodeFailed
+from homelab.k3s_manager.donor import Donor
 from homelab.k3s_manager.installing import CONFIG, JoinOrder, install, renew_token
 from homelab.k3s_manager.release import Releases
 from homelab.settings import K3sConfig, Role, Secret
+from homelab.shelf import Shelf
 from homelab.shell import Result
 from support.fake_shell import FakeShell, done
 
 VERSION = "v1.33.5+k3s1"
 SCRIPT = "#!/bin/sh\n# INSTALL_K3S_EXEC\n"
 ORDER = JoinOrder("a", Role.AGENT, "https://192.0.2.1:6443", Secret("K10x::y"), VERSION, SCRIPT, {})
+
+
+class OneFile:
+    """A shelf on which the same lies under each name."""
+
+    def downloaded(self, *_: str) -> BinaryIO:
+        return BytesIO(b"file")
+
+
+NO_DONOR = cast(Donor, None)
 
 
 def installed(scripts: list[Result], *, url: str | None = None, is_airgapped: bool = False) -> FakeShell:
@@ -35,7 +47,7 @@ def installed(scripts: list[Result], *, url: str | None = None, is_airgapped: bo
     config = K3sConfig((), None, "https://k3s.example/i.sh", url, is_airgapped=is_airgapped)
     sums = f"{'1' * 64}  k3s\n{'2' * 64}  k3s-airgap-images-amd64.tar.zst\n"
     slots = threading.Semaphore(1)
-    releases = Releases(config, Path("cache"), lambda *_: sums, lambda *_: BytesIO(b"file"), lambda _: None, slots)
+    releases = Releases(config, NO_DONOR, cast(Shelf, OneFile()), lambda *_: sums, lambda _: None, slots)
     install(shell, ORDER, config, releases)
     return shell
 

@@ -17,8 +17,9 @@ from homelab.k3s_manager.answers import EtcdMember, parse_members, parse_nodes, 
 from homelab.k3s_manager.diagnosis import TROUBLES, diagnose, hopeless
 from homelab.k3s_manager.direct import host_in
 from homelab.k3s_manager.flags import shared
-from homelab.k3s_manager.installing import JoinOrder, config_text, masked
+from homelab.k3s_manager.installing import JoinOrder, config_text
 from homelab.k3s_manager.readiness import is_member
+from homelab.k3s_manager.redaction import masked
 from homelab.k3s_manager.roles import assign, foresee
 from homelab.kubernetes import url_at
 from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Past, Plan, Verdict

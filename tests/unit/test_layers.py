@@ -30,6 +30,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "shell": frozenset({"errors"}),
     "private_files": frozenset(),
     "download": frozenset({"errors", "private_files", "runtime"}),
+    "shelf": frozenset({"download", "private_files"}),
     "kubernetes": frozenset({"errors", "settings"}),
     "proxmox": EVERYWHERE | {"json_text", "runtime", "shell"},
     "memory": EVERYWHERE | {"json_text", "private_files", "runtime"},
@@ -39,7 +40,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "image_manager": EVERYWHERE | {"proxmox", "runtime", "download"},
     "preflight": EVERYWHERE | {"image_manager", "network_validator", "proxmox", "runtime", "sizing"},
     "vm_manager": EVERYWHERE | {"memory", "preflight", "proxmox", "runtime", "sizing", "cloud_init"},
-    "k3s_manager": EVERYWHERE | {"json_text", "kubernetes", "memory", "proxmox", "runtime", "shell", "cloud_init"},
+    "k3s_manager": EVERYWHERE
+    | {"json_text", "kubernetes", "memory", "proxmox", "runtime", "shelf", "shell", "cloud_init"},
     "trusting": EVERYWHERE | {"memory", "proxmox", "report", "shell"},
     "assembly": frozenset({ANY_ROOM}),
     "commands": frozenset({ANY_ROOM}),
@@ -67,6 +69,7 @@ POWERS: dict[str, frozenset[str]] = {
     "proxmox": NETWORK | FILES | TIME,
     "assembly": FILES,
     "private_files": FILES,
+    "shelf": FILES,
     "memory": FILES | TIME,
     "config.dotenv_file": FILES,
     "config.general": frozenset({"ssl"}),
@@ -74,6 +77,7 @@ POWERS: dict[str, frozenset[str]] = {
 MAY_CALL_FILES = frozenset(
     {
         "private_files",
+        "shelf",
         "memory",
         "report",
         "shell",

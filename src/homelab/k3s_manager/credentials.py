@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import authority, tokens
 from homelab.k3s_manager.answers import parse_version
+from homelab.k3s_manager.script import InstallScript
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.tokens import Tokens
@@ -34,14 +35,11 @@ class Credentials:
 
 @dataclass(slots=True)
 class CredentialsReader:
-    """Reads once and fails once. `fetch` reads a URL's text; it gets the setting to name when that fails, too.
-
-    `hide` is told every token that is read.
-    """
+    """Reads once and fails once. `hide` is told every token that is read."""
 
     config: K3sConfig
     servers: Servers
-    fetch: Callable[[str, str], str]
+    script: InstallScript
     hide: Callable[[Secret], None]
     _read: Credentials | HomelabError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -85,7 +83,7 @@ class CredentialsReader:
         return Credentials(
             tokens.read(server, authority_pem, self.hide),
             self._version(server),
-            self._script(),
+            self.script.text(),
             server.shared_flags(),
             self.config.server_url or url_at(server.address),
             authority.fingerprints(authority_pem),
@@ -107,13 +105,3 @@ class CredentialsReader:
                 f"set K3S_VERSION to {lowest} or remove it, or upgrade the servers first",
             )
         return wanted or lowest
-
-    def _script(self) -> str:
-        script = self.fetch(self.config.install_url, "K3S_INSTALL_URL")
-        if not script.startswith("#!") or "INSTALL_K3S_EXEC" not in script:
-            raise NodeFailed(
-                "the k3s install script is not understood",
-                f"what {self.config.install_url} gives is not the k3s install script",
-                "check K3S_INSTALL_URL",
-            )
-        return script

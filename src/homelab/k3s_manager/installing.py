@@ -12,6 +12,7 @@ import yaml
 from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import flags
 from homelab.k3s_manager.placing import Place, put
+from homelab.k3s_manager.redaction import masked
 from homelab.k3s_manager.release import Releases
 from homelab.settings import K3sConfig, Role, Secret
 from homelab.shell import Result, Shell
@@ -25,7 +26,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INSTALL_TIMEOUT_S = 600
 NOT_DOWNLOADED = ("Download failed", "Download sha256 does not match", "Can not find curl or wget")
 """What the install script says where the machine cannot have k3s by itself. Source: install.sh of k3s."""
-TOKEN_LIKE = re.compile(r"K10[0-9a-f]{64}::\S+|\b[a-z0-9]{6}\.[a-z0-9]{16}\b|(?<=-token[ =])\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,3 @@ def _source(url: str) -> list[str]:
     older = url.removesuffix("/download")
     new = [f"INSTALL_K3S_ARTIFACT_URL={url}"] if url else []
     return [*new, f"GITHUB_URL={older}"] if older != url else new
-
-
-def masked(text: str) -> str:
-    """The text without anything that looks like a join token."""
-    return TOKEN_LIKE.sub("***", text)

@@ -6,13 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
 
 from homelab.errors import HomelabError, Problem
 from homelab.k3s_manager import authority, ties
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.direct import DirectWay
+from homelab.k3s_manager.donor import Donor
 from homelab.k3s_manager.guest import GuestFinder
 from homelab.k3s_manager.guest_servers import GuestServers
 from homelab.k3s_manager.joining import Joining
@@ -23,6 +22,7 @@ from homelab.k3s_manager.parting import Parting
 from homelab.k3s_manager.release import Releases
 from homelab.k3s_manager.role_board import RoleBoard
 from homelab.k3s_manager.roles import even_voters
+from homelab.k3s_manager.script import InstallScript
 from homelab.k3s_manager.server import Answer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
@@ -46,6 +46,7 @@ from homelab.models import (
 from homelab.proxmox.client import Proxmox
 from homelab.runtime import Clock
 from homelab.settings import K3sConfig, Secret
+from homelab.shelf import Shelf
 from homelab.shell import Shell
 
 NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
@@ -55,15 +56,14 @@ NOT_WANTED = "K3S_EXISTING_NODE_IP not set, skipping k3s join"
 class Ways:
     """How the cluster is reached: a shell on a server, the kubeconfig, the text of a URL (with the key to name).
 
-    `saved` opens the file of a URL with this sha256, downloaded to a path in `cache`; `slots` limits transfers.
-    `progress` and `warn` say a sentence; `hide` keeps a secret from ever being said.
+    What is fetched lies on the `shelf`; `slots` limits transfers. `progress` and `warn` say a sentence; `hide` keeps a
+    secret from ever being said.
     """
 
     connect: Callable[[str], Shell]
     access: Callable[[], Access | None]
     fetch: Callable[[str, str], str]
-    saved: Callable[[str, Path, str], BinaryIO]
-    cache: Path
+    shelf: Shelf
     slots: threading.Semaphore
     progress: Callable[[str], None]
     warn: Callable[[str], None]
@@ -108,9 +108,11 @@ class K3sManager:
             doubt=doubt,
         )
         self._direct = DirectWay(self.config, self.ways.access, self._servers, say)
-        self._credentials = CredentialsReader(self.config, self._servers, self.ways.fetch, self.ways.hide)
         ways = self.ways
-        self._releases = Releases(self.config, ways.cache, ways.fetch, ways.saved, say, ways.slots)
+        script = InstallScript(self.config.install_url, ways.shelf, ways.fetch, ways.warn)
+        self._credentials = CredentialsReader(self.config, self._servers, script, ways.hide)
+        donor = Donor(self._servers, ways.shelf)
+        self._releases = Releases(self.config, donor, ways.shelf, ways.fetch, say, ways.slots)
         self._board = RoleBoard(say)
         self._settling = Settling(self._servers, self.clock, say)
         newcomers = Newcomers(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from homelab.errors import Misunderstood, NodeFailed, Refused
 from homelab.k3s_manager import authority, flags
 from homelab.k3s_manager.answers import EtcdMember, parse_members, parse_nodes
-from homelab.k3s_manager.installing import masked
+from homelab.k3s_manager.redaction import masked
 from homelab.k3s_manager.remote import Remote
 from homelab.models import K3sNode
 from homelab.shell import Result
