@@ -108,6 +108,17 @@ def test_failure_of_the_only_server_that_answers_is_told_as_it_is() -> None:
     assert "SSH to 192.0.2.2: connection refused" in str(failed.value)
 
 
+def test_server_that_cannot_list_nodes_is_told_with_a_command_that_can_be_typed() -> None:
+    machine = FakeShell(lambda *_: done(stderr="ServiceUnavailable", exit_code=1), "one")
+
+    with pytest.raises(Refused) as refused:
+        K3sServer(machine, ONE).look()
+
+    command = "sudo -n k3s kubectl get nodes -o json --request-timeout=10s"
+    assert refused.value.why == f"{command}: exit code 1: ServiceUnavailable"
+    assert refused.value.cure.endswith(f" '{command}'")
+
+
 def test_choice_that_was_made_meanwhile_is_taken_over() -> None:
     asked = servers({ONE: Machine("one"), TWO: Machine("two")})
 

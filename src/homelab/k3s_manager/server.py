@@ -45,7 +45,7 @@ class K3sServer:
 
         Source: GET /cacerts, which needs no authentication; kubectl get nodes -o json.
         """
-        said = self.run(["sh", "-c", f"hostname; {CACERTS}; {NODES}"]).raw_stdout
+        said = self.run(["sh", "-c", f"hostname; {CACERTS}; {NODES}"], shown=NODES).raw_stdout
         begins_at = max(said.find(b"{"), 0)
         host_name, _, authority_pem = said[:begins_at].decode(errors="replace").partition("\n")
         return Answer(host_name.strip(), self._shown(authority_pem), parse_nodes(said[begins_at:], self.where))
@@ -125,12 +125,12 @@ class K3sServer:
         """What kubectl says. Raises Refused as `run` does."""
         return self.run(["sudo", "-n", "k3s", "kubectl", *words, "--request-timeout=10s"], timeout_s=timeout_s)
 
-    def run(self, command: Sequence[str], timeout_s: float = 30) -> Result:
-        """What a command says. Raises Refused, with its words, when it ends with an error."""
+    def run(self, command: Sequence[str], timeout_s: float = 30, shown: str = "") -> Result:
+        """What a command says. Raises Refused, with its words (or with those `shown`), when it ends with an error."""
         result = self.remote.run(command, timeout_s=timeout_s)
         self.check_sudo(result.stderr)
         if result.exit_code:
-            line = " ".join(command)
+            line = shown or " ".join(command)
             raise Refused(
                 f"k3s on {self.where} does not do what it is asked",
                 f"{line}: exit code {result.exit_code}: {masked(last_line(result.stderr or result.stdout))}",
