@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from homelab.config import load
+from homelab.config.dotenv_file import LocalFiles
 from homelab.errors import ConfigError
 from homelab.settings import Config, Via
 
@@ -140,6 +141,10 @@ def test_files_with_secrets_that_others_may_read_are_told_with_the_cure(folder: 
     ending = "is open to other users of this machine, and holds a secret: chmod 600"
     of_token = f"the file that API_TOKEN_FILE names {ending} '{own}'"
     assert warnings == ((of_token, f"{env} {ending} '{env}'") if is_told else ())
+
+
+def test_file_that_is_gone_by_now_is_open_to_nobody(folder: Path) -> None:
+    assert not LocalFiles().is_open_to_others(folder / "nowhere")
 
 
 def test_file_without_a_secret_may_be_open_to_everybody(folder: Path) -> None:

@@ -8,12 +8,14 @@ from typing import cast
 
 import pytest
 
-from homelab.errors import TimedOut, Undecided
+from homelab.errors import NotResponding, Refused, TimedOut, Undecided
 from homelab.k3s_manager import GuestFinder
 from homelab.memory import GuestKeys
 from homelab.models import RunningVm
+from homelab.proxmox.answers import AgentInterface
 from homelab.proxmox.client import Proxmox
-from homelab.shell import ChangedHostKey, HostKey, PinnedKey, Result, Shell, Shells, Trust
+from homelab.proxmox.neighbours import Neighbour
+from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Result, Shell, Shells, Trust
 from support.clock import SteppingClock
 from support.fake_shell import FakeShell, done
 from unit.builders import CONFIG, node_config, vm
@@ -122,3 +124,40 @@ def test_host_key_file_that_is_not_written_yet_is_read_again_and_remembered(tmp_
 
     assert guests.trusted == [PinnedKey((HOST_KEY,))]
     assert GuestKeys(tmp_path).recall(vm().config.uuid) == str(HOST_KEY)
+
+
+class Silent:
+    """A new VM whose agent gives no host key, and at whose address nobody answers its node."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._interfaces = (AgentInterface("eth0", vm().config.macs["net0"], addresses),)
+
+    def root(self, _node: str) -> None:
+        """It can be logged in to."""
+
+    def agent_interfaces(self, _node: str, _vmid: int) -> tuple[AgentInterface, ...]:
+        return self._interfaces
+
+    def agent_file_read(self, _node: str, _vmid: int, _path: str) -> str:
+        raise Refused("agent", "QEMU guest agent is not running", status=500)
+
+    def neighbours_at(self, _node: str, _place: str) -> tuple[Neighbour, ...]:
+        return ()
+
+
+def test_agent_that_the_image_brings_along_is_asked_although_none_was_installed(tmp_path: Path) -> None:
+    guests = Guests()
+    finder = finder_of(cast(Proxmox, Silent("192.0.2.7")), cast(Shells, guests), tmp_path)
+
+    finder.login(node_config(), RunningVm(vm(), is_new=True, has_agent=False))
+
+    assert [type(trust) for trust in guests.trusted] == [LearnOnce]
+
+
+def test_new_vm_that_nobody_hears_at_its_static_address_does_not_respond(tmp_path: Path) -> None:
+    guests = Guests()
+    finder = finder_of(cast(Proxmox, Silent()), cast(Shells, guests), tmp_path)
+
+    with pytest.raises(NotResponding, match=r"nobody answers at its address 192\.0\.2\.7, not within"):
+        finder.login(node_config(ip_config="ip=192.0.2.7/24"), RunningVm(vm(), is_new=True))
+    assert guests.trusted == []

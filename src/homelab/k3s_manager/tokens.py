@@ -76,9 +76,8 @@ def _description(name: str) -> str:
 def _hide(printed: str, hide: Hide) -> None:
     """Each line, and what in it opens the cluster without the hash of its CA."""
     for line in printed.split():
-        hide(Secret(line))
-        if password := line.rpartition(":")[2]:
-            hide(Secret(password))
+        for secret in (line, line.rpartition(":")[2] or line):
+            hide(Secret(secret))
 
 
 def _checked(server: K3sServer, source: str, line: str, hashes: frozenset[str]) -> Secret:
