@@ -176,6 +176,33 @@ def test_no_secret_is_left_where_it_does_not_belong(
     assert_nothing_leaked(lab, homelab, run, secrets, before)
 
 
+def loses_its_node(lab: Lab) -> None:
+    lab.shell("k3s-server", f"kubectl delete node {NAME}")
+
+
+def goes_down(lab: Lab) -> None:
+    lab.shell("pve3", "qm stop 102")
+    lab.shell("k3s-server", "sleep 120")
+
+
+@pytest.mark.parametrize(
+    ("happens", "told"), [(loses_its_node, "joined cluster again as agent"), (goes_down, "joined cluster as agent")]
+)
+def test_no_secret_is_left_by_a_member_that_joins_again_or_is_replaced(
+    lab: Lab, homelab: Homelab, made: list[BootstrapToken], happens: Callable[[Lab], None], told: str
+) -> None:
+    lab.reset("healthy")
+    happens(lab)
+    secrets = [lab.look(lambda world: cluster(world).tokens.server_password), *of_kubeconfig(lab.env["KUBECONFIG"])]
+    before = lab.look(lambda world: places(world, secrets))
+
+    run = homelab("-v", CLOUD_PASSWORD=PASSWORD)
+
+    assert run.exit_code == 0, run.text
+    assert f"{NAME} {told}" in run.out
+    assert_nothing_leaked(lab, homelab, run, [*secrets, *(token.secret for token in made)], before)
+
+
 def test_what_the_guest_agent_reads_is_not_left_on_the_node_either(
     lab: Lab, homelab: Homelab, made: list[BootstrapToken], via: str
 ) -> None:
