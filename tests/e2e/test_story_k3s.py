@@ -188,7 +188,7 @@ def test_server_that_votes_in_etcd_without_a_node_is_not_stopped_and_joins_the_n
     again = homelab(K3S_ROLE_3="agent", **ONLY_PVE3)
 
     assert f"{NAME} joined cluster again as server" in again.out
-    assert f"{NAME} stays a server: it was one before, and K3S_ROLE_3=agent is for a VM that is made anew" in again.text
+    assert f"{NAME} stays what it is in the cluster (server)" in again.text
     assert voters(lab) == ["k3s-server", NAME]
 
 

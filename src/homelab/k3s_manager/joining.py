@@ -14,7 +14,7 @@ from homelab.k3s_manager.local import UNITS
 from homelab.k3s_manager.marking import is_in_first_boot
 from homelab.k3s_manager.newcomers import Newcomers
 from homelab.k3s_manager.readiness import PACE, Awaited, is_member, wait_until_member
-from homelab.k3s_manager.roles import role_of
+from homelab.k3s_manager.roles import kept, role_of
 from homelab.k3s_manager.servers import Servers
 from homelab.memory import Cordons
 from homelab.models import Action, K3sFacts, K3sNode, NodePlan, Outcome, RunningVm, Status, VmFacts
@@ -88,7 +88,9 @@ class Joining:
 
     def _settings(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
         """What has been changed in `.env` since it joined."""
-        return (*_role_kept(plan, node), *self._label(plan, node)) if node else ()
+        if node is None:
+            return ()
+        return (*Outcome.noted(plan.name, kept(plan, role_of(node))), *self._label(plan, node))
 
     def _label(self, plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
         """Give a member what K3S_LABELS_n says and its Node lacks: its kubelet does so only at registration."""
@@ -152,16 +154,6 @@ class Joining:
 
 def _ready_again(plan: NodePlan, node: K3sNode) -> Outcome:
     return Outcome(plan.name, Status.CHANGED, f"{node.name} is Ready again")
-
-
-def _role_kept(plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
-    wanted, has = plan.config.role, role_of(node)
-    if wanted in (Role.AUTO, has):
-        return ()
-    key, name = plan.config.key("K3S_ROLE"), node.name
-    why = f"{key}={wanted.value}, and a member keeps the role that it has"
-    cure = f"to make it anew as {wanted.value}: --replace {name}; otherwise set {key}={has.value}"
-    return (Outcome(plan.name, Status.SKIPPED, f"{name} stays what it is in the cluster ({has.value})", why, cure),)
 
 
 def _is_still_on(plan: NodePlan, running: RunningVm) -> bool:

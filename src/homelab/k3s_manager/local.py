@@ -49,21 +49,7 @@ class LocalK3s:
 
 def look(shell: Shell, name: str) -> LocalK3s:
     """Raises NodeFailed where both units are there: at the next boot they would fight; or where that cannot be told."""
-    shown = shell.run(["systemctl", "show", "-p", "Id,LoadState,ActiveState", *(f"{unit}.service" for unit in UNITS)])
-    if shown.exit_code:
-        raise NodeFailed(
-            f"{name}: systemd in the VM does not say whether k3s is there",
-            shown.stderr.strip()[-300:] or f"systemctl show: exit code {shown.exit_code}",
-            f"{shell.login} 'systemctl status'; then run again",
-        )
-    blocks = [
-        dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.stdout.strip().split("\n\n")
-    ]
-    states = {
-        block["Id"].removesuffix(".service"): block["ActiveState"]
-        for block in blocks
-        if block.get("LoadState", "not-found") != "not-found"
-    }
+    states = _states(shell, name)
     if len(states) > 1:
         raise NodeFailed(
             f"{name}: k3s is there as server and as agent",
@@ -74,6 +60,25 @@ def look(shell: Shell, name: str) -> LocalK3s:
     joined = shell.run(["sudo", "-n", "cat", *CA_FILES])
     member = shell.run(["sudo", "-n", "cat", MEMBER_FILE]).stdout.strip() if "k3s" in states else ""
     return LocalK3s(states, authority.fingerprints(joined.stdout), member)
+
+
+def _states(shell: Shell, name: str) -> dict[str, str]:
+    """ActiveState by unit, of those that are installed."""
+    shown = shell.run(["systemctl", "show", "-p", "Id,LoadState,ActiveState", *(f"{unit}.service" for unit in UNITS)])
+    if shown.exit_code:
+        raise NodeFailed(
+            f"{name}: systemd in the VM does not say whether k3s is there",
+            shown.stderr.strip()[-300:] or f"systemctl show: exit code {shown.exit_code}",
+            f"{shell.login} 'systemctl status'; then run again",
+        )
+    blocks = [
+        dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.stdout.strip().split("\n\n")
+    ]
+    return {
+        block["Id"].removesuffix(".service"): block["ActiveState"]
+        for block in blocks
+        if block.get("LoadState", "not-found") != "not-found"
+    }
 
 
 def check_cluster(local: LocalK3s, name: str, ours: frozenset[str], login: str) -> None:

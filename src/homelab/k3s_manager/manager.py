@@ -97,16 +97,7 @@ class K3sManager:
 
     def __post_init__(self) -> None:
         say = self.ways.progress
-        known, doubt = self._recalled()
-        self._servers = Servers(
-            config=self.config,
-            connect=self.ways.connect,
-            guests=GuestServers(self.pve),
-            known=known,
-            memory=str(self.memory.path),
-            warn=self.ways.warn,
-            doubt=doubt,
-        )
+        self._servers = self._servers_of_before()
         self._direct = DirectWay(self.config, self.ways.access, self._servers, say)
         ways = self.ways
         script = InstallScript(self.config.install_url, ways.shelf, ways.fetch, ways.warn)
@@ -129,12 +120,15 @@ class K3sManager:
         )
         self._joining = Joining(self.pve, self.finder, self.clock, self._servers, newcomers, self.cordons, say)
 
-    def _recalled(self) -> tuple[KnownCluster | None, HomelabError | None]:
-        """The cluster as it was last seen, or why that cannot be told."""
+    def _servers_of_before(self) -> Servers:
+        """Those of the cluster that was last seen, as far as that can be told."""
+        known, doubt = None, None
         try:
-            return self.memory.recall(), None
+            known = self.memory.recall()
         except HomelabError as error:
-            return None, error
+            doubt = error
+        ways, guests = self.ways, GuestServers(self.pve)
+        return Servers(self.config, ways.connect, guests, known, str(self.memory.path), ways.warn, doubt)
 
     # --- looking ---------------------------------------------------------------------------------------------
 

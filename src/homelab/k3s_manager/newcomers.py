@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
-from homelab.errors import HomelabError, NodeFailed, Problem
+from homelab.errors import HomelabError, NodeFailed
 from homelab.k3s_manager import installing, labels, local, peers, preflight
 from homelab.k3s_manager.credentials import CredentialsReader
 from homelab.k3s_manager.guest import GuestFinder
@@ -18,7 +18,7 @@ from homelab.k3s_manager.preflight import Wanted
 from homelab.k3s_manager.readiness import Awaited, wait_until_member
 from homelab.k3s_manager.release import Releases
 from homelab.k3s_manager.role_board import RoleBoard
-from homelab.k3s_manager.roles import other_than_wanted, without_etcd
+from homelab.k3s_manager.roles import kept, without_etcd
 from homelab.k3s_manager.server import K3sServer
 from homelab.k3s_manager.servers import Servers
 from homelab.k3s_manager.settling import Settling
@@ -70,7 +70,7 @@ class Newcomers:
         shell = self.finder.login_to_newcomer(plan, running)
         noted = self.finder.wait_for_cloud_init(running.vm, shell)
         self._shells[plan.name] = shell
-        return (*_noted(plan.name, noted), *self.marking.end_first_boot(plan.name, running.vm))
+        return (*Outcome.noted(plan.name, noted), *self.marking.end_first_boot(plan.name, running.vm))
 
     def _may_be_in_cluster(self, name: str, vm: VmFacts) -> bool:
         """Also when the cluster cannot be asked. A server has its vote in etcd before it has a Node."""
@@ -95,7 +95,7 @@ class Newcomers:
         with self.settling.step() if role is Role.SERVER else nullcontext():
             self._enter(plan, vm, shell, role, found)
         joined = Outcome(plan.name, Status.CHANGED, f"{name} joined cluster {again}as {role.value}")
-        return (joined, *_noted(plan.name, other_than_wanted(plan, vm, role)), *told)
+        return (joined, *Outcome.noted(plan.name, kept(plan, role)), *told)
 
     def _role(self, plan: NodePlan, found: LocalK3s) -> Role:
         """What it is still: an agent, or a server that etcd counts; else what is decided for it.
@@ -159,7 +159,3 @@ class Newcomers:
         if found.unit not in ("", order.unit):
             installing.remove_unit(shell, found.unit)
         return installing.install(shell, order, self.config, self.releases)
-
-
-def _noted(node: str, problem: Problem | None) -> tuple[Outcome, ...]:
-    return (Outcome(node, Status.SKIPPED, problem.what, problem.why, problem.cure),) if problem else ()

@@ -61,13 +61,17 @@ def wait_until_member(look: Callable[[], K3sNode | None], awaited: Awaited, cloc
     try:
         wait_for(seen_now, is_there, wait, _described)
     except TimedOut as error:
-        journal = awaited.journal()
-        if problem := diagnosis.diagnose(awaited.name, journal):
-            raise TimedOut(problem.what, f"{problem.why} ({error.why})", problem.cure) from error
-        if lines := journal.strip().splitlines():
-            why = f"{error.why}; its log ends with: {lines[-1].strip()[-300:]}"
-            raise TimedOut(error.what, why, error.cure) from error
-        raise
+        raise _with_journal(error, awaited) from error
+
+
+def _with_journal(error: TimedOut, awaited: Awaited) -> TimedOut:
+    """With what the journal says: the trouble in it, if that is known, else its last line."""
+    journal = awaited.journal()
+    if problem := diagnosis.diagnose(awaited.name, journal):
+        return TimedOut(problem.what, f"{problem.why} ({error.why})", problem.cure)
+    lines = journal.strip().splitlines()
+    end = f"; its log ends with: {lines[-1].strip()[-300:]}" if lines else ""
+    return TimedOut(error.what, f"{error.why}{end}", error.cure)
 
 
 def _end_if_hopeless(awaited: Awaited, since: list[float], now: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from homelab.errors import Problem
-from homelab.models import MEMBER_TAGS, TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan, VmFacts
+from homelab.models import MEMBER_TAGS, TAG_AGENT, TAG_SERVER, K3sNode, NodePlan, Plan
 from homelab.settings import Role
 
 WANTED_VOTERS = 3
@@ -106,15 +106,15 @@ def without_etcd(node: NodePlan, nodes: Sequence[K3sNode]) -> Problem | None:
     )
 
 
-def other_than_wanted(plan: NodePlan, vm: VmFacts, role: Role) -> Problem | None:
-    """Where K3S_ROLE_n says otherwise than what the VM is."""
-    wanted = plan.config.role
-    if wanted in (Role.AUTO, role):
+def kept(plan: NodePlan, has: Role) -> Problem | None:
+    """What is to be said where K3S_ROLE_n says otherwise than what the VM is."""
+    wanted, key, name = plan.config.role, plan.config.key("K3S_ROLE"), plan.config.vm_name
+    if wanted in (Role.AUTO, has):
         return None
     return Problem(
-        f"{plan.config.vm_name} stays {named(role)}",
-        f"it was one before, and {plan.config.key('K3S_ROLE')}={wanted.value} is for a VM that is made anew",
-        f"scripts/delete_vm.py {vm.node} {vm.vmid}, then run again",
+        f"{name} stays what it is in the cluster ({has.value})",
+        f"{key}={wanted.value}, and a member keeps the role that it has",
+        f"to make it anew as {wanted.value}: --replace {name}; otherwise set {key}={has.value}",
     )
 
 

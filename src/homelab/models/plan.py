@@ -215,3 +215,8 @@ class Outcome:
     @staticmethod
     def failed(node: str, problem: Problem) -> Outcome:
         return Outcome(node, Status.FAILED, problem.what, problem.why, problem.cure)
+
+    @staticmethod
+    def noted(node: str, problem: Problem | None) -> tuple[Outcome, ...]:
+        """What a node went on without, if there is such a thing."""
+        return (Outcome(node, Status.SKIPPED, problem.what, problem.why, problem.cure),) if problem else ()
