@@ -41,7 +41,7 @@ def masked_data(value: object, secrets: Collection[Secret]) -> object:
 @lru_cache(maxsize=8)
 def _forms(secrets: frozenset[Secret]) -> tuple[str, ...]:
     """Every form of every secret, the longest first. Not one pattern: to compile that takes longer than a run."""
-    forms = {form for secret in secrets for form in _forms_of(secret.reveal())}
+    forms = {form for secret in secrets for form in _forms_of(secret.reveal()) if form}
     return tuple(sorted(forms, key=len, reverse=True))
 
 

@@ -163,6 +163,7 @@ def test_no_secret_is_left_where_it_does_not_belong(
     tokens.agent_password = "agents-canary"
     lab.shell("k3s-server", "rm /var/lib/rancher/k3s/server/agent-token")
     lab.shell("k3s-server", f"echo {tokens.agent_token} > /var/lib/rancher/k3s/server/agent-token")
+    lab.shell("k3s-server", "echo 'agent-token: agents-canary' >> /etc/rancher/k3s/config.yaml")
     lasting = [tokens.server_password, tokens.agent_password]
     trouble(lab)
     fixed = [*lasting, tokens.server_password, "foreign-canary", "short-canary", *of_kubeconfig(lab.env["KUBECONFIG"])]

@@ -435,6 +435,15 @@ ExecStart=/usr/local/bin/k3s \\
 """
 
 
+def test_token_of_the_agents_is_shared_as_a_secret_and_stands_in_the_file_of_a_server_only() -> None:
+    found = shared({"/etc/rancher/k3s/config.yaml": "agent-token: canary\ndisable: traefik\n"}, "")
+
+    assert "canary" not in repr(found)
+    assert yaml.safe_load(config_text(replace(order(SERVER), shared_flags=found)))["agent-token"] == "canary"
+    assert "canary" not in config_text(replace(order(AGENT), shared_flags=found))
+    assert shared({"/etc/rancher/k3s/config.yaml": "agent-token:\n"}, "") == {"agent-token": None}
+
+
 def test_flags_of_the_unit_are_shared_and_replace_what_the_files_say() -> None:
     files = {"/etc/rancher/k3s/config.yaml": "disable: [metrics-server]\ncluster-cidr: 10.52.0.0/16\nnode-name: a\n"}
 

@@ -42,6 +42,10 @@ def test_secret_is_hidden_and_what_merely_contains_a_short_one_is_not(text: str,
     assert masked(text, [Secret("8c1f-canary-77"), Secret("pw")]) == shown
 
 
+def test_empty_secret_hides_nothing() -> None:
+    assert masked("all is well", [Secret("")]) == "all is well"
+
+
 def test_longer_secret_goes_before_a_shorter_one_inside_it() -> None:
     assert masked("canary-long-one", [Secret("canary-long"), Secret("canary-long-one")]) == "***"
 

@@ -84,10 +84,16 @@ class CredentialsReader:
             tokens.read(server, authority_pem, self.hide),
             self._version(server),
             self.script.text(),
-            server.shared_flags(),
+            self._shared_flags(server),
             self.config.server_url or url_at(server.address),
             authority.fingerprints(authority_pem),
         )
+
+    def _shared_flags(self, server: K3sServer) -> dict[str, object]:
+        found = server.shared_flags()
+        for secret in (value for value in found.values() if isinstance(value, Secret)):
+            self.hide(secret)
+        return found
 
     def _version(self, server: K3sServer) -> str:
         """The lowest version among the servers; K3S_VERSION may be older, never newer."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from homelab.errors import Misunderstood
+from homelab.settings import Secret
 
 CORRECT = "correct that file on the server"
 SWITCHES = frozenset(
@@ -15,10 +16,11 @@ SWITCHES = frozenset(
     | {"embedded-registry", "flannel-external-ip", "flannel-ipv6-masq", "secrets-encryption"}
 )
 LISTS = frozenset({"cluster-cidr", "cluster-dns", "disable", "service-cidr", "tls-san"})
+SECRET = "agent-token"
 SHARED = (
     SWITCHES
     | LISTS
-    | {"agent-token", "cluster-domain", "egress-selector-mode", "flannel-backend", "secrets-encryption-provider"}
+    | {SECRET, "cluster-domain", "egress-selector-mode", "flannel-backend", "secrets-encryption-provider"}
 )
 
 
@@ -26,6 +28,7 @@ def shared(files: Mapping[str, str], unit: str) -> dict[str, object]:
     """The shared settings of a server: its config files by path in their order, then the flags of its unit.
 
     As k3s reads them: a later file replaces a key or (`key+`) adds to it; a flag of the unit replaces what files say.
+    The agents' token among them is a Secret.
     """
     found: dict[str, object] = {}
     for path, text in files.items():
@@ -33,7 +36,9 @@ def shared(files: Mapping[str, str], unit: str) -> dict[str, object]:
             name = key.removesuffix("+")
             found[name] = [*_listed(found.get(name)), *_listed(value)] if key.endswith("+") else value
     found.update(_flags(_command(unit)))
-    return {key: value for key, value in found.items() if key in SHARED}
+    return {
+        key: Secret(str(value)) if key == SECRET and value else value for key, value in found.items() if key in SHARED
+    }
 
 
 def document(path: str, text: str) -> dict[str, object]:

@@ -167,7 +167,10 @@ def config_text(order: JoinOrder) -> str:
     if order.labels:
         document["node-label"] = list(order.labels)
     if order.role is Role.SERVER:
-        document.update(order.shared_flags)
+        flags_in_words = {
+            key: value.reveal() if isinstance(value, Secret) else value for key, value in order.shared_flags.items()
+        }
+        document.update(flags_in_words)
     return yaml.safe_dump(document, sort_keys=False)
 
 
