@@ -161,6 +161,55 @@ def test_a_disk_grows_only_for_whoever_may_take_space_there(lab: Lab) -> None:
     assert said == "403 Permission check failed (/storage/local-lvm, Datastore.AllocateSpace)"
 
 
+@pytest.mark.parametrize(
+    ("privilege", "path", "said"),
+    [
+        ("Datastore.AllocateSpace", "/storage/local-lvm", "(/storage/local-lvm, Datastore.AllocateSpace)"),
+        ("SDN.Use", "/sdn/zones/localnetwork/vmbr0", "(/sdn/zones/localnetwork/vmbr0, SDN.Use)"),
+    ],
+)
+def test_a_clone_needs_what_making_its_disks_and_cards_does(lab: Lab, privilege: str, path: str, said: str) -> None:
+    vm = api(lab).nodes("pve1").qemu
+    ended(lab, vm.post(vmid=100, scsi0="local-lvm:1", net0="virtio,bridge=vmbr0", ide2="none,media=cdrom"))
+    lab.fault("token-lacks", privileges=privilege, path=path)
+    assert refusal(vm(100).clone.post, newid=101) == f"403 Permission check failed {said}"
+    lab.clear_faults()
+    assert ended(lab, vm(100).clone.post(newid=101)) == "OK"
+
+
+def test_what_goes_into_a_pool_is_given_by_whoever_may_say_who_uses_it(lab: Lab) -> None:
+    ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100))
+    pve = service(lab)
+    grant(lab, "/pool", "PVEPoolAdmin")
+    pve.pools.post(poolid="own")
+    assert refusal(pve.pools("own").put, vms="100") == (
+        "403 Permission check failed (/vms/100, Permissions.Modify|VM.Allocate)"
+    )
+    assert refusal(pve.pools("own").put, storage="local") == (
+        "403 Permission check failed (/storage/local, Permissions.Modify|Datastore.Allocate)"
+    )
+    grant(lab, "/vms", "PVEVMAdmin")
+    pve.pools("own").put(vms="100")
+    api(lab).pools.post(poolid="other")
+    grant(lab, "/pool/other", "PVEPoolAdmin")
+    grant(lab, "/pool/own", "PVEPoolUser")
+    assert refusal(pve.pools("other").put, **{"vms": "100", "allow-move": "1"}) == (
+        "403 Permission check failed (/pool/own, Pool.Allocate)"
+    )
+
+
+def test_a_backup_is_removed_by_whoever_may_back_up_its_vm(lab: Lab) -> None:
+    pve = service(lab)
+    volume = "local:backup/vzdump-qemu-100-2026_11_22-10_00_00.vma.zst"
+    lab.look(lambda world: world.nodes["pve1"].files.write(f"/var/lib/vz/dump/{volume.partition('/')[2]}", b"x"))
+    grant(lab, "/storage/local", "PVEDatastoreUser")
+    backup = pve.nodes("pve1").storage("local").content(volume)
+    assert refusal(backup.delete) == "403 Permission check failed (/vms/100, VM.Backup)"
+    assert refusal(backup.get) == "403 Permission check failed (/vms/100, VM.Backup)"
+    grant(lab, "/vms", "PVEVMUser")
+    assert ended(lab, backup.delete()) == "OK"
+
+
 def test_a_disk_is_made_with_a_vm_by_whoever_may_make_both(lab: Lab) -> None:
     lab.fault("token-lacks", privileges="VM.Config.Disk+VM.Config.CDROM")
     ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, scsi0="local-lvm:1", ide2="local-lvm:cloudinit"))

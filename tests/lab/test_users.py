@@ -150,6 +150,18 @@ def test_user_sees_what_their_own_token_may(stage: Stage) -> None:
         seen_of("root@pam!test")
 
 
+def test_user_sees_the_tasks_of_their_tokens_and_a_token_its_own_alone(stage: Stage) -> None:
+    upid = stage.ask("POST", "/nodes/pve1/qemu", "svc-token", params={"vmid": "100"}).json["data"]
+    stage.wait_for(upid)
+
+    def seen_by(who: Who) -> list[str]:
+        call = Api(stage.world).call("GET", "/nodes/pve1/tasks", {}, who, "pve1")
+        return [one["upid"] for one in stage.run(call).data]
+
+    assert seen_by(Who("svc@pve")) == seen_by(Who("svc@pve", "test")) == [upid]
+    assert seen_by(Who("svc@pve", "another")) == seen_by(Who("other@pve")) == []
+
+
 def test_privileges_are_given_and_taken_by_hand(stage: Stage) -> None:
     assert stage.ask("GET", "/nodes/pve1/status", "sep-token").status == 403
     assert stage.line("pveum acl modify / --roles PVEAuditor --tokens 'root@pam!sep'").exit_code == 0

@@ -18,9 +18,6 @@ ACL_PATH = re.compile(
     rf"|/vms(/[1-9][0-9]{{2,}})?|/mapping(/{_NAME}){{0,2}}"
 )
 """The paths that can have roles."""
-MODIFYING = ("Permissions.Modify",)
-ALLOCATING = {"storage": "Datastore", "vms": "VM", "pool": "Pool"}
-"""Whoever may make these may also say who may use them."""
 CAPABILITIES = {
     "access": ("/access", ("User.", "Group.", "Permissions.Modify", "Realm.")),
     "dc": ("/", ("Sys.", "SDN.")),
@@ -114,7 +111,7 @@ def list_acls(call: Call) -> list[dict[str, Any]]:
             "ugid": acl.identity,
         }
         for acl in sorted(call.world.acls, key=lambda acl: (acl.path, acl.identity, acl.role))
-        if call.may("/access", "Sys.Audit") or call.may(acl.path, *_modifying(acl.path))
+        if call.may("/access", "Sys.Audit") or call.may(acl.path, *permissions.modifying(acl.path))
     ]
 
 
@@ -126,7 +123,7 @@ def update_acl(call: Call) -> None:
         text = "either 'users', 'groups' or 'tokens' is required."
         raise ApiError(400, "Parameter verification failed.", dict.fromkeys(named, text))
     path = "/" + re.sub("/+", "/", given).strip("/")
-    permissions.require_any(call.world, call.who, path, *_modifying(path))
+    permissions.require_modify(call.world, call.who, path)
     if not re.fullmatch(r"[A-Za-z0-9.\-_/]+", path) or not (call.flag("delete") or ACL_PATH.fullmatch(path)):
         raise bad_parameter("path", f"invalid ACL path '{given}'")
     for role in split_list(call.params["roles"]):
@@ -138,12 +135,6 @@ def update_acl(call: Call) -> None:
             permissions.revoke(call.world, path, identities, role)
         else:
             permissions.grant(call.world, path, identities, role, propagates=call.params.get("propagate") != "0")
-
-
-def _modifying(path: str) -> tuple[str, ...]:
-    """The privileges one of which is needed to change who may what on a path."""
-    area, _, member = path.strip("/").partition("/")
-    return ("Permissions.Modify", f"{ALLOCATING[area]}.Allocate") if member and area in ALLOCATING else MODIFYING
 
 
 def _check_named(call: Call, named: Mapping[str, list[str]]) -> None:

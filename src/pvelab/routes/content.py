@@ -72,7 +72,12 @@ def read(call: Call) -> dict[str, Any]:
 async def delete(call: Call) -> str | None:
     volid, place, name = _volume(call)
     parsed = volumes.parse_name(place.storage, name)
-    permissions.require(call.world, call.who, f"/storage/{place.storage.name}", "Datastore.Allocate")
+    where = f"/storage/{place.storage.name}"
+    if parsed.content == "backup" and parsed.vmid:
+        permissions.require(call.world, call.who, where, "Datastore.AllocateSpace")
+        permissions.require(call.world, call.who, f"/vms/{parsed.vmid}", "VM.Backup")
+    else:
+        permissions.require(call.world, call.who, where, "Datastore.Allocate")
 
     async def work(task: Task) -> progress.Steps:
         yield 0.0

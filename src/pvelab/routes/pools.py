@@ -48,6 +48,8 @@ def update(call: Call) -> None:
     for vmid in map(int, split_list(call.params.get("vms", ""))):
         _change_vm(call, pool, vmid)
     storages = set(split_list(call.params.get("storage", "")))
+    for name in sorted(storages):
+        permissions.require_modify(call.world, call.who, f"/storage/{name}")
     pool.storages = pool.storages - storages if call.flag("delete") else pool.storages | storages
 
 
@@ -84,6 +86,7 @@ def _find(call: Call) -> Pool:
 
 
 def _change_vm(call: Call, pool: Pool, vmid: int) -> None:
+    permissions.require_modify(call.world, call.who, f"/vms/{vmid}")
     if call.flag("delete"):
         if vmid not in pool.vmids:
             raise bad_parameter("vms", f"VM {vmid} is not a pool member")
@@ -93,6 +96,7 @@ def _change_vm(call: Call, pool: Pool, vmid: int) -> None:
     if holder and not call.flag("allow-move"):
         raise ApiError(500, f"VM {vmid} belongs already to pool '{holder.poolid}' and 'allow-move' is not set")
     if holder:
+        permissions.require(call.world, call.who, f"/pool/{holder.poolid}", "Pool.Allocate")
         holder.vmids.discard(vmid)
     pool.vmids.add(vmid)
 

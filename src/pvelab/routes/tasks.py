@@ -80,7 +80,8 @@ def _find(call: Call, privilege: str = "Sys.Audit") -> Task:
 
 
 def _is_own(call: Call, task: Task) -> bool:
-    return (task.user, task.tokenid) == (call.who.user, call.who.token)
+    """A user's own, those of their tokens among them; a token's are its own only. Source: PVE/API2/Tasks.pm."""
+    return call.who.authid in (_authid(task), task.user)
 
 
 def _newest_first(call: Call) -> Iterator[Task]:

@@ -230,6 +230,9 @@ def check_volume(world: World, who: Who, volid: str, vmid: int = 0) -> None:
         return
     if parsed.content in ("iso", "vztmpl", "import"):
         permissions.require_any(world, who, where, "Datastore.AllocateSpace", "Datastore.Audit")
+    elif parsed.content == "backup" and parsed.vmid not in (0, vmid):
+        permissions.require(world, who, where, "Datastore.AllocateSpace")
+        permissions.require(world, who, f"/vms/{parsed.vmid}", "VM.Backup")
     elif parsed.content == "images" and parsed.vmid != vmid:
         permissions.require(world, who, where, "Datastore.Audit")
         permissions.require(world, who, f"/vms/{parsed.vmid}", "VM.Config.Disk")

@@ -12,6 +12,8 @@ from pvelab.state import Acl, World
 TOP_PATHS = ("/", "/access", "/access/groups", "/access/realm", "/nodes", "/pool", "/sdn", "/storage", "/vms")
 """Paths whose privileges are listed for everybody who has any there."""
 
+ALLOCATING = {"storage": "Datastore", "vms": "VM", "pool": "Pool"}
+
 
 def privileges(world: World, who: Who, path: str) -> frozenset[str]:
     """Every privilege that somebody has on a path."""
@@ -59,6 +61,18 @@ def require_any(world: World, who: Who, path: str, *names: str) -> None:
     """Refuse with 403 unless one of the privileges is there."""
     if not has_any(world, who, path, names):
         raise forbidden(f"{path}, {'|'.join(names)}")
+
+
+def require_modify(world: World, who: Who, path: str) -> None:
+    """Refuse with 403 unless somebody may say who may what on a path."""
+    require_any(world, who, path, *modifying(path))
+
+
+def modifying(path: str) -> tuple[str, ...]:
+    """The privileges one of which is needed for that: whoever may make something may also say who may use it."""
+    area, _, member = path.strip("/").partition("/")
+    made_by = (f"{ALLOCATING[area]}.Allocate",) if member and area in ALLOCATING else ()
+    return ("Permissions.Modify", *made_by)
 
 
 def check(world: World, who: Who, expression: Any, values: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pvelab import progress
 from pvelab.answers import ApiError, Who, bad_parameter, refused
 from pvelab.rules import configs, disks, drives, permissions, snapshots, storages, volumes
-from pvelab.rules.access import only_root
+from pvelab.rules.access import ConfigAccess, only_root
 from pvelab.rules.drives import Drive
 from pvelab.rules.images import format_size, parse_size
 from pvelab.rules.volumes import Log, Place
@@ -69,6 +69,7 @@ async def clone(world: World, node: Node, params: Mapping[str, str], who: Who) -
         snapshots.find(vm, params["snapname"])
     is_full = params.get("full", "0" if vm.config.get("template") == "1" else "1") == "1"
     _check_clonable(world, node, vm, params, is_full=is_full)
+    _check_clone_access(world, vm, params, who)
     if new_vmid in world.vms:
         raise refused(f"unable to create VM {new_vmid}: config file already exists")
     made = Vm(new_vmid, node.hostname, {"lock": "clone"}, world.clock.now())
@@ -112,6 +113,17 @@ def _check_clonable(world: World, node: Node, vm: Vm, params: Mapping[str, str],
             volume = volumes.find(volumes.at(world, node, storage), name)
             if volume is None or not volume.is_base:
                 raise refused(f"Linked clone feature is not supported for '{drive['file']}' ({option})")
+
+
+def _check_clone_access(world: World, vm: Vm, params: Mapping[str, str], who: Who) -> None:
+    """May the clone take up space where its disks go, and be on its bridges? Source: PVE/API2/Qemu.pm."""
+    for _, drive in drives.of_config(world, vm.config):
+        if drive["file"] == "cdrom":
+            permissions.require(world, who, "/", "Sys.Console")
+        elif drives.volume(drive) and not drives.is_cdrom(drive):
+            storage = params.get("storage", volumes.split(drive["file"])[0])
+            permissions.require(world, who, f"/storage/{storage}", "Datastore.AllocateSpace")
+    ConfigAccess(world, who, vm.vmid).check_bridges(vm.config)
 
 
 def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], task: Task) -> None:

@@ -62,6 +62,10 @@ class Place:
         return self.world.volumes.setdefault(storages.key(self.storage, self.node), {})
 
 
+BACKED_UP = re.compile(r"vzdump-(?:openvz|lxc|qemu)-(\d+)-.")
+"""How the file of a backup begins, with the VMID."""
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeName:
     """What a volume's name says."""
@@ -113,7 +117,8 @@ def parse_name(storage: Storage, name: str) -> VolumeName:
     for content, pattern in NAMES.items():
         if content in storage.possible and pattern.fullmatch(name):
             file = posixpath.basename(name)
-            return VolumeName(file, content, _file_format(content, file))
+            backed_up = BACKED_UP.match(file) if content == "backup" else None
+            return VolumeName(file, content, _file_format(content, file), int(backed_up[1]) if backed_up else 0)
     raise refused(f"unable to parse directory volume name '{name}'")
 
 
