@@ -11,7 +11,7 @@ import pytest
 
 from e2e.conftest import Homelab
 from e2e.interruptions import Meanwhile
-from e2e.world import NO_JOIN, before_call, limited_token, nodes_with_running_vm, uuids, vm_on, work_on
+from e2e.world import NO_JOIN, ONLY_PVE3, before_call, limited_token, nodes_with_running_vm, uuids, vm_on, work_on
 from pvelab.api import ROOT_SSH, Api
 from pvelab.lab import Lab
 from pvelab.rules import configs, power, status
@@ -471,6 +471,29 @@ def test_vm_is_not_deleted_by_a_token_that_may_not_make_its_replacement(
     assert "pve3: the API token may not make VM k3s-vm-pve3: it lacks " in run.text
     assert lacks in run.text
     assert re.search(rf"pveum acl modify {granted_on} .*--tokens 'root@pam!lim' --roles ", run.err)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "lacks", "cure"),
+    [
+        ("qm set 102 --startup order=3", "Sys.Modify on /;", "qm set 102 --delete startup"),
+        ("pvesh set /cluster/options --registered-tags homelab", "Sys.Modify on /, for the tags homelab;",
+         "pvesh set /cluster/options --delete registered-tags"),
+    ],
+    ids=["start-order", "tags"],
+)  # fmt: skip
+def test_vm_is_not_deleted_by_a_token_that_may_not_give_the_next_one_what_it_had(
+    lab: Lab, homelab: Homelab, prepared: str, lacks: str, cure: str
+) -> None:
+    lab.reset("stopped")
+    lab.shell("pve3", prepared)
+    before = uuids(lab)
+
+    run = homelab("--via", "api", API_TOKEN=limited_token(lab, ""), **ONLY_PVE3, **NO_JOIN)
+
+    assert uuids(lab) == before, run.text
+    assert f"it lacks {lacks}" in run.text
+    assert cure in run.err
 
 
 def test_no_vm_is_begun_by_a_token_that_may_not_make_it(lab: Lab, homelab: Homelab) -> None:

@@ -77,6 +77,18 @@ def test_by_path_root_imports_it_everywhere(running: Lab, pve: ProxmoxAPI) -> No
     assert pve.nodes("pve1").qemu(100).config.get()["scsi0"] == "local-lvm:vm-100-disk-0,size=3584M"
 
 
+def test_an_imported_disk_is_given_its_place_since_8_3(running: Lab, pve: ProxmoxAPI) -> None:
+    ended(running, pve.nodes("pve1").qemu.post(vmid=100))
+    image = pve.nodes("pve1").storage("local")("download-url")
+    ended(running, image.post(url=running.env["ISO_URL"], content="iso", filename="noble.img"))
+    words = "100 /var/lib/vz/template/iso/noble.img local-lvm --target-disk scsi1"
+    done = ssh(running, f"root@{address(running)}", f"qm disk import {words}")
+    if release(running) == "8.2":
+        assert (done.returncode, done.stderr.splitlines()[0]) == (255, "Unknown option: target-disk")
+    else:
+        assert (done.returncode, "scsi1" in pve.nodes("pve1").qemu(100).config.get()) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "known_by"),
     [

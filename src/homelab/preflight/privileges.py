@@ -125,6 +125,11 @@ def needs(wanted: Wanted, major: int) -> tuple[Need, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def paths_of(wanted: Wanted) -> tuple[str, ...]:
+    """The paths of these needs, which are the same on all releases."""
+    return tuple(dict.fromkeys(need.path for need in needs(wanted, SINCE_9[0])))
+
+
 def of_role(paths: Collection[str], major: int) -> tuple[str, ...]:
     """The privileges of all rows whose path begins with one of these, in the order of the alphabet."""
     rows = (need for need in (*NEEDS, SEEING) if need.majors[0] <= major <= need.majors[1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from homelab.errors import HomelabError, Problem, Unreachable
 from homelab.models import StorageState, TagRules, Wire
@@ -20,6 +21,7 @@ from homelab.preflight.privileges import (
     major_of,
     names_that_hold,
     needs,
+    paths_of,
 )
 from homelab.proxmox.client import Proxmox
 from homelab.settings import ApiToken, NodeConfig
@@ -48,7 +50,11 @@ def judge(pve: Proxmox, token: ApiToken | None, wanted: Wanted) -> Judgement:
     """
     if token is None or pve.wire(wanted.node) is Wire.SSH:
         return Judgement()
-    return _Judge(pve, token, wanted, major_of(pve.release(wanted.node))).judgement()
+    paths = paths_of(wanted)
+    with ThreadPoolExecutor(len(paths) + 2) as pool:
+        release, rules = pool.submit(pve.release, wanted.node), pool.submit(pve.tag_rules)
+        granted = dict(zip(((path, "") for path in paths), pool.map(pve.granted, paths), strict=True))
+    return _Judge(pve, token, wanted, major_of(release.result()), rules.result(), granted).judgement()
 
 
 def image_storage(node: NodeConfig, shown: Iterable[StorageState]) -> str:
@@ -69,8 +75,9 @@ class _Judge:
     token: ApiToken
     wanted: Wanted
     major: int
-    rules: TagRules = field(default_factory=TagRules)
-    _seen: dict[tuple[str, str], Mapping[str, int]] = field(default_factory=dict)
+    rules: TagRules
+    granted: dict[tuple[str, str], Mapping[str, int]]
+    """What was read by now, by path and user; no user: the token itself."""
 
     def judgement(self) -> Judgement:
         missing = lacking(needs(self.wanted, self.major), lambda need: self._held(need))
@@ -87,9 +94,9 @@ class _Judge:
 
     def _held(self, need: Need, user: str = "") -> frozenset[str]:
         key = (need.path, user)
-        if key not in self._seen:
-            self._seen[key] = self.pve.granted(need.path, user)
-        return names_that_hold(self._seen[key], is_below=need.is_below)
+        if key not in self.granted:
+            self.granted[key] = self.pve.granted(need.path, user)
+        return names_that_hold(self.granted[key], is_below=need.is_below)
 
     def _holder(self, need: Need) -> Holder:
         """Is it the user of the token who lacks it? Only who may see others' permissions can tell."""
@@ -100,7 +107,6 @@ class _Judge:
         return Holder.TOKEN if set(need.privileges) & held else Holder.USER
 
     def _tags(self) -> list[Lack]:
-        self.rules = self.pve.tag_rules()
         denied = self.rules.denied(self.wanted.all_tags)
         if not denied or set(TAGS.privileges) & self._held(TAGS):
             return []

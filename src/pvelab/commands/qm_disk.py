@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pvelab.answers import ApiError, refused
+from pvelab.commands.options import UsageRefused
 from pvelab.commands.tool import Invocation
 from pvelab.rules import configs, disks, drives, storages, volumes
 from pvelab.state import Vm
@@ -16,11 +17,15 @@ IMPORT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "format": {"type": "string", "enum": ["raw", "qcow2", "vmdk"], "optional": 1},
     "target-disk": {"type": "string", "optional": 1},
 }
+WITHOUT_TARGET = "8.2"
+"""The release whose qm disk import knows no --target-disk."""
 
 
 async def import_disk(run: Invocation) -> int:
     """qm disk import: a file of the node becomes an unused disk of the VM, or the one named."""
     world, node, params = run.api.world, run.node, run.params
+    if "target-disk" in params and world.profile.release == WITHOUT_TARGET:
+        raise UsageRefused("unable to parse option", ["Unknown option: target-disk"])
     vm = configs.find(world, int(params["vmid"]), node)
     source = params["source"]
     if not source.startswith("/") and not node.files.is_file(run.process.path(source)):
