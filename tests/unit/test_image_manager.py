@@ -13,11 +13,11 @@ import pytest
 from homelab.download import Beginning, NotFetched, NotNow
 from homelab.errors import NodeFailed, Refused
 from homelab.image_manager import ImageManager
-from homelab.models import MIB, StorageState, VolumeRow, Wire
+from homelab.models import MIB, Action, Plan, StorageState, VolumeRow, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Download, Upload
 from support.clock import SteppingClock
-from unit.builders import CONFIG, NODE, STORAGE
+from unit.builders import CONFIG, NODE, STORAGE, facts, node_plan
 
 LONG_S = 5.0
 BY_SSH, BY_API = replace(NODE, name="by-ssh"), replace(NODE, name="by-api")
@@ -156,3 +156,17 @@ def _not_reached(url: str, _count: int) -> Beginning:
 
 def _no_file(url: str, _count: int) -> Beginning:
     raise NotFetched(f"download of {url}", "the server answered 404 Not Found", "correct ISO_URL")
+
+
+def test_source_that_fails_stops_nobody_who_has_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homelab.download.first_bytes", _no_file)
+    monkeypatch.setattr("homelab.image_manager.sums.published", _unpublished)
+    kept = Plan((node_plan(Action.KEEP),), facts().k3s)
+
+    assert manager(Storages(), tmp_path).size_bytes() == 0
+    unlisted = ImageManager(cast(Proxmox, Storages()), CONFIG.image, tmp_path, SteppingClock(), lambda _: None)
+    assert unlisted.note_age(kept, is_dry_run=True) == kept
+
+
+def _unpublished(*_: object) -> None:
+    raise NotFetched("download of SHA256SUMS", "the server answered 404 Not Found", "correct ISO_URL")
