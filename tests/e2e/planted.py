@@ -14,7 +14,7 @@ from pvelab.state import World
 EVERY = ["pve1", "pve2", "pve3"]
 GIB = 1024**3
 ONLY_PVE2 = {"NODE_ENABLED_1": "0", "NODE_ENABLED_3": "0"}
-TWO_CLUSTERS = "two clusters"
+TWO_SERVERS = "two servers"
 Settings = Mapping[str, str | None]
 
 
@@ -33,7 +33,7 @@ class Fault:
     def settings_in(self, lab: Lab) -> Settings:
         """The settings with it; the addresses of the lab are known by now."""
         addresses = f"{lab.network.outside(1)}, {lab.network.outside(90)}"
-        return {key: addresses if value == TWO_CLUSTERS else value for key, value in self.settings.items()}
+        return {key: addresses if value == TWO_SERVERS else value for key, value in self.settings.items()}
 
 
 def broken(name: str, **options: object) -> Callable[[Lab], object]:
@@ -338,12 +338,21 @@ FAULTS = (
     ),
     Fault("k3s-token-unreadable", broken("server-token", how="missing"), [], "the k3s join token", "sudo"),
     Fault(
+        "k3s-server-away",
+        nothing,
+        [],
+        "does not answer, another one does",
+        "K3S_EXISTING_NODE_IP",
+        {"K3S_EXISTING_NODE_IP": TWO_SERVERS},
+        severity="warning",
+    ),
+    Fault(
         "k3s-of-two-clusters",
         other_cluster,
         [],
         "the addresses in K3S_EXISTING_NODE_IP lead to different clusters",
         "K3S_EXISTING_NODE_IP",
-        {"K3S_EXISTING_NODE_IP": TWO_CLUSTERS},
+        {"K3S_EXISTING_NODE_IP": TWO_SERVERS},
     ),
     Fault(
         "k3s-token-foreign",

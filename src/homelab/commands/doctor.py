@@ -72,4 +72,4 @@ def _of_k3s(homelab: Homelab, facts: Facts) -> list[Finding]:
         homelab.k3s.check_joinable()
     except HomelabError as error:
         return [Finding("", error.problem)]
-    return []
+    return [Finding("", problem, Severity.WARNING) for problem in homelab.k3s.unanswering()]

@@ -175,6 +175,10 @@ class K3sManager:
             self._servers.keep_away_from(name)
             self.check_joinable()
 
+    def unanswering(self) -> tuple[Problem, ...]:
+        """What is wrong with servers of K3S_EXISTING_NODE_IP that a run gets along without."""
+        return self._servers.unanswering() if self.config.is_join_wanted else ()
+
     def check_joinable(self) -> None:
         """Raise unless the cluster to join can be joined: its servers agree, token and CA fit, k3s is at hand."""
         if self.config.is_join_wanted:

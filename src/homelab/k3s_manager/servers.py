@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from homelab.errors import HomelabError, NodeFailed, Refused, TimedOut, Undecided, Unreachable
+from homelab.errors import HomelabError, NodeFailed, Problem, Refused, TimedOut, Undecided, Unreachable
 from homelab.k3s_manager import authority
 from homelab.k3s_manager.guest_servers import GuestServers
 from homelab.k3s_manager.server import Answer, K3sServer
@@ -102,6 +102,20 @@ class Servers:
             if address not in self._passed_over:
                 self._passed_over.add(address)
                 self.warn(f"K3S_EXISTING_NODE_IP: {address} cannot be asked ({error}); {asked}")
+
+    def unanswering(self) -> tuple[Problem, ...]:
+        """The listed addresses that cannot be asked, where there are several: one is enough, and the next may be it."""
+        listed = self.config.existing_servers
+        if len(listed) == 1:
+            return ()
+        problems = []
+        for address in listed:
+            try:
+                self._by_ssh(address).authority_pem()
+            except HomelabError as error:
+                what = f"the k3s server at {address} does not answer, another one does"
+                problems.append(Problem(what, str(error), error.cure or "check K3S_EXISTING_NODE_IP"))
+        return tuple(problems)
 
     def say(self, sentence: str) -> None:
         """Warn of something, once."""
