@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pvelab import breakage, guest_faults, image_faults, k3s_faults, request_faults
@@ -143,6 +144,33 @@ def bridge_missing(site: Site, node: str, bridge: str = "vmbr0") -> None:
         raise UnknownChoice(f"no bridge {bridge!r} on {node}")
     missing = found.interfaces.pop(bridge)
     site.repairs.append(lambda: found.interfaces.update({bridge: missing}))
+
+
+@FAULTS.add("bridge-down")
+def bridge_down(site: Site, node: str, bridge: str = "vmbr0") -> None:
+    """A bridge of a node is configured and not up."""
+    found = _node(site, node)
+    if bridge not in found.interfaces:
+        raise UnknownChoice(f"no bridge {bridge!r} on {node}")
+    interface = found.interfaces[bridge]
+    interface.is_active = False
+    site.repairs.append(lambda: setattr(interface, "is_active", True))
+
+
+@FAULTS.add("host-clock")
+def host_clock(site: Site, node: str, seconds: float = -600.0) -> None:
+    """The clock of a node is ahead by so many seconds (negative: behind)."""
+    found = _node(site, node)
+    found.clock_skew_s += seconds
+    site.repairs.append(lambda: setattr(found, "clock_skew_s", found.clock_skew_s - seconds))
+
+
+@FAULTS.add("other-release")
+def other_release(site: Site, version: str) -> None:
+    """The nodes call themselves by another release of Proxmox VE (such as 8.1.4), and go on as they are."""
+    before = site.world.profile
+    site.world.profile = replace(before, version=version)
+    site.repairs.append(lambda: setattr(site.world, "profile", before))
 
 
 @FAULTS.add("join-fails")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.world import twin
@@ -51,10 +51,6 @@ def changed(change: Callable[[World], object]) -> Callable[[Lab], object]:
 
 def nothing(_: Lab) -> None:
     """The fault lies in the settings."""
-
-
-def release(version: str) -> Callable[[Lab], object]:
-    return changed(lambda world: setattr(world, "profile", replace(world.profile, version=version)))
 
 
 def full_root(world: World) -> None:
@@ -176,11 +172,18 @@ FAULTS = (
         "pveum acl modify /vms",
     ),
     # --- the host
-    Fault("old-release", release("8.1.10"), EVERY, "Proxmox VE 8.1.10 is too old", "upgrade"),
-    Fault("newer-release", release("9.9.1"), EVERY, "is newer than homelab knows", "homelab", severity="warning"),
+    Fault("old-release", broken("other-release", version="8.1.10"), EVERY, "Proxmox VE 8.1.10 is too old", "upgrade"),
+    Fault(
+        "newer-release",
+        broken("other-release", version="9.9.1"),
+        EVERY,
+        "is newer than homelab knows",
+        "homelab",
+        severity="warning",
+    ),
     Fault(
         "clock-behind",
-        changed(lambda world: setattr(world.nodes["pve2"], "clock_skew_s", -540.0)),
+        broken("host-clock", node="pve2", seconds=-540),
         ["pve2"],
         "its clock is 5",
         "chrony",
@@ -263,7 +266,7 @@ FAULTS = (
     ),
     Fault(
         "bridge-down",
-        changed(lambda world: setattr(world.nodes["pve1"].interfaces["vmbr1"], "is_active", False)),
+        broken("bridge-down", node="pve1", bridge="vmbr1"),
         ["pve1"],
         "bridge vmbr1 is down",
         "ifup vmbr1",

@@ -114,6 +114,28 @@ def test_a_vm_does_not_start_without_its_bridge(lab: Lab) -> None:
     assert finished(lab, api(lab).nodes("pve2").qemu(100).status.start.post()) == "OK"
 
 
+def test_a_bridge_that_is_down_is_shown_without_being_active(lab: Lab) -> None:
+    def active() -> list[int | None]:
+        return [one.get("active") for one in api(lab).nodes("pve1").network.get(type="any_bridge")]
+
+    lab.fault("bridge-down", node="pve1", bridge="vmbr1")
+    assert active() == [1, None]
+    lab.clear_faults()
+    assert active() == [1, 1]
+
+
+def test_a_node_s_clock_and_the_release_that_nodes_call_themselves_by_can_be_wrong(lab: Lab) -> None:
+    node = api(lab).nodes("pve2")
+    before, release = node.time.get()["time"], node.version.get()["version"]
+    lab.fault("host-clock", node="pve2", seconds=-540)
+    lab.fault("other-release", version="8.1.4")
+    assert -545 < node.time.get()["time"] - before < -535
+    assert node.status.get()["pveversion"].startswith("pve-manager/8.1.4/")
+    lab.clear_faults()
+    assert abs(node.time.get()["time"] - before) < 5
+    assert node.version.get()["version"] == release
+
+
 def test_a_stuck_guest_has_neither_ssh_nor_agent(lab: Lab) -> None:
     lab.reset("stopped")
     lab.fault("stuck-boot", vm="k3s-vm-pve3")
@@ -256,6 +278,7 @@ def test_a_missing_agent_does_not_answer(lab: Lab) -> None:
         ("node-down", {"node": "pve1", "mode": "sleep"}, "mode=sleep: give refused or hang"),
         ("storage-full", {"node": "pve1", "storage": "local-zfs"}, "no storage 'local-zfs' on pve1"),
         ("bridge-missing", {"node": "pve1", "bridge": "vmbr9"}, "no bridge 'vmbr9' on pve1"),
+        ("bridge-down", {"node": "pve1", "bridge": "vmbr9"}, "no bridge 'vmbr9' on pve1"),
         ("image-broken", {"how": "melted"}, "how=melted: give truncated, wrong-checksum, missing, web-page"),
         ("join-fails", {"how": "magic"}, "how=magic: give token-unreadable, server-down or k3s-crash"),
         ("task-fails", {}, "fault task-fails needs kind=..."),
