@@ -215,7 +215,7 @@ def _k3s(run: Run, pve: Proxmox, first_boots: FirstBoots) -> K3sManager:
         connect=log_in,
         access=access,
         fetch=lambda url, setting: download.fetch_text(url, clock=clock, setting=setting),
-        shelf=Shelf(cache_folder() / "k3s", bring),
+        shelf=Shelf(cache_folder() / "k3s", bring, run.journal.is_read_only),
         slots=threading.Semaphore(config.policy.max_parallel),
         progress=report.progress,
         warn=report.warn,

@@ -14,10 +14,14 @@ from homelab import download, private_files
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A folder of them, by name; `bring` downloads the file of a URL with this sha256 to a path, if it is not there."""
+    """A folder of them, by name; `bring` downloads the file of a URL with this sha256 to a path, if it is not there.
+
+    `is_read_only`: no text is kept, for those who change nothing.
+    """
 
     folder: Path
     bring: Callable[[str, Path, str], object]
+    is_read_only: bool = False
 
     def downloaded(self, url: str, name: str, sha256: str) -> BinaryIO:
         """The file of a URL. Raises NotFetched."""
@@ -56,6 +60,8 @@ class Shelf:
 
     def keep_text(self, name: str, text: str) -> None:
         """As far as that can be written: it is for another day."""
+        if self.is_read_only:
+            return
         with suppress(OSError):
             private_files.make_folder(self.folder)
             private_files.replace(self.folder / name, text)
