@@ -46,14 +46,22 @@ class Role(Enum):
     AGENT = "agent"
 
 
-@dataclass(frozen=True, slots=True)
 class Secret:
-    """Text that never shows: repr and str are `***`."""
+    """Text that never shows: repr and str are `***`. No dataclass, since asdict() would take it apart."""
 
-    _text: str = field(repr=False)
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def reveal(self) -> str:
         return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def __repr__(self) -> str:
         return "***"

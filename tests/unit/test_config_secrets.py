@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from homelab.config.dotenv_file import LocalFiles
 from homelab.config.parsing import read_config
 from homelab.config.reader import Reader, Surroundings
 from homelab.errors import ConfigError
-from homelab.settings import Via
+from homelab.settings import ApiToken, Secret, Via
 
 CANARY = "0c4a91d2-7e1f-4b7a-canary"
 TOKEN = f"root@pam!homelab={CANARY}"
@@ -67,6 +69,15 @@ def test_good_configuration_has_no_secret_in_its_repr() -> None:
     config = parse(values, home=Path("/nonexistent"), via=Via.AUTO, files=LocalFiles())
     assert "canary" not in repr(config)
     assert "canary" not in str(config)
+
+
+def test_secret_is_equal_to_itself_only_and_shows_in_no_form_of_what_holds_it() -> None:
+    token = ApiToken("root@pam", "homelab", Secret(CANARY))
+    assert token == ApiToken("root@pam", "homelab", Secret(CANARY))
+    assert Secret(CANARY) not in (Secret("other"), CANARY)
+    assert len({Secret(CANARY), Secret(CANARY)}) == 1
+    shown = [repr(token), str(token), f"{token.secret}", str(asdict(token)), json.dumps(asdict(token), default=str)]
+    assert not [text for text in shown if "canary" in text]
 
 
 def test_ordinary_value_is_shown() -> None:

@@ -162,7 +162,8 @@ class GuestFinder:
         """
         vm = running.vm
         try:
-            key = self._host_key(vm, timeout_s if running.has_agent else 0)
+            is_agent_expected = running.has_agent and not sight.how
+            key = self._host_key(vm, timeout_s if is_agent_expected else 0)
         except TimedOut as error:
             if known := self.keys.recall(vm.config.uuid):
                 return PinnedKey((HostKey.parse(known),))
