@@ -224,6 +224,14 @@ FAULTS = (
         "pvesm set local-zfs --content images,rootdir",
     ),
     Fault(
+        "storages-unreadable",
+        broken("on", do="error", method="GET", path="/nodes/pve2/storage", status=500, text="got timeout"),
+        ["pve2"],
+        "GET /nodes/pve2/storage",
+        "journalctl",
+        severity="unknown",
+    ),
+    Fault(
         "storage-full",
         broken("storage-full", node="pve2", storage="local-zfs"),
         ["pve2"],

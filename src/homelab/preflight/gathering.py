@@ -110,7 +110,7 @@ class Preflight:
             self._look_at_disk(notes, node, there)
         self._look_at_bridges(notes, node.config)
         has_source = notes.demand(self.images.check_source)
-        has_place = self._has_place(notes, node.config, there or ())
+        has_place = there is not None and self._has_place(notes, node.config, there)
         size = self._size(notes, node, host) if host else None
         return _Seen(size, host, there, bool(has_source and has_place))
 
