@@ -142,7 +142,7 @@ class Silent:
         raise Refused("agent", "QEMU guest agent is not running", status=500)
 
     def neighbours_at(self, _node: str, _place: str) -> tuple[Neighbour, ...]:
-        return ()
+        raise Undecided("SSH", "the connection ended")
 
 
 def test_agent_that_the_image_brings_along_is_asked_although_none_was_installed(tmp_path: Path) -> None:

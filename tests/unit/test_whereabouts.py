@@ -37,12 +37,14 @@ class Node:
         self.asked: list[str] = []
 
     def neighbours(self, _node: str) -> tuple[Neighbour, ...]:
-        if self._error:
+        if self._error and not self._table:
             raise self._error
         return self._table
 
     def neighbours_at(self, _node: str, place: str) -> tuple[Neighbour, ...]:
         self.asked.append(place)
+        if self._error:
+            raise self._error
         return tuple(one for one in self._answering if one.address == place)
 
 
@@ -98,8 +100,9 @@ def test_whatever_was_seen_instead_is_told() -> None:
     assert said == f"pve1 hears nobody with its MAC {MAC}; k3s-vm-pve1 is {THERE} in DNS, where it does not answer"
 
 
-def test_node_that_cannot_be_asked_leaves_the_name_unproven() -> None:
-    node = Node(error=Unreachable("SSH to node pve1", "refused"))
+@pytest.mark.parametrize("table", [[], [heard(THERE)]], ids=["at-once", "later"])
+def test_node_that_cannot_be_asked_leaves_the_name_unproven(table: list[Neighbour]) -> None:
+    node = Node(table, error=Unreachable("SSH to node pve1", "refused"))
 
     assert looking(node, {"k3s-vm-pve1": [HERE]}).beyond_agent(own()) == Sight(HERE, how="k3s-vm-pve1 in DNS")
     doubt = "the neighbour table of pve1 cannot be read: SSH to node pve1: refused"

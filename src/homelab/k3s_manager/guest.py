@@ -24,6 +24,7 @@ from homelab.k3s_manager.whereabouts import Names, Sight, Whereabouts, check_own
 from homelab.memory import GuestKeys
 from homelab.models import MEMBER_TAGS, TAG_KEEP, NodePlan, RunningVm, VmFacts
 from homelab.proxmox.client import Proxmox
+from homelab.proxmox.neighbours import Neighbour
 from homelab.runtime import Clock, Pace, Wait, wait_for
 from homelab.settings import Config, NodeConfig
 from homelab.shell import ChangedHostKey, HostKey, LearnOnce, PinnedKey, Shell, Shells, Trust
@@ -177,13 +178,20 @@ class GuestFinder:
 
     def _prove(self, vm: VmFacts, address: str, timeout_s: float, silence: str) -> None:
         """Return once the VM's own MAC answers there; raises NodeFailed where another does, or nobody can tell."""
+
+        def look() -> tuple[Neighbour, ...]:
+            with suppress(HomelabError):
+                return self.pve.neighbours_at(vm.node, address)
+            return ()
+
         wait = Wait("nobody answers at its address", timeout_s, self.clock, pace=UNHURRIED)
         try:
-            heard = wait_for(lambda: self.pve.neighbours_at(vm.node, address), bool, wait, lambda _: "no answer")
+            self.pve.root(vm.node)
+            heard = wait_for(look, bool, wait, lambda _: f"no answer in the networks of {vm.node}")
+        except Unreachable as error:
+            raise _unchecked(vm, f"{silence}; nor can be told whose MAC answers at {address}: {error}") from error
         except TimedOut as error:
             raise _not_responding(vm, f"{error.what} {address}, {error.why}") from error
-        except HomelabError as error:
-            raise _unchecked(vm, f"{silence}; nor can be told whose MAC answers at {address}: {error}") from error
         check_own(vm, address, heard)
 
     def _host_key(self, vm: VmFacts, timeout_s: float) -> HostKey:

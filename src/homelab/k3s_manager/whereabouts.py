@@ -46,11 +46,15 @@ class Whereabouts:
 
         Where the node cannot be asked, DNS is taken at its word, and nothing is proven.
         """
-        mac = net0_mac(vm.config)
         try:
-            heard = self.pve.neighbours(vm.node)
+            return self._by_mac(vm)
         except HomelabError as error:
-            return self._by_name_alone(vm, f"the neighbour table of {vm.node} cannot be read: {error}")
+            doubt = f"the neighbour table of {vm.node} cannot be read: {error}"
+        return next((Sight(place, how=f"{name} in DNS") for name, place in self._named(vm)), doubt)
+
+    def _by_mac(self, vm: VmFacts) -> Sight | str:
+        mac = net0_mac(vm.config)
+        heard = self.pve.neighbours(vm.node)
         for place in _usable(one.address for one in heard if is_net0(vm.config, one)):
             if self.is_at(vm, place):
                 return Sight(place, is_proven=True, how=f"{vm.node} hears {mac} there")
@@ -64,9 +68,6 @@ class Whereabouts:
     def is_at(self, vm: VmFacts, place: str) -> bool:
         """Does net0 answer there now? Raises HomelabError where that cannot be told."""
         return any(is_net0(vm.config, one) for one in self.pve.neighbours_at(vm.node, place))
-
-    def _by_name_alone(self, vm: VmFacts, doubt: str) -> Sight | str:
-        return next((Sight(place, how=f"{name} in DNS") for name, place in self._named(vm)), doubt)
 
     def _named(self, vm: VmFacts) -> Iterator[tuple[str, str]]:
         names = [f"{vm.config.name}.{self.domain}", vm.config.name] if self.domain else [vm.config.name]
