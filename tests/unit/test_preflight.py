@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused, Unreachable
+from homelab.errors import HomelabError, NodeFailed, NotThere, Problem, Refused, TimedOut, Undecided, Unreachable
 from homelab.image_manager import ImageManager
 from homelab.image_manager.places import Place
 from homelab.models import (
@@ -134,7 +134,11 @@ def test_of_a_node_that_may_be_another_machine_nothing_else_is_said() -> None:
 
     assert findings(lost) == ["error: SSH to pve1 port 22"]
     assert checked(lost, node_plan(Action.CREATE)).nodes[0].makes_vm is False
-    assert findings(Cluster(root_is=Unreachable("SSH to pve1", "connection refused"))) == []
+
+
+@pytest.mark.parametrize("error", [Unreachable, TimedOut, Undecided])
+def test_ssh_that_does_not_answer_or_not_in_time_stops_no_run(error: type[HomelabError]) -> None:
+    assert findings(Cluster(root_is=error("SSH to pve1", "no answer"))) == []
 
 
 def test_node_that_is_fit_has_no_findings_and_its_vm_a_size() -> None:
@@ -199,8 +203,11 @@ def test_a_storage_for_the_image_that_is_hidden_is_not_missed() -> None:
 
 
 def test_what_a_token_leaves_undone_is_a_warning_and_privileges_that_cannot_be_read_are_no_yes() -> None:
-    loss = Judgement(loss=Problem("pve1: not all that is of use", "it lacks Pool.Audit on /pool/homelab-run", "pveum"))
+    lost = Problem("pve1: not all that is of use", "it lacks Pool.Audit on /pool/homelab-run", "pveum")
+    loss = Judgement(loss=lost, hidden=frozenset({"/pool/homelab-run"}))
     assert findings(Cluster(), lacks=loss) == ["warning: pve1: not all that is of use"]
+    unread = ["warning: pve1: not all that is of use", "unknown: pve1: its status cannot be read"]
+    assert findings(Cluster(host_is=FORBIDDEN), lacks=loss) == unread
     assert findings(Cluster(), lacks=NO_ANSWER) == [f"unknown: {NO_ANSWER.what}"]
 
 

@@ -19,12 +19,14 @@ FORBIDDEN = 403
 class Notes:
     """The findings about one node, in the order in which they were made.
 
-    On the paths in `hidden` the token lacks privileges: what Proxmox refuses or hides for them is not told again.
+    On the paths in `hidden` the token lacks privileges, so that Proxmox may leave things out. Where that stands against
+    the VM (`is_forbidden`), what is refused is not told again.
     """
 
     node: str
     found: list[Finding] = field(default_factory=list)
     hidden: frozenset[str] = frozenset()
+    is_forbidden: bool = False
 
     def errors(self, problems: Iterable[Problem]) -> None:
         self.found.extend(Finding(self.node, problem) for problem in problems)
@@ -64,13 +66,13 @@ class Notes:
         judgement = self.check(rule) or Judgement()
         self.errors([judgement.problem] if judgement.problem else [])
         self.warn(judgement.loss)
-        self.hidden = judgement.hidden
+        self.hidden, self.is_forbidden = judgement.hidden, judgement.problem is not None
 
     def is_hidden(self, path: str) -> bool:
         """Does the token lack privileges there, so that Proxmox may leave it out of its lists?"""
         return path in self.hidden
 
     def _note_unknown(self, error: HomelabError, problem: Problem) -> None:
-        is_for_privileges = isinstance(error, Refused) and error.status == FORBIDDEN and bool(self.hidden)
-        if not is_for_privileges:
+        is_told = self.is_forbidden and isinstance(error, Refused) and error.status == FORBIDDEN
+        if not is_told:
             self.found.append(Finding(self.node, problem, Severity.UNKNOWN))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homelab.errors import ChangedIdentity, HomelabError, NodeFailed, Problem, Refused, Unreachable
+from homelab.errors import ChangedIdentity, HomelabError, NodeFailed, Problem, Refused
 from homelab.image_manager import ImageManager
 from homelab.models import MIB, HostStatus, StorageState, Wire
 from homelab.preflight.notes import FORBIDDEN, Notes
@@ -20,14 +20,14 @@ def look_at_api(pve: Proxmox, notes: Notes) -> None:
 def is_another_machine(pve: Proxmox, notes: Notes) -> bool:
     """Does it show another certificate or host key than the one that it is known by? Then nothing may be written there.
 
-    That SSH does not answer is another matter.
+    That SSH does not answer, or not in time, is another matter.
     """
     try:
         pve.root(notes.node)
     except ChangedIdentity as changed:
         notes.errors([changed.problem])
         return True
-    except Unreachable:
+    except HomelabError:
         return False
     return False
 
@@ -39,7 +39,7 @@ def look_at_ssh(pve: Proxmox, notes: Notes) -> None:
             pve.root(notes.node)
         except ChangedIdentity:
             return
-        except Unreachable as error:
+        except HomelabError as error:
             why = f"{error.why}; without it a VM is made without the guest agent"
             notes.warn(Problem(f"{notes.node}: {error.what} does not work", why, error.cure))
 
