@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from e2e.conftest import Homelab, Run
-from e2e.planted import FAULTS, ONLY_PVE2, TOGETHER, Fault, named
+from e2e.planted import FAULTS, TOGETHER, named
+from e2e.planting import ONLY_PVE2, Fault
 from e2e.world import vm_on
 from pvelab.lab import Lab
 
