@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from homelab.errors import HomelabError, Refused, Unreachable
-from homelab.models import StorageState, TagRules, Wire
+from homelab.models import BridgeState, StorageState, TagRules, Wire
 from homelab.preflight import granting, privileges, rights
 from homelab.preflight.privileges import Holder, Lack, Need, Wanted
 from homelab.proxmox.client import Proxmox
@@ -35,6 +35,7 @@ class Cluster:
     tags: TagRules = field(default_factory=TagRules)
     made_roles: Mapping[str, frozenset[str]] | HomelabError = field(default_factory=dict)
     ssh: HomelabError | None = NO_SSH
+    shown: tuple[BridgeState, ...] | HomelabError = (BridgeState("vmbr1", is_active=True),)
 
     def wire(self, node: str) -> Wire:
         assert node == "pve1"
@@ -64,6 +65,11 @@ class Cluster:
 
     def tag_rules(self) -> TagRules:
         return self.tags
+
+    def bridges(self, _node: str) -> tuple[BridgeState, ...]:
+        if isinstance(self.shown, HomelabError):
+            raise self.shown
+        return self.shown
 
     def root(self, _node: str) -> object:
         if self.ssh:
@@ -214,6 +220,14 @@ def test_what_the_run_goes_without_is_told_and_does_not_stop_it() -> None:
         f"{privileges.UNASKED}, and {privileges.UNNOTICED}"
     )
     assert "pveum acl modify /pool --tokens 'svc@pve!home' --roles Homelab" in judgement.loss.cure
+
+
+def test_what_is_granted_on_the_zone_of_a_vnet_is_not_judged() -> None:
+    lacks = {"/sdn/zones/localnetwork/vmbr0": {"SDN.Use"}, "/sdn/zones/localnetwork/vmbr1": {"SDN.Use"}}
+    shown = (BridgeState("vmbr0", is_active=True, is_vnet=True), BridgeState("vmbr1", is_active=True))
+    why, _ = said(Cluster(lacks, shown=shown))
+    assert "vmbr0" not in why and why.startswith("it lacks SDN.Use on /sdn/zones/localnetwork/vmbr1; ")
+    assert "vmbr0" in said(Cluster(lacks, shown=FORBIDDEN))[0]
 
 
 def test_root_over_ssh_brings_the_image_where_the_token_may_not() -> None:

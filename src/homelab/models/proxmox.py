@@ -240,10 +240,11 @@ class VolumeRow:
 
 @dataclass(frozen=True, slots=True)
 class BridgeState:
-    """Source: GET /nodes/{node}/network?type=any_bridge."""
+    """Source: GET /nodes/{node}/network?type=any_bridge. `is_vnet`: a network of SDN, in a zone that is not said."""
 
     name: str
     is_active: bool
+    is_vnet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

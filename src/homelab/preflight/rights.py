@@ -81,7 +81,7 @@ class _Judge:
 
     def judgement(self) -> Judgement:
         missing = lacking(needs(self.wanted, self.major), lambda need: self._held(need))
-        lacks = [Lack(need, self._holder(need)) for need in missing]
+        lacks = [Lack(need, self._holder(need)) for need in missing if not self._is_of_vnet(need)]
         if not any(lack.need.path == "/" and lack.need.privilege == "Sys.Audit" for lack in lacks):
             lacks += self._tags()
         against = [lack for lack in lacks if not lack.need.without or not self._goes_without(lack)]
@@ -105,6 +105,17 @@ class _Judge:
         except HomelabError:
             return Holder.UNKNOWN
         return Holder.TOKEN if set(need.privileges) & held else Holder.USER
+
+    def _is_of_vnet(self, need: Need) -> bool:
+        """The path of a vnet is that of its zone, which is not known here; Proxmox shows it to whoever may see it."""
+        if need.privilege != "SDN.Use":
+            return False
+        name = need.path.rpartition("/")[2]
+        try:
+            shown = self.pve.bridges(self.wanted.node)
+        except HomelabError:
+            return False
+        return any(bridge.is_vnet for bridge in shown if bridge.name == name)
 
     def _tags(self) -> list[Lack]:
         denied = self.rules.denied(self.wanted.all_tags)

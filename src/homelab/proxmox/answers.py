@@ -240,7 +240,7 @@ def volumes(data: Any, storage: str) -> tuple[VolumeRow, ...]:
 
 def bridges(data: Any, node: str) -> tuple[BridgeState, ...]:
     found = rows(data, f"GET /nodes/{node}/network")
-    return tuple(BridgeState(text(row, "iface"), flag(row, "active")) for row in found)
+    return tuple(BridgeState(text(row, "iface"), flag(row, "active"), text(row, "type") == "vnet") for row in found)
 
 
 def tasks(data: Any, node: str) -> tuple[TaskRow, ...]:
