@@ -551,7 +551,7 @@ def test_server_that_only_we_can_reach_is_noticed_from_inside_the_vm(lab: Lab, h
         ("no-default-route", {}, "the VM has no default route: k3s does not start without one", "CLOUD_IP_CONFIG_n"),
         ("clock-skew", {"seconds": -600}, "the clock of the VM is 600 s slow", "timedatectl"),
         ("wall", {"port": 6443}, "/cacerts: no answer in time", "firewalls between the VM"),
-        ("wall", {"port": 2380}, ":2380: no answer in time", "open ports 2379 and 2380 between all servers"),
+        ("wall", {"port": 2380}, ": no answer in time", "open ports 2379 and 2380 between all servers"),
     ],
 )
 def test_what_keeps_k3s_from_a_vm_is_seen_from_inside_before_anything_is_installed(
@@ -566,6 +566,17 @@ def test_what_keeps_k3s_from_a_vm_is_seen_from_inside_before_anything_is_install
     assert f"{NAME} is not joined: {NAME}: " in run.err
     assert said in run.err
     assert cure in run.err
+    assert lab.shell(NAME, "ls /etc/rancher /usr/local/bin/k3s 2>/dev/null || true") == ""
+
+
+def test_server_whose_etcd_the_others_could_not_reach_is_not_begun(lab: Lab, homelab: Homelab) -> None:
+    lab.reset("unjoined")
+    lab.fault("wall", machine="k3s-server", port=2380)
+
+    run = homelab("--via", "api", K3S_ROLE_3="server", **ONLY_PVE3)
+
+    assert run.exit_code == 3, run.text
+    assert f"{NAME} is not joined: {NAME}: its etcd could not be reached from the other servers" in run.err
     assert lab.shell(NAME, "ls /etc/rancher /usr/local/bin/k3s 2>/dev/null || true") == ""
 
 

@@ -142,7 +142,10 @@ class Newcomers:
                 raise
 
     def _check_etcd(self, plan: NodePlan, shell: Shell, own: str) -> None:
-        """Raise unless etcd lets a further server in now, and the VM reaches it. `own` is a member that is the VM's."""
+        """Raise unless etcd lets a further server in now, and it and the VM reach one another.
+
+        `own` is a member of etcd that is the VM's.
+        """
         nodes, name = self.servers.nodes(), plan.config.vm_name
         if problem := without_etcd(plan, nodes):
             raise NodeFailed(problem.what, problem.why, problem.cure)
@@ -151,6 +154,7 @@ class Newcomers:
         members = self.servers.ask(K3sServer.etcd_members)
         others = [member for member in members if member.name != own and member.node in present - {name}]
         peers.check(shell, name, others, self.clock)
+        peers.check_way_back(self.servers, shell, name, self.clock)
 
     def _start(self, shell: Shell, order: JoinOrder, found: LocalK3s) -> str:
         """Returns when that was, by the guest's clock."""
