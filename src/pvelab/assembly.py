@@ -172,7 +172,7 @@ def _write_cluster_files(blueprint: Blueprint, world: World) -> None:
     for name in world.nodes:
         folder = f"/nodes/{name}"
         kind, key = identity.host_keys[name].public_line.split()[:2]
-        world.pve.provide(f"{folder}/ssh_known_hosts", f"{name} {kind} {key}\n".encode(), mode=0o640)
+        world.pve.provide(f"{folder}/ssh_known_hosts", f"{name} {kind} {key}".encode(), mode=0o640)
         world.pve.provide(f"{folder}/pve-ssl.pem", identity.certificates[name].certificate_pem, mode=0o640)
     world.pve.provide("/datacenter.cfg", b"keyboard: en-us\n", mode=0o640)
     if world.cluster_name:

@@ -114,7 +114,7 @@ def node_certificate(authority: Authority, node: str, domain: str, address: str)
         (NameOID.ORGANIZATION_NAME, "Proxmox Virtual Environment"),
         (NameOID.COMMON_NAME, f"{node}.{domain}"),
     )
-    return authority.issue(subject, ["127.0.0.1", "localhost", address, node, f"{node}.{domain}"])
+    return authority.issue(subject, ["127.0.0.1", "::1", "localhost", address, node, f"{node}.{domain}"])
 
 
 @dataclass(frozen=True, slots=True)

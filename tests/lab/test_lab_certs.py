@@ -41,7 +41,7 @@ def handshake(issued: certs.Issued, folder: Path, trusted: bytes, name: str) -> 
     return seen
 
 
-@pytest.mark.parametrize("name", ["pve1", "pve1.maas", "127.10.1.1", "127.0.0.1", "localhost"])
+@pytest.mark.parametrize("name", ["pve1", "pve1.maas", "127.10.1.1", "127.0.0.1", "::1", "localhost"])
 def test_a_strict_client_with_the_cluster_ca_accepts_each_name_of_the_node(tmp_path: Path, name: str) -> None:
     authority = certs.cluster_authority()
     issued = certs.node_certificate(authority, "pve1", "maas", "127.10.1.1")
