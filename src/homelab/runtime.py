@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Protocol, TypeVar
 from homelab.errors import Interrupted, TimedOut
 
 Seen = TypeVar("Seen")
+_CALLS_AWAY: list[int] = []
 
 
 class Clock(Protocol):
@@ -119,10 +121,26 @@ class InterruptibleClock:
 def ended_like_ctrl_c() -> Iterator[None]:
     """SIGTERM, as a shutdown or systemd sends it, is taken as Ctrl-C is. In the main thread only."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    woken_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    _CALLS_AWAY.append(reader)
     try:
         yield
     finally:
+        _CALLS_AWAY.remove(reader)
+        signal.set_wakeup_fd(woken_before)
+        for end in (reader, writer):
+            os.close(end)
         signal.signal(signal.SIGTERM, before)
+
+
+def calls_away() -> Sequence[int]:
+    """Files that can be read from once Ctrl-C or SIGTERM has come: a thread that waits for a person waits for them too.
+
+    The signal itself reaches the main thread alone.
+    """
+    return tuple(_CALLS_AWAY)
 
 
 def day_of(seconds: float) -> str:

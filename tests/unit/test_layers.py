@@ -42,7 +42,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "vm_manager": EVERYWHERE | {"memory", "preflight", "proxmox", "runtime", "sizing", "cloud_init"},
     "k3s_manager": EVERYWHERE
     | {"json_text", "kubernetes", "memory", "proxmox", "runtime", "shelf", "shell", "cloud_init"},
-    "trusting": EVERYWHERE | {"memory", "proxmox", "report", "shell"},
+    "trusting": EVERYWHERE | {"memory", "proxmox", "report", "runtime", "shell"},
     "assembly": frozenset({ANY_ROOM}),
     "commands": frozenset({ANY_ROOM}),
     "main": frozenset({ANY_ROOM}),
@@ -61,7 +61,7 @@ FILE_CALLS = frozenset(
 # Which of these a room may import; a room that is not named may import none. What files and time there are in the
 # network's rooms is keys, images and the deadlines of real sockets.
 POWERS: dict[str, frozenset[str]] = {
-    "runtime": TIME,
+    "runtime": TIME | {"os"},
     "report": OUTPUT | FILES,
     "shell": NETWORK | FILES | TIME,
     "download": NETWORK | FILES | TIME,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from homelab.report import Report
+from homelab.runtime import calls_away
 
 YES = ("y", "yes")
 
@@ -34,6 +36,12 @@ class Questions:
             sys.stderr.write(f"{question} [y/N] ")
             sys.stderr.flush()
             try:
-                return sys.stdin.readline().strip().lower() in YES
+                return _typed().strip().lower() in YES
             except (OSError, UnicodeDecodeError):
                 return False
+
+
+def _typed() -> str:
+    """The line that is typed next; empty when the run is to end before. A terminal hands over one line at a time."""
+    ready, _, _ = select.select([sys.stdin, *calls_away()], [], [])
+    return sys.stdin.readline() if sys.stdin in ready else ""
