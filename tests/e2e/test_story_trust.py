@@ -228,6 +228,8 @@ def test_changed_host_key_stops_its_node(lab: Lab, homelab: Homelab, via: str) -
     assert COMMAND in run.err
     assert nodes_with_running_vm(lab) == ["pve1", "pve3"]
     assert writes_on(lab, "pve2") == []
+    told = homelab("doctor", "--via", via, **STRANGE)
+    assert (told.exit_code, told.out.count("its host key has changed")) == (1, 1), told.out
 
 
 def test_changed_host_key_of_a_k3s_server_keeps_vms_from_joining_it(lab: Lab, homelab: Homelab) -> None:

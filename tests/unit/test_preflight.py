@@ -132,7 +132,7 @@ def test_of_a_node_that_may_be_another_machine_nothing_else_is_said() -> None:
     changed = ChangedHostKey("SSH to pve1 port 22", "its host key has changed", "compare")
     lost = Cluster(root_is=changed, host_is=changed, storages_are=changed)
 
-    assert findings(lost) == ["error: SSH to pve1 port 22"]
+    assert findings(lost) == ["unknown: SSH to pve1 port 22"]
     assert checked(lost, node_plan(Action.CREATE)).nodes[0].makes_vm is False
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
+
+import pytest
 
 from homelab.proxmox.tls import authorities
 from pvelab.certs import cluster_authority
@@ -25,6 +28,21 @@ def test_a_bundle_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
 
     assert len(after) == 1
     assert after != before
+
+
+def test_bundle_is_not_held_to_what_newer_pythons_want(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ssl.create_default_context
+
+    def strict(**given: str) -> ssl.SSLContext:
+        context = plain(**given)  # type: ignore[arg-type]
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    bundle = tmp_path / "pve-root-ca.pem"
+    bundle.write_bytes(cluster_authority().certificate_pem)
+
+    assert not authorities(bundle).verify_flags & ssl.VERIFY_X509_STRICT
 
 
 def test_without_a_bundle_the_usual_authorities_are_believed() -> None:

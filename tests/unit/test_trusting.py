@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from homelab.proxmox.api import Api, ApiAddress
 from homelab.proxmox.tls import TlsTrust, is_signed_by
 from homelab.proxmox.transport import ChangedCertificate, Link
 from homelab.report import Report
+from homelab.runtime import begun, ended_like_ctrl_c
 from homelab.settings import ApiConfig, ApiToken, Secret, Via
 from homelab.shell import Result, Shells, ShownKey
 from homelab.shell.trust import HostKey
@@ -101,9 +104,30 @@ def test_store_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typed", [b"\xff\n", b""])
 def test_answer_that_is_none_means_no(monkeypatch: pytest.MonkeyPatch, typed: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
+    with typing(monkeypatch, typed) as writer:
+        os.close(writer)
+        assert not Questions(Report()).agreed(["line"], "question?")
 
-    assert not Questions(Report()).agreed(["line"], "question?")
+
+def test_question_is_dropped_when_the_run_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[bool] = []
+    with typing(monkeypatch, b"") as writer, ended_like_ctrl_c():
+        answered = begun(lambda: answers.append(Questions(Report()).agreed(["line"], "question?")), "asking")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert answered.wait(5)
+        os.close(writer)
+    assert answers == [False]
+
+
+@contextmanager
+def typing(patch: pytest.MonkeyPatch, typed: bytes) -> Iterator[int]:
+    """Standard input is a pipe that holds this; gives its other end."""
+    reader, writer = os.pipe()
+    os.write(writer, typed)
+    with os.fdopen(reader, encoding="utf-8") as stdin:
+        patch.setattr(sys, "stdin", stdin)
+        yield writer
 
 
 def test_without_standard_input_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from homelab.errors import ChangedIdentity, HomelabError, NodeFailed, Problem, Refused
 from homelab.image_manager import ImageManager
-from homelab.models import MIB, HostStatus, StorageState, Wire
+from homelab.models import MIB, Finding, HostStatus, Severity, StorageState, Wire
 from homelab.preflight.notes import FORBIDDEN, Notes
 from homelab.preflight.storages import snippet_storage
 from homelab.proxmox.client import Proxmox
@@ -25,7 +25,7 @@ def is_another_machine(pve: Proxmox, notes: Notes) -> bool:
     try:
         pve.root(notes.node)
     except ChangedIdentity as changed:
-        notes.errors([changed.problem])
+        notes.found.append(Finding(notes.node, changed.problem, Severity.UNKNOWN))
         return True
     except HomelabError:
         return False

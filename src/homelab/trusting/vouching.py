@@ -15,7 +15,7 @@ from homelab.proxmox.transport import Root, Transport
 from homelab.shell import entries_in
 
 KEY_FILES = "/etc/pve/nodes/*/ssh_known_hosts /etc/pve/priv/known_hosts /etc/ssh/ssh_known_hosts"
-"""Since 8.2 each member has a file of its own; before, one file held them all."""
+"""Since 8.2 each member has a file of its own, whose line does not end; before, one file held them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ def word_of(wires: Sequence[Transport], root: Root | None) -> Word:
 
 def _host_keys(root: Root, status: ClusterStatus) -> dict[str, str]:
     """Those of members alone: the files may name other machines too."""
-    printed = root.run(["sh", "-c", f"cat {KEY_FILES} 2>/dev/null"]).stdout
+    printed = root.run(["sh", "-c", f"grep -hs . {KEY_FILES}"]).stdout
     return {
         str(entry.key): member.name
         for entry in entries_in(printed)
         for member in status.members
-        if not entry.is_revoked and (entry.is_for(member.name) or entry.is_for(member.address))
+        if not entry.is_revoked and any(map(entry.is_for, (member.name.lower(), member.address)))
     }
 
 
