@@ -90,15 +90,13 @@ class Talk:
         """What was shown in the end, and why it is trusted; empty: it is not."""
         if shown.standing is Standing.TRUSTED:
             return shown, shown.by
-        if shown.standing is Standing.REFUSED:
+        if shown.standing is Standing.REFUSED or not self._questions.can_be_asked:
             return shown, ""
         kinds = tuple(kind for word in self._words for kind in word.key_kinds)
         seen = shown.look_for(kinds) if shown.look_for and kinds else shown
         if voucher := self._voucher(seen):
             seen.keep()
             return seen, voucher
-        if not self._questions.can_be_asked:
-            return shown, ""
         doubts = [] if is_server else [f"{word.node} knows no such member of its cluster." for word in self._words]
         if not self._questions.agreed([*shown.lines, *doubts], KEEP):
             return shown, ""
@@ -106,11 +104,12 @@ class Talk:
         return shown, "by your answer"
 
     def _voucher(self, shown: Shown) -> str:
-        """Who answers for it: a node that may, or a person who has seen the same elsewhere."""
+        """Who answers for it: a node that may, or a person who saw the same elsewhere and never another one here."""
         for word in self._words:
             if member := word.member(shown.value):
                 return f"{member}, as {word.node} says"
-        return f"the same as {self._agreed[shown.value]}" if shown.value in self._agreed else ""
+        is_only_elsewhere = shown.standing is Standing.NEW and shown.value in self._agreed
+        return f"the same as {self._agreed[shown.value]}" if is_only_elsewhere else ""
 
     # --- one trusted node speaks for the others --------------------------------------------------------------------
 
