@@ -9,10 +9,11 @@ from pathlib import Path
 
 from homelab.errors import HomelabError
 from homelab.memory import TrustStore
-from homelab.shell import HostKey, ShownKey
+from homelab.shell import TRUST_COMMAND, HostKey, ShownKey
 from homelab.trusting.questions import Questions
 
 KEEP = "Trust it from now on?"
+LESS_QUESTIONS = f"With {TRUST_COMMAND} one trusted node can vouch for the others."
 CERTIFICATE_COMMANDS = (
     "openssl x509 -in /etc/pve/local/pve-ssl.pem -noout -fingerprint -sha256",
     "pvenode cert info    (all certificates of the node: pveproxy-ssl.pem is the one shown, if there is one)",
@@ -22,14 +23,14 @@ KEY_FILES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strangers:
-    """Answers from what is stored, else asks; what a person declined is not asked about again in the same run.
+    """Answers from what is stored, else asks: about each certificate and host key once in a run, wherever it is shown.
 
     Without `questions` nobody is asked.
     """
 
     store: TrustStore
     questions: Questions | None = None
-    _declined: set[str] = field(default_factory=set)
+    _asked: dict[str, bool] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -65,10 +66,10 @@ class Strangers:
 
     def _kept(self, person: Questions, value: str, lines: Sequence[str], keep: Callable[[], None]) -> bool:
         """Does a person agree, and is that stored? Where it cannot be stored it is not trusted either."""
-        if value in self._declined:
-            return False
-        if not person.agreed(lines, KEEP):
-            self._declined.add(value)
+        if value not in self._asked:
+            hint = () if self._asked else (LESS_QUESTIONS,)
+            self._asked[value] = person.agreed([*lines, *hint], KEEP)
+        if not self._asked[value]:
             return False
         try:
             keep()
