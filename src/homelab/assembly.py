@@ -72,7 +72,7 @@ def connect(config: Config, via: Via, report: Report, clock: Clock, *, is_dry_ru
     """
     report.secrets = secrets_in(config, report)
     report.dropped(config)
-    strangers = Strangers(trust_store(), None if is_dry_run else Questions(report))
+    strangers = Strangers(trust_store(report), None if is_dry_run else Questions(report))
     cluster = memory.Cluster(frozenset(node.name for node in config.nodes), _addresses(config))
     named = memory.find_folder(state_root(), cluster)
     with (
@@ -109,9 +109,12 @@ def shells_for(config: Config, strangers: Strangers) -> Shells:
     )
 
 
-def trust_store() -> TrustStore:
+def trust_store(report: Report) -> TrustStore:
     """What a person has trusted: for all clusters, since it is needed before the cluster is known."""
-    return TrustStore(state_root() / "trust")
+    store = TrustStore(state_root() / "trust")
+    if doubt := store.doubt():
+        report.warn(f"{doubt}; {doubt.cure}")
+    return store
 
 
 @contextmanager

@@ -198,6 +198,9 @@ def test_changed_certificate_stops_its_node_until_a_person_accepts_it(lab: Lab, 
     later = homelab("--dry-run", **VMS_ONLY)
     assert (later.exit_code, "CLI fallback" in later.err) == (0, False)
 
+    (folder(homelab) / "certificates.json").write_text("{")
+    assert "warning: whom you trusted before cannot be told: " in homelab("--dry-run", **STRANGE).err
+
 
 def test_changed_certificate_that_env_pins_stops_its_node_too(lab: Lab, homelab: Homelab) -> None:
     run = homelab(PROXMOX_FINGERPRINT_2=certificate(lab, 1), K3S_EXISTING_NODE_IP=None)

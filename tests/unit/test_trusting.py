@@ -85,11 +85,24 @@ def test_what_is_trusted_takes_the_place_of_what_was_trusted_there_before(store:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "not JSON"])
-def test_store_that_cannot_be_read_trusts_nothing(store: TrustStore, text: str) -> None:
+def test_store_that_cannot_be_understood_trusts_nothing_and_says_so(store: TrustStore, text: str) -> None:
+    assert store.doubt() is None
     store.keep_certificate("pve1", 8006, ONE)
+    assert store.doubt() is None
     (store.folder / "certificates.json").write_text(text)
 
     assert store.certificate("pve1", 8006) is None
+    doubt = store.doubt()
+    assert f"{store.folder}/certificates.json: it is not what an earlier run wrote" in str(doubt)
+    assert doubt and f"rm {store.folder}/certificates.json" in doubt.cure
+
+
+@pytest.mark.parametrize("name", ["certificates.json", "known_hosts"])
+def test_store_that_cannot_be_read_trusts_nothing_and_says_so(store: TrustStore, name: str) -> None:
+    (store.folder / name).mkdir(parents=True)
+
+    assert store.certificate("pve1", 8006) is None
+    assert f"{store.folder / name}: Is a directory" in str(store.doubt())
 
 
 def test_store_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

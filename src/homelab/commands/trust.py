@@ -32,7 +32,7 @@ def run(config: Config, via: Via, report: Report, clock: Clock) -> int:
     """Show, ask, store. Exit code: 0 everything that answers is trusted, 1 something is not."""
     report.secrets = assembly.secrets_in(config, report)
     report.dropped(config)
-    store = assembly.trust_store()
+    store = assembly.trust_store(report)
     with report.details(), assembly.shells_for(config, Strangers(store)) as shells:
         machines = Machines(config, via, shells, Doors(config, store))
         talk = Talk(config, report, clock, shells, store)

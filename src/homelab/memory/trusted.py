@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from homelab import json_text, private_files
+from homelab.errors import Problem
 from homelab.memory.folder import replace_file, unusable
 
 CERTIFICATES = "certificates.json"
@@ -24,6 +26,18 @@ class TrustStore:
     def known_hosts(self) -> Path:
         """Host keys, as OpenSSH writes them."""
         return self.folder / KNOWN_HOSTS
+
+    def doubt(self) -> Problem | None:
+        """What is to be said where what was trusted before cannot be told: then it is not trusted."""
+        try:
+            self._read_certificates()
+            with suppress(FileNotFoundError):
+                self.known_hosts.read_bytes()
+        except OSError as error:
+            return _not_told(error.filename or str(self.folder), error.strerror or type(error).__name__)
+        except (ValueError, AttributeError):
+            return _not_told(str(self.folder / CERTIFICATES), "it is not what an earlier run wrote")
+        return None
 
     def certificate(self, host: str, port: int) -> str | None:
         """The SHA-256 fingerprint (32 pairs with colons) of the certificate that is trusted there."""
@@ -46,10 +60,17 @@ class TrustStore:
 
     def _certificates(self) -> dict[str, str]:
         try:
-            kept: Any = json_text.read((self.folder / CERTIFICATES).read_bytes())
-            return {str(door): str(fingerprint) for door, fingerprint in kept.items()}
+            return self._read_certificates()
         except (OSError, ValueError, AttributeError):
             return {}
+
+    def _read_certificates(self) -> dict[str, str]:
+        """None where there is no file; raises OSError, ValueError or AttributeError where it cannot be understood."""
+        try:
+            kept: Any = json_text.read((self.folder / CERTIFICATES).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return {str(door): str(fingerprint) for door, fingerprint in kept.items()}
 
     def _host_keys(self) -> list[str]:
         try:
@@ -65,6 +86,14 @@ class TrustStore:
         except OSError as error:
             raise unusable(self.folder, error) from error
         return path
+
+
+def _not_told(file: str, why: str) -> Problem:
+    return Problem(
+        "whom you trusted before cannot be told",
+        f"{file}: {why}",
+        f"let this user read it, or rm {file}; then python -m homelab.main trust, and compare what it shows",
+    )
 
 
 def _door(host: str, port: int) -> str:
