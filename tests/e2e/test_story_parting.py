@@ -18,7 +18,6 @@ from e2e.world import (
     ready_members,
     uuids,
     voters,
-    when,
 )
 from pvelab.guest.kube_nodes import ETCD_LABEL, is_ready
 from pvelab.guest.kube_objects import Document
