@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from homelab.errors import NotResponding, Refused, TimedOut, Undecided
+from homelab.errors import NodeFailed, NotResponding, Refused, TimedOut, Undecided
 from homelab.k3s_manager import GuestFinder
 from homelab.memory import GuestKeys
 from homelab.models import RunningVm
@@ -152,6 +152,14 @@ def test_agent_that_the_image_brings_along_is_asked_although_none_was_installed(
     finder.login(node_config(), RunningVm(vm(), is_new=True, has_agent=False))
 
     assert [type(trust) for trust in guests.trusted] == [LearnOnce]
+
+
+def test_host_key_of_an_earlier_time_that_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    GuestKeys(tmp_path).keep(vm().config.uuid, "ssh-ed25519 cut o")
+    finder = finder_of(cast(Proxmox, Silent("192.0.2.7")), cast(Shells, Guests()), tmp_path)
+
+    with pytest.raises(NodeFailed, match="its SSH host key cannot be checked"):
+        finder.login(node_config(), RunningVm(vm()))
 
 
 def test_new_vm_that_nobody_hears_at_its_static_address_does_not_respond(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class GuestFinder:
             return Sight(self._address_by_agent(vm, timeout_s), is_proven=True)
         except TimedOut as error:
             why = f"{error.what}, {error.why}"
-            if running.is_new or self.keys.recall(vm.config.uuid):
+            if running.is_new or self._recalled(vm):
                 seen = self.whereabouts.beyond_agent(vm)
                 if isinstance(seen, Sight):
                     return seen
@@ -166,8 +166,8 @@ class GuestFinder:
             is_agent_expected = running.has_agent and not sight.how
             key = self._host_key(vm, timeout_s if is_agent_expected else 0)
         except TimedOut as error:
-            if known := self.keys.recall(vm.config.uuid):
-                return PinnedKey((HostKey.parse(known),))
+            if known := self._recalled(vm):
+                return PinnedKey((known,))
             if not running.is_new:
                 raise _unchecked(vm, error.why) from error
             if not sight.is_proven:
@@ -175,6 +175,13 @@ class GuestFinder:
             return LearnOnce(partial(self._learn, vm))
         self.keys.keep(vm.config.uuid, str(key))
         return PinnedKey((key,))
+
+    def _recalled(self, vm: VmFacts) -> HostKey | None:
+        """Its host key as it was at an earlier time; one that cannot be read is not known."""
+        try:
+            return HostKey.parse(self.keys.recall(vm.config.uuid))
+        except ValueError:
+            return None
 
     def _prove(self, vm: VmFacts, address: str, timeout_s: float, silence: str) -> None:
         """Return once the VM's own MAC answers there; raises NodeFailed where another does, or nobody can tell."""
