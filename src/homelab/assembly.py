@@ -179,7 +179,7 @@ def _assemble(run: Run) -> Homelab:
         config,
         images,
         run.clock,
-        privileges=lambda node: judge(pve, config, node),
+        privileges=lambda node, there: judge(pve, config, node, there),
         half_made=lambda node: refuse_beside_half_made(pve, journal, node),
     )
     vms = VmManager(

@@ -164,7 +164,7 @@ FAULTS: tuple[Fault, ...] = (
         "storages-unreadable",
         broken("on", do="error", method="GET", path="/nodes/pve2/storage", status=500, text="got timeout"),
         ["pve2"],
-        "GET /nodes/pve2/storage",
+        "its storages cannot be read",
         "journalctl",
         severity="unknown",
     ),

@@ -147,7 +147,7 @@ def test_image_needs_room_only_where_it_is_not_yet(tmp_path: Path, monkeypatch: 
 def checked_place(pve: Storages, folder: Path) -> None:
     images = manager(pve, folder)
     images.check_source()
-    images.check_place(BY_API)
+    images.check_place(BY_API, pve.storages(BY_API.name))
 
 
 def _not_reached(url: str, _count: int) -> Beginning:

@@ -98,7 +98,7 @@ class Image:
     def check_source(self) -> bool:
         return True
 
-    def check_place(self, _node: object) -> Place:
+    def check_place(self, _node: object, _there: object) -> Place:
         return Place("local", "import", "noble-abababababab.qcow2", is_shared=False)
 
 
@@ -114,7 +114,7 @@ def preflight(cluster: Cluster, *, lacks: Judgement | HomelabError = NOTHING_LAC
         changes.get("config", CONFIG),
         cast(ImageManager, changes.get("images", Image())),
         cluster.now,
-        privileges=lambda _: _said(lacks),
+        privileges=lambda *_: _said(lacks),
         half_made=lambda _: None,
     )
 
@@ -173,8 +173,8 @@ def test_what_cannot_be_read_is_said_and_is_no_yes() -> None:
     cluster = Cluster(host_is=NO_ANSWER, storages_are=NO_ANSWER, bridges_are=NO_ANSWER)
 
     assert findings(cluster) == [
-        "unknown: pve1: its status cannot be read",
         "unknown: pve1: its storages cannot be read",
+        "unknown: pve1: its status cannot be read",
         "unknown: pve1: its bridges cannot be read",
     ]
     (dropped,) = checked(cluster, node_plan(Action.CREATE)).nodes
@@ -194,7 +194,7 @@ def test_what_a_token_is_refused_or_not_shown_for_want_of_a_privilege_is_told_on
 
 def test_a_storage_for_the_image_that_is_hidden_is_not_missed() -> None:
     class NoPlace(Image):
-        def check_place(self, _node: object) -> Place:
+        def check_place(self, _node: object, _there: object) -> Place:
             raise NodeFailed("pve1: no storage takes the image", "", "set ISO_STORAGE_1")
 
     lacks_image = replace(LACKS, hidden=frozenset({"/storage/local"}))

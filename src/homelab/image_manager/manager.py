@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from homelab.image_manager import freshness, leftovers, places
 from homelab.image_manager.origin import Origin
 from homelab.image_manager.places import Place
 from homelab.image_manager.progress import Progress
-from homelab.models import ImageOnNode, KnownImage, Plan, Wire
+from homelab.models import ImageOnNode, KnownImage, Plan, StorageState, Wire
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Download, Upload
 from homelab.runtime import Clock
@@ -46,17 +46,17 @@ class ImageManager:
         """True; raises HomelabError unless somebody vouches for the image, or nobody has to."""
         return self.image.is_unverified or bool(self._origin.published())
 
-    def check_place(self, node: NodeConfig) -> Place:
-        """Where the image belongs; raises HomelabError unless that has it, or has room for it and it is one.
+    def check_place(self, node: NodeConfig, there: Sequence[StorageState]) -> Place:
+        """Where the image belongs; raises HomelabError unless that has it, or has room for it and it is an image.
 
         Where its checksum, its kind or its size cannot be learned from here, that does not matter: a node may reach it.
         """
         sha256 = self._origin.known_sha256 or NOT_KNOWN
-        place = places.choose(self.pve, node, self.image.name, sha256)
+        place = places.choose(self.pve, node, there, self.image.name, sha256)
         rows = self.pve.storage_content(node.name, place.storage, content=place.content)
         if not any(row.volume == place.volume for row in rows):
             self._check_file(place)
-            places.check_room(self.pve, node, place, self._origin.size_bytes())
+            places.check_room(node, there, place, self._origin.size_bytes())
         return place
 
     def _check_file(self, place: Place) -> None:
@@ -87,7 +87,8 @@ class ImageManager:
         Raises HomelabError: no storage for it, source not reachable, checksum wrong, upload failed.
         """
         published = self._origin.published()
-        place = places.choose(self.pve, node, self.image.name, published.sha256)
+        there = self.pve.storages(node.name)
+        place = places.choose(self.pve, node, there, self.image.name, published.sha256)
         with self._lock(place.volume if place.is_shared else f"{node.name}/{place.volume}"):
             if not self._is_there(node, place):
                 with self.slots:

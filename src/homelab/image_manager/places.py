@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -30,19 +31,18 @@ class Place:
         return f"{self.storage}:{self.content}/{self.filename}"
 
 
-def choose(pve: Proxmox, node: NodeConfig, name: str, sha256: str) -> Place:
-    """The storage for an image: `import` content serves any wire; `iso` content needs root over SSH for the import.
+def choose(pve: Proxmox, node: NodeConfig, there: Sequence[StorageState], name: str, sha256: str) -> Place:
+    """The one of the node's storages for an image: `import` content serves any wire; `iso` needs root for the import.
 
-    Raises NodeFailed before anything is brought in vain, and what reading the storages raises.
+    Raises NodeFailed before anything is brought in vain.
     """
-    storages = [storage for storage in _candidates(pve, node) if storage.is_active and storage.is_enabled]
+    storages = [storage for storage in _candidates(node, there) if storage.is_active and storage.is_enabled]
     for content in ("iso", "import") if pve.wire(node.name) is Wire.SSH else ("import", "iso"):
         for storage in storages:
             if content in storage.content:
                 filename = f"{PurePosixPath(name).stem}-{sha256[:SHOWN_DIGITS]}{_extension(name, content)}"
                 place = Place(storage.name, content, filename, storage.is_shared)
                 return place if content == "import" else _importable(pve, node, place)
-    there = pve.storages(node.name)
     usable = ", ".join(s.name for s in there if s.content & set(EXTENSION)) or "none"
     folder = next((s for s in there if s.kind == "dir"), None)
     command = folder.allowing("import") if folder else "pvesm set local --content iso,import,..."
@@ -54,9 +54,9 @@ def choose(pve: Proxmox, node: NodeConfig, name: str, sha256: str) -> Place:
     )
 
 
-def check_room(pve: Proxmox, node: NodeConfig, place: Place, size_bytes: int) -> None:
+def check_room(node: NodeConfig, there: Sequence[StorageState], place: Place, size_bytes: int) -> None:
     """Raise NodeFailed where the storage has no room for a file of this size (0: not known)."""
-    free_bytes = next((one.free_bytes for one in pve.storages(node.name) if one.name == place.storage), 0)
+    free_bytes = next(one.free_bytes for one in there if one.name == place.storage)
     if free_bytes >= size_bytes:
         return
     raise NodeFailed(
@@ -97,9 +97,8 @@ def _importable(pve: Proxmox, node: NodeConfig, place: Place) -> Place:
     return place
 
 
-def _candidates(pve: Proxmox, node: NodeConfig) -> list[StorageState]:
+def _candidates(node: NodeConfig, storages: Sequence[StorageState]) -> list[StorageState]:
     """ISO_STORAGE_n alone if set; else STORAGE_n before all others."""
-    storages = pve.storages(node.name)
     if node.image_storage:
         return [storage for storage in storages if storage.name == node.image_storage]
     return sorted(storages, key=lambda storage: (storage.name != node.storage, storage.name != "local"))

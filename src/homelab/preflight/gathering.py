@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -45,7 +45,7 @@ class Preflight:
     config: Config
     images: ImageManager
     clock: Clock
-    privileges: Callable[[NodePlan], Judgement]
+    privileges: Callable[[NodePlan, Sequence[StorageState]], Judgement]
     half_made: Callable[[str], None]
 
     def check(self, plan: Plan) -> Plan:
@@ -100,12 +100,12 @@ class Preflight:
             return _Seen(None, None, None, has_place=False)
         notes.check(lambda: self.half_made(node.name))
         notes.check(lambda: check_keys(node.name, self.config.guest))
-        notes.check_privileges(lambda: self.privileges(node))
+        there = notes.read("its storages", lambda: self.pve.storages(node.name))
+        notes.check_privileges(lambda: self.privileges(node, there or ()))
         host = notes.read("its status", lambda: self.pve.host(node.name))
         if host:
             notes.warn(notes.check(lambda: hosts.check_release(node.name, host)))
             notes.warn(notes.check(lambda: hosts.check_clock(self.pve, node.name, self.clock)))
-        there = notes.read("its storages", lambda: self.pve.storages(node.name))
         if there is not None:
             self._look_at_disk(notes, node, there)
         self._look_at_bridges(notes, node.config)
@@ -119,7 +119,7 @@ class Preflight:
         name = image_storage(wanted, there)
         if notes.is_hidden(f"/storage/{name}") and all(one.name != name for one in there):
             return False
-        return notes.check(lambda: self.images.check_place(wanted)) is not None
+        return notes.check(lambda: self.images.check_place(wanted, there)) is not None
 
     def _look_at_disk(self, notes: Notes, node: NodePlan, there: tuple[StorageState, ...]) -> None:
         wanted, old = node.config, node.facts.vm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from homelab import cloud_init, memory, sizing
@@ -13,6 +14,7 @@ from homelab.models import (
     CarriedOver,
     NodePlan,
     Size,
+    StorageState,
     Verdict,
     VmFacts,
     VmSpec,
@@ -36,18 +38,22 @@ def specify(pve: Proxmox, config: Config, node: NodePlan, now: float, image_byte
     """
     check_keys(node.name, config.guest)
     wanted, old = node.config, node.facts.vm
-    storage = check_storage(wanted, pve.storages(node.name))
+    there = pve.storages(node.name)
+    storage = check_storage(wanted, there)
     check_space(wanted, storage, Room(reclaimed_bytes(pve, storage, old) if old else 0, image_bytes))
     host = pve.host(node.name)
     size = Size(sizing.cores(wanted, host), hosts.memory_mib(pve, config.policy, node, host), wanted.disk_bytes)
     spec = _spec(pve, config, node, size)
-    _require_privileges(pve, config, node)
+    _require_privileges(pve, config, node, there)
     carried = spec.carried
     return replace(spec, notes=_notes(carried, now)) if carried and is_replacement(node) else spec
 
 
-def judge(pve: Proxmox, config: Config, node: NodePlan) -> Judgement:
-    """What the API token lacks for the VM of a plan. Raises what the reads raise: then that is not known."""
+def judge(pve: Proxmox, config: Config, node: NodePlan, there: Sequence[StorageState]) -> Judgement:
+    """What the API token lacks for the VM of a plan, on a node with these storages.
+
+    Raises what the reads raise: then that is not known.
+    """
     wanted, carried = node.config, carried_over(node)
     return rights.judge(
         pve,
@@ -57,7 +63,7 @@ def judge(pve: Proxmox, config: Config, node: NodePlan) -> Judgement:
             vm_name=wanted.vm_name,
             vmid=_vmid(pve, node, carried),
             disk_storage=wanted.disk_storage,
-            image_storage=rights.image_storage(wanted, pve.storages(node.name)),
+            image_storage=rights.image_storage(wanted, there),
             bridges=wanted.bridges,
             tags=carried.tags if carried else frozenset(),
             has_start_order=carried is not None and "startup" in carried.kept,
@@ -66,13 +72,13 @@ def judge(pve: Proxmox, config: Config, node: NodePlan) -> Judgement:
     )
 
 
-def _require_privileges(pve: Proxmox, config: Config, node: NodePlan) -> None:
+def _require_privileges(pve: Proxmox, config: Config, node: NodePlan, there: Sequence[StorageState]) -> None:
     """Raise NodeFailed, with all that the token lacks.
 
     Privileges that cannot be read speak against replacing a VM (the read's error is raised), not against a first one.
     """
     try:
-        problem = judge(pve, config, node).problem
+        problem = judge(pve, config, node, there).problem
     except HomelabError:
         if carried_over(node):
             raise
