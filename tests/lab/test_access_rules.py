@@ -210,6 +210,21 @@ def test_a_backup_is_removed_by_whoever_may_back_up_its_vm(lab: Lab) -> None:
     assert ended(lab, backup.delete()) == "OK"
 
 
+def test_a_cpu_model_made_by_hand_is_for_whoever_may_use_it(of_release: Lab) -> None:
+    of_release.reset()
+    is_9 = of_release.spec.pve_version == "9.2"
+    create = api(of_release).nodes("pve1").qemu.post
+    of_release.fault("token-lacks", privileges="Mapping.Use" if is_9 else "Sys.Audit")
+    said = refusal(create, vmid=100, cpu="custom-lab,flags=+aes")
+    missing = "/mapping/cpu/lab, Mapping.Use" if is_9 else "/nodes, Sys.Audit"
+    assert said == f"403 Permission check failed ({missing})"
+    ended(of_release, create(vmid=100, cpu="host"))
+    of_release.clear_faults()
+    ended(of_release, create(vmid=101, cpu="custom-lab"))
+    of_release.fault("token-lacks", privileges="Mapping.Use" if is_9 else "Sys.Audit")
+    api(of_release).nodes("pve1").qemu(101).config.put(cpu="custom-lab,flags=+aes")
+
+
 def test_a_disk_is_made_with_a_vm_by_whoever_may_make_both(lab: Lab) -> None:
     lab.fault("token-lacks", privileges="VM.Config.Disk+VM.Config.CDROM")
     ended(lab, api(lab).nodes("pve1").qemu.post(vmid=100, scsi0="local-lvm:1", ide2="local-lvm:cloudinit"))

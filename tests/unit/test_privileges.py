@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from homelab.errors import HomelabError, Refused, Unreachable
+from homelab.errors import HomelabError, Refused, TimedOut, Unreachable
 from homelab.models import BridgeState, StorageState, TagRules, Wire
 from homelab.preflight import granting, privileges, rights
 from homelab.preflight.privileges import Holder, Lack, Need, Wanted
@@ -233,6 +233,7 @@ def test_what_is_granted_on_the_zone_of_a_vnet_is_not_judged() -> None:
 def test_root_over_ssh_brings_the_image_where_the_token_may_not() -> None:
     lacks = {"/storage/local": {"Datastore.AllocateTemplate"}}
     assert judged(Cluster(lacks, ssh=None)).problem is None
+    assert judged(Cluster(lacks, ssh=TimedOut("SSH to node pve1", "no answer in time"))).problem is not None
     why, cure = said(Cluster(lacks))
     assert why.startswith("it lacks Datastore.AllocateTemplate on /storage/local")
     assert cure[-1] == "pveum acl modify /storage/local --tokens 'svc@pve!home' --roles Homelab"
@@ -246,6 +247,19 @@ def test_a_start_order_is_kept_only_with_leave_to_modify_the_cluster() -> None:
         "pveum acl modify / --propagate 0 --users 'svc@pve' --tokens 'svc@pve!home' --roles HomelabModify",
         "or instead of that: qm set 107 --delete startup",
     ]
+
+
+@pytest.mark.parametrize("cpu_type", ["custom-lab,flags=+aes", "cputype=custom-lab"])
+def test_a_cpu_model_that_somebody_made_takes_leave_to_use_it(cpu_type: str) -> None:
+    why, cure = said(Cluster(user_lacks={"/mapping/cpu/lab": {"Mapping.Use"}}), replace(WANTED, cpu_type=cpu_type))
+    assert why.startswith("it lacks Mapping.Use on /mapping/cpu/lab; ")
+    assert cure[:2] == [
+        "pveum role add HomelabCpu --privs 'Mapping.Use'",
+        "pveum acl modify /mapping/cpu/lab --users 'svc@pve' --tokens 'svc@pve!home' --roles HomelabCpu",
+    ]
+    before_9 = Cluster({"/nodes": {"Sys.Audit"}}, release_is="8.4")
+    assert said(before_9, replace(WANTED, cpu_type=cpu_type))[0].startswith("it lacks Sys.Audit on /nodes; ")
+    assert judged(before_9, replace(WANTED, cpu_type="x86-64-v2-AES")) == rights.Judgement()
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from homelab.models import TagRules
-from homelab.preflight.privileges import START_ORDER, Holder, Lack, Need, of_role
+from homelab.preflight.privileges import Holder, Lack, Need, of_role
 from homelab.proxmox.refusals import path_to_grant_on
 from homelab.settings import ApiToken
 
-LOOK, WORK, MODIFY = "HomelabLook", "Homelab", "HomelabModify"
-AREAS = {LOOK: ("/",), WORK: ("{vm}", "/vms", "/storage", "/sdn", "/pool")}
-"""The roles of the documented recipe, by the paths of the table whose privileges they hold."""
+LOOK, WORK, MODIFY, CPU = "HomelabLook", "Homelab", "HomelabModify", "HomelabCpu"
+ALONE = {"Sys.Audit": LOOK, "Sys.Modify": MODIFY, "Mapping.Use": CPU}
+"""The role of a privilege that stands in a role by itself."""
+AREAS = ("{vm}", "/vms", "/storage", "/sdn", "/pool")
+"""The paths of the table whose privileges the role of the documented recipe holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +33,13 @@ class Grantee:
 
 
 def role_privileges(role: str, major: int) -> tuple[str, ...]:
-    """What a role of the recipe holds on a release."""
-    if role == MODIFY:
-        return START_ORDER.privileges
-    if role == LOOK:
-        return ("Sys.Audit",)
-    return of_role(AREAS[WORK], major)
+    """What a role of the recipe, or one beside it, holds on a release."""
+    return of_role(AREAS, major) if role == WORK else tuple(name for name, own in ALONE.items() if own == role)
 
 
 def role_for(need: Need) -> str:
-    """The role of the recipe that has it."""
-    if need.privilege == "Sys.Modify":
-        return MODIFY
-    return LOOK if need.privilege == "Sys.Audit" else WORK
+    """The role that has it."""
+    return ALONE.get(need.privilege, WORK)
 
 
 def commands(

@@ -69,6 +69,10 @@ NEEDS = (
 )
 SEEING = Need("/vms", ("VM.Audit",), "see every VM: one that cannot be seen may be there", is_below=True)
 """Told by the health check, which makes nothing where it does not see all."""
+OF_CPU_MODEL = (
+    Need("/mapping/cpu/{cpu}", ("Mapping.Use",), "use the CPU model that somebody made", SINCE_9),
+    Need("/nodes", ("Sys.Audit",), "use the CPU model that somebody made", BEFORE_9),
+)
 START_ORDER = Need("/", ("Sys.Modify",), "keep the start order that the VM had")
 
 
@@ -88,6 +92,13 @@ class Wanted:
     tags: frozenset[str] = frozenset()
     has_start_order: bool = False
     is_join_wanted: bool = True
+    cpu_type: str = ""
+
+    @property
+    def cpu_model(self) -> str:
+        """The name of a CPU model that somebody made; empty: it is one that QEMU has."""
+        found = re.match(r"(?:cputype=)?custom-([^,]+)", self.cpu_type)
+        return found[1] if found else ""
 
     @property
     def all_tags(self) -> frozenset[str]:
@@ -118,7 +129,11 @@ class Lack:
 def needs(wanted: Wanted, major: int) -> tuple[Need, ...]:
     """What is needed for this on a release, with paths spelt out. `major` is 8 or 9."""
     found = []
-    for need in (*NEEDS, *([START_ORDER] if wanted.has_start_order else [])):
+    for need in (
+        *NEEDS,
+        *(OF_CPU_MODEL if wanted.cpu_model else ()),
+        *([START_ORDER] if wanted.has_start_order else []),
+    ):
         first, last = need.majors
         if first <= major <= last and (wanted.is_join_wanted or need.without != UNASKED):
             found += [_spelt(need, wanted, bridge) for bridge in _bridges(need, wanted)]
@@ -163,6 +178,7 @@ def _spelt(need: Need, wanted: Wanted, bridge: str) -> Need:
         disk=wanted.disk_storage,
         image=wanted.image_storage,
         bridge=bridge,
+        cpu=wanted.cpu_model,
     )
     is_below = need.is_below or path == "/vms"
     return Need(path, need.privileges, need.why, need.majors, need.without, is_below)

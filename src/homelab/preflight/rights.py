@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from homelab.errors import HomelabError, Problem, Unreachable
+from homelab.errors import HomelabError, Problem
 from homelab.models import StorageState, TagRules, Wire
 from homelab.preflight import granting
 from homelab.preflight.granting import Grantee
@@ -129,7 +129,7 @@ class _Judge:
             return True
         try:
             self.pve.root(self.wanted.node)
-        except Unreachable:
+        except HomelabError:
             return False
         return True
 

@@ -68,6 +68,7 @@ def judge(pve: Proxmox, config: Config, node: NodePlan, there: Sequence[StorageS
             tags=carried.tags if carried else frozenset(),
             has_start_order=carried is not None and "startup" in carried.kept,
             is_join_wanted=config.k3s.is_join_wanted,
+            cpu_type=config.guest.cpu_type,
         ),
     )
 

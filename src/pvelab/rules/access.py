@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from pvelab.answers import ApiError, Who, bad_parameter, forbidden, refused
-from pvelab.formats import VOLUME_ID
+from pvelab.formats import PROPERTY_FORMATS, VOLUME_ID, split_property_string
 from pvelab.rules import configs, drives, permissions, roles, storages, tags, volumes
 from pvelab.rules.drives import NEW_DISK, Drive
 from pvelab.state import World
@@ -29,6 +29,8 @@ NUMBERED = {
     "net": "VM.Config.Network",
     "numa": "VM.Config.CPU",
 }
+MADE_BY_HAND = "custom-"
+_CPU = PROPERTY_FORMATS["pve-vm-cpu-conf"]
 CLOUDINIT_INSTEAD = "VM.Config.Network"
 """What does for cloud-init as well."""
 JUDGED_BY_VALUE = re.compile(r"tags|(?:unused|serial|usb|hostpci|virtiofs)\d+")
@@ -79,6 +81,8 @@ class ConfigAccess:
             for value in values:
                 for privilege in self._drive_privileges(option, value):
                     self._need(privilege)
+        elif option == "cpu":
+            self._check_model(before or "", after or "")
         elif option == "tags":
             self._need("VM.Config.Options")
             tags.check(self.world, self.who, before or "", after or "")
@@ -141,6 +145,17 @@ class ConfigAccess:
         if drives.is_cloudinit(drive):
             return ("VM.Config.Cloudinit", "VM.Config.CDROM")
         return ("VM.Config.CDROM",) if drives.is_cdrom(drive) else ("VM.Config.Disk",)
+
+    def _check_model(self, before: str, after: str) -> None:
+        """May the VM have this CPU model, if somebody made it? Source: PVE/API2/Qemu.pm of 8.4 and 9.2."""
+        had, model = (split_property_string(_CPU, text).get("cputype", "") for text in (before, after))
+        if model == had or not model.startswith(MADE_BY_HAND):
+            return
+        if roles.has_9(self.world.profile.release):
+            name = model.removeprefix(MADE_BY_HAND)
+            permissions.require(self.world, self.who, f"/mapping/cpu/{name}", "Mapping.Use")
+        else:
+            permissions.require(self.world, self.who, "/nodes", "Sys.Audit")
 
     def _check_serial(self, option: str, before: str | None, after: str | None) -> None:
         if {before, after} <= {None, "socket"}:
