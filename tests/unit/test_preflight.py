@@ -24,8 +24,9 @@ from homelab.models import (
     VmRow,
     VolumeRow,
 )
-from homelab.preflight import Preflight
+from homelab.preflight import Preflight, ways
 from homelab.preflight.hosts import check_clock, check_release, promised_bytes
+from homelab.preflight.notes import Notes
 from homelab.preflight.rights import Judgement
 from homelab.preflight.storages import check_vmid, snippet_storage
 from homelab.proxmox.client import Proxmox
@@ -321,3 +322,13 @@ def test_storage_for_snippets_is_the_nodes_own_or_the_command_that_makes_one_tak
     assert refused.value.cure == "pvesm set local --content iso,snippets"
     with pytest.raises(NodeFailed, match="takes snippets"):
         snippet_storage("pve1", (STORAGE,))
+
+
+def test_storage_for_snippets_may_be_among_those_that_a_token_is_not_shown() -> None:
+    told, untold = Notes("pve1"), Notes("pve1", hidden=frozenset({"/storage/local"}))
+
+    ways.look_at_snippets(told, (STORAGE,))
+    ways.look_at_snippets(untold, (STORAGE,))
+
+    assert [one.problem.what for one in told.found] == ["pve1: no storage takes snippets"]
+    assert untold.found == []
