@@ -233,6 +233,10 @@ def test_changed_host_key_stops_its_node(lab: Lab, homelab: Homelab, via: str) -
     assert COMMAND in run.err
     assert nodes_with_running_vm(lab) == ["pve1", "pve3"]
     assert writes_on(lab, "pve2") == []
+
+    deleted = homelab.delete("pve2", "100", "--yes", "--via", via, **STRANGE)
+    assert (deleted.exit_code, "its host key has changed" in deleted.err) == (1, True)
+    assert writes_on(lab, "pve2") == []
     told = homelab("doctor", "--via", via, **VMS_ONLY)
     assert (told.exit_code, told.out.count("its host key has changed")) == (1, 1), told.out
 

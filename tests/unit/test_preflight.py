@@ -241,6 +241,19 @@ def test_vm_that_may_be_replaced_if_it_will_not_start_is_only_started_for_want_o
     assert unchanged == may_be
 
 
+@pytest.mark.parametrize(
+    ("action", "instead"), [(Action.START, Action.NOTHING), (Action.FINISH, Action.NOTHING), (Action.KEEP, Action.KEEP)]
+)
+def test_nothing_is_started_on_a_node_that_may_be_another_machine(action: Action, instead: Action) -> None:
+    changed = ChangedHostKey("SSH to pve1 port 22", "its host key has changed", "compare")
+    plan = node_plan(action, stopped())
+
+    (checked_one,) = checked(Cluster(root_is=changed), plan).nodes
+
+    assert checked_one.action is instead
+    assert checked_one.problem == (None if action is Action.KEEP else changed.problem)
+
+
 @pytest.mark.parametrize("action", [Action.KEEP, Action.START, Action.FINISH, Action.NOTHING])
 def test_node_that_gets_no_new_vm_is_not_even_asked(action: Action) -> None:
     plan = node_plan(action, node_facts(Verdict.HEALTHY, vm()))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from homelab import assembly, config, guards, vm_manager
+from homelab import assembly, config, guards, preflight, vm_manager
 from homelab.errors import ConfigError, ExitCode, HomelabError, NodeFailed, NotThere
 from homelab.models import Guard, K3sFacts, Leaving, Ties, VmFacts
 from homelab.report import Report
@@ -58,6 +58,7 @@ def main(
 def delete(homelab: assembly.Homelab, report: Report, options: Options, ask: Callable[[str], str] | None) -> int:
     """Find the VM, show it, ask, check the guards, delete it and see that it is gone."""
     node = _configured(homelab, options.node)
+    preflight.refuse_another_machine(homelab.pve, node.name)
     homelab.vms.resume(homelab.marker.take, report.progress, report.warn)
     vm = _find(homelab, node, options.vmid)
     if vm is None:

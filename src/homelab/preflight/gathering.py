@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from homelab import network_validator, sizing
-from homelab.errors import HomelabError, NodeFailed
+from homelab.errors import ChangedIdentity, HomelabError, NodeFailed
 from homelab.image_manager import ImageManager
 from homelab.models import Finding, HostStatus, NodePlan, Plan, Severity, Size, StorageState
 from homelab.preflight import hosts, storages, ways
@@ -65,6 +65,11 @@ class Preflight:
             if against:
                 return node.dropped(*against), ()
             return replace(node, size=looked.size), tuple(str(finding.problem) for finding in looked.findings)
+        if node.is_write:
+            try:
+                ways.refuse_another_machine(self.pve, node.name)
+            except ChangedIdentity as changed:
+                return node.dropped(changed.problem), ()
         if node.may_replace and not self._has_bridges(node):
             return replace(node, may_replace=False), ()
         return node, ()

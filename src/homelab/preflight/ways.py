@@ -18,18 +18,26 @@ def look_at_api(pve: Proxmox, notes: Notes) -> None:
 
 
 def is_another_machine(pve: Proxmox, notes: Notes) -> bool:
-    """Does it show another certificate or host key than the one that it is known by? Then nothing may be written there.
-
-    That SSH does not answer, or not in time, is another matter.
-    """
+    """As refuse_another_machine, noted."""
     try:
-        pve.root(notes.node)
+        refuse_another_machine(pve, notes.node)
     except ChangedIdentity as changed:
         notes.found.append(Finding(notes.node, changed.problem, Severity.UNKNOWN))
         return True
-    except HomelabError:
-        return False
     return False
+
+
+def refuse_another_machine(pve: Proxmox, node: str) -> None:
+    """Raise ChangedIdentity where SSH shows another host key than the known one, though the API may be the right one.
+
+    Then nothing may be written there. That SSH does not answer, or not in time, is another matter.
+    """
+    try:
+        pve.root(node)
+    except ChangedIdentity:
+        raise
+    except HomelabError:
+        return
 
 
 def look_at_ssh(pve: Proxmox, notes: Notes) -> None:
