@@ -117,6 +117,8 @@ def test_two_machines_at_one_address_are_none() -> None:
     with pytest.raises(NodeFailed, match=f"another machine has its address: at {HERE} {OTHER} answers"):
         check_own(own(), HERE, [heard(HERE), heard(HERE, OTHER)])
     check_own(own(), HERE, [heard(HERE)])
+    shared = [heard(HERE), heard(HERE, OTHER, "vmbr1")]
+    assert isinstance(looking(Node(shared, shared)).beyond_agent(own()), str)
 
 
 def test_agent_shows_addresses_of_other_cards_and_of_nobody_elses_use() -> None:

@@ -66,8 +66,9 @@ class Whereabouts:
         return "; ".join(doubts)
 
     def is_at(self, vm: VmFacts, place: str) -> bool:
-        """Does net0 answer there now? Raises HomelabError where that cannot be told."""
-        return any(is_net0(vm.config, one) for one in self.pve.neighbours_at(vm.node, place))
+        """Does net0 answer there now, and nobody else? Raises HomelabError where that cannot be told."""
+        heard = self.pve.neighbours_at(vm.node, place)
+        return bool(heard) and all(is_net0(vm.config, one) for one in heard)
 
     def _named(self, vm: VmFacts) -> Iterator[tuple[str, str]]:
         names = [f"{vm.config.name}.{self.domain}", vm.config.name] if self.domain else [vm.config.name]
