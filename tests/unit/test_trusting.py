@@ -122,15 +122,20 @@ def test_answer_that_is_none_means_no(monkeypatch: pytest.MonkeyPatch, typed: by
         assert not Questions(Report()).agreed(["line"], "question?")
 
 
-def test_question_is_dropped_when_the_run_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_question_is_dropped_when_the_run_is_to_end_and_none_follows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers: list[bool] = []
     with typing(monkeypatch, b"") as writer, ended_like_ctrl_c():
         answered = begun(lambda: answers.append(Questions(Report()).agreed(["line"], "question?")), "asking")
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert answered.wait(5)
+        capsys.readouterr()
+        assert not Questions(Report()).agreed(["line"], "another question?")
         os.close(writer)
     assert answers == [False]
+    assert capsys.readouterr().err == ""
 
 
 @contextmanager

@@ -29,8 +29,10 @@ class Questions:
         return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
     def agreed(self, lines: Sequence[str], question: str) -> bool:
-        """Show the lines and ask; everything but yes means no, the end of the input too."""
+        """Show the lines and ask; everything but yes means no, the end of the input or of the run too."""
         with self._one_at_a_time:
+            if select.select(calls_away(), [], [], 0)[0]:
+                return False
             for line in ("", *lines):
                 self.report.progress(line)
             sys.stderr.write(f"{question} [y/N] ")
