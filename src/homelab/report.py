@@ -73,6 +73,10 @@ class Report:
         """A line of the answer itself, on stdout."""
         self._line(text)
 
+    def say_json(self, told: dict[str, object]) -> None:
+        """The whole answer, on stdout."""
+        _write(sys.stdout, json.dumps(masking.masked_data(told, self.secrets), indent=2))
+
     def warn(self, text: str) -> None:
         """To cron it is said at the end, if it is new."""
         if self.is_cron:
@@ -115,7 +119,7 @@ class Report:
     def _ended(self, code: ExitCode, problems: Sequence[Problem]) -> ExitCode:
         """The end of a run that has no report; with --json that is said there too."""
         if self.is_json:
-            self._json({"exit_code": int(code), "problems": [asdict(problem) for problem in problems]})
+            self.say_json({"exit_code": int(code), "problems": [asdict(problem) for problem in problems]})
         return code
 
     # --- what came of it -------------------------------------------------------------------------------------
@@ -178,7 +182,7 @@ class Report:
         if self.is_cron and not shown:
             return self.exit_code
         if self.is_json:
-            self._json(self._as_json())
+            self.say_json(self._as_json())
         elif not self.is_quiet or failed:
             self._print_table(shown)
         return self.exit_code
@@ -189,7 +193,7 @@ class Report:
         told = findings.by_problem([*left_out, *found])
         code = ExitCode.FAILED if told else ExitCode.OK
         if self.is_json:
-            self._json(findings.as_json(code, nodes, told))
+            self.say_json(findings.as_json(code, nodes, told))
         elif not self.is_quiet or told:
             self._print_findings(findings.rows(nodes, told))
             self._line(findings.summary(nodes, told))
@@ -322,9 +326,6 @@ class Report:
         }
 
     # --- printing --------------------------------------------------------------------------------------------
-
-    def _json(self, told: dict[str, object]) -> None:
-        _write(sys.stdout, json.dumps(masking.masked_data(told, self.secrets), indent=2))
 
     def _line(self, text: str) -> None:
         _write(sys.stdout, self._masked(text))

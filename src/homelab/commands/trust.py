@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -188,7 +187,7 @@ class Talk:
             self._problems.append(Problem("what some machines show is not trusted", why, self._cure()))
         code = ExitCode.FAILED if self._problems else ExitCode.OK
         if self.report.is_json:
-            self.report.say(json.dumps(self._as_json(code)))
+            self.report.say_json(self._as_json(code))
             return code
         for problem in self._problems:
             self.report.problem(problem)
