@@ -199,10 +199,10 @@ def rotated(lab: Lab) -> None:
         (nothing, {}, 0),
         (crash, {}, 3),
         (rotated, {"K3S_ROLE_3": "server"}, 3),
-        (nothing, {"K3S_ARTIFACT_URL": "http://127.0.0.1:9/nothing"}, 3),
+        (nothing, {"K3S_ARTIFACT_URL": "http://127.0.0.1:9/nothing"}, 0),
         (nothing, {"API_TOKEN": "root@pam!lab=00000000-cana-ry00-0000-000000000000"}, 1),
     ],
-    ids=["well", "crash", "rotated", "no-release", "wrong-token"],
+    ids=["well", "crash", "rotated", "release-of-a-server", "wrong-token"],
 )
 def test_no_secret_is_ever_shown_nor_stands_in_an_argument(
     lab: Lab, homelab: Homelab, via: str, happens: Callable[[Lab], None], settings: dict[str, str], exit_code: int
