@@ -26,7 +26,7 @@ from homelab.shell import Result, Shells, ShownKey
 from homelab.shell.trust import HostKey
 from homelab.trusting import Questions, Strangers
 from homelab.trusting.shown import Doors, Standing
-from homelab.trusting.strangers import key_file
+from homelab.trusting.strangers import host_key_lines, key_file
 from homelab.trusting.vouching import word_of
 from support.clock import SteppingClock
 from support.fake_transport import FakeTransport
@@ -185,6 +185,14 @@ def test_file_to_compare_with_is_that_of_the_kind_of_key() -> None:
     kinds = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256")
 
     assert [key_file(HostKey(kind, "")).split("_")[2] for kind in kinds] == ["ed25519", "rsa", "ecdsa"]
+
+
+def test_machine_that_is_known_by_another_kind_of_key_is_told_as_such() -> None:
+    shown, known = HostKey.parse(_line("ssh-rsa")), HostKey.parse(_line("ssh-ed25519"))
+
+    told = host_key_lines(ShownKey("pve1", 22, "pve1", shown, (known, shown)))
+    assert f"is known by another kind of key, and does not show it: ssh-ed25519 {known.fingerprint}" in "\n".join(told)
+    assert "another kind" not in "\n".join(host_key_lines(ShownKey("pve1", 22, "pve1", shown, (shown,))))
 
 
 # --- certificates on the wire ----------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class KnownHosts:
         return tuple(dict.fromkeys(entry.key for entry in self._entries(host, port) if not entry.is_revoked))
 
     def shown(self, host: str, port: int, key: HostKey) -> ShownKey:
-        return ShownKey(host, port, self._names(host, port)[0], key)
+        return ShownKey(host, port, self._names(host, port)[0], key, self.known(host, port))
 
     def check(self, host: str, port: int, key: HostKey) -> None:
         entries = self._entries(host, port)

@@ -60,12 +60,13 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
-    """The host key that a machine shows; `name` is what known_hosts calls the machine."""
+    """The host key that a machine shows; `name` is what known_hosts calls the machine, `known` its keys there."""
 
     host: str
     port: int
     name: str
     key: HostKey
+    known: tuple[HostKey, ...] = ()
 
 
 class Trust(Protocol):

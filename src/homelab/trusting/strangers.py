@@ -89,10 +89,12 @@ def certificate_lines(host: str, port: int, fingerprint: str, before: str = "") 
 
 
 def host_key_lines(shown: ShownKey, before: str = "") -> tuple[str, ...]:
-    """What a person has to see before trusting a host key."""
+    """What a person has to see before trusting a host key; a machine that hides the known one may be another."""
+    others = ", ".join(f"{key.kind} {key.fingerprint}" for key in shown.known if key.kind != shown.key.kind)
     return (
         f"SSH at {shown.host} port {shown.port} shows a host key that {_standing(before)}:",
         *_fingerprints(f"{shown.key.kind} {shown.key.fingerprint}", before),
+        *([f"That machine is known by another kind of key, and does not show it: {others}"] if others else []),
         *_compare([f"ssh-keygen -lf {key_file(shown.key)}"]),
     )
 
