@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from e2e.conftest import Homelab
 from homelab.proxmox.api import Api
 from homelab.proxmox.ssh import Ssh
+from homelab.runtime import Interruption
 from homelab.shell import Shell
 from pvelab.interception import Arrival
 from pvelab.lab import Lab
@@ -55,6 +59,29 @@ def killed_at_command(words: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Shell, "run", dies)
         yield
+
+
+class Ending:
+    """A signal that tells the run to end, once: by the time that it is given, the run has heard it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+        self._number, self._is_given, self._is_heard = number, False, threading.Event()
+        wait = Interruption.wait_for
+
+        def listening(interruption: Interruption, ended: Sequence[threading.Event], say: Callable[[], None]) -> None:
+            def heard() -> None:
+                say()
+                self._is_heard.set()
+
+            wait(interruption, ended, heard)
+
+        patch.setattr(Interruption, "wait_for", listening)
+
+    def give(self, _world: World) -> None:
+        if not self._is_given:
+            self._is_given = True
+            os.kill(os.getpid(), self._number)
+            assert self._is_heard.wait(timeout=10)
 
 
 def left_over(lab: Lab) -> dict[str, list[str]]:

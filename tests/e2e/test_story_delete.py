@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import killed, open_writes
+from e2e.interruptions import Ending, killed, open_writes
 from e2e.world import ALL_MEMBERS, before_call, k3s, power_off, ready_members, uuids, vm_on, voters
 from pvelab.lab import Lab
 from support.clock import SteppingClock
@@ -60,8 +59,10 @@ def test_without_a_terminal_yes_is_needed(lab: Lab, homelab: Homelab, via: str) 
     assert lab.writes == []
 
 
-def test_deletion_that_was_begun_is_finished_after_ctrl_c(lab: Lab, homelab: Homelab, via: str) -> None:
-    before_call(lab, "DELETE", "/nodes/pve3/qemu/102", lambda _: os.kill(os.getpid(), signal.SIGINT))
+def test_deletion_that_was_begun_is_finished_after_ctrl_c(
+    lab: Lab, homelab: Homelab, via: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_call(lab, "DELETE", "/nodes/pve3/qemu/102", Ending(monkeypatch, signal.SIGINT).give)
 
     run = homelab.delete("pve3", "102", "--yes", "--via", via)
 
@@ -74,12 +75,9 @@ def test_deletion_that_was_begun_is_finished_after_ctrl_c(lab: Lab, homelab: Hom
 
 
 def test_after_sigterm_a_stop_is_finished_and_neither_node_nor_vm_is_deleted(
-    lab: Lab, homelab: Homelab, via: str
+    lab: Lab, homelab: Homelab, via: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = [signal.SIGTERM]
-    before_call(
-        lab, "POST", "/nodes/pve3/qemu/102/status/stop", lambda _: os.kill(os.getpid(), waiting.pop() if waiting else 0)
-    )
+    before_call(lab, "POST", "/nodes/pve3/qemu/102/status/stop", Ending(monkeypatch, signal.SIGTERM).give)
 
     run = homelab.delete("pve3", "102", "--yes", "--via", via)
 

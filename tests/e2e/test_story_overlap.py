@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from e2e.conftest import Homelab
-from e2e.interruptions import killed
+from e2e.interruptions import Ending, killed
 from e2e.world import (
     NO_JOIN,
     ONLY_PVE3,
@@ -330,11 +330,10 @@ def test_mark_that_the_token_may_not_see_counts(lab: Lab, homelab: Homelab) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_what_was_begun_is_finished_and_nothing_new_is_begun(
-    lab: Lab, homelab: Homelab, via: str, number: signal.Signals
+    lab: Lab, homelab: Homelab, via: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    waiting = [number]
-    before_call(lab, "POST", "/nodes/pve1/qemu", lambda _: os.kill(os.getpid(), waiting.pop() if waiting else 0))
+    before_call(lab, "POST", "/nodes/pve1/qemu", Ending(monkeypatch, number).give)
 
     run = homelab("--via", via, **ONLY_PVE1)
 

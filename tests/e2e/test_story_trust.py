@@ -234,7 +234,7 @@ def test_changed_host_key_stops_its_node(lab: Lab, homelab: Homelab, via: str) -
     assert nodes_with_running_vm(lab) == ["pve1", "pve3"]
     assert writes_on(lab, "pve2") == []
 
-    deleted = homelab.delete("pve2", "100", "--yes", "--via", via, **STRANGE)
+    deleted = homelab.delete("pve2", "100", "--yes", "--via", via, ask=None, **STRANGE)
     assert (deleted.exit_code, "its host key has changed" in deleted.err) == (1, True)
     assert writes_on(lab, "pve2") == []
     told = homelab("doctor", "--via", via, **VMS_ONLY)
