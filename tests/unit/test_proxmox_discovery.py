@@ -19,7 +19,7 @@ from homelab.proxmox import discovery
 from homelab.proxmox.discovery import Found
 from homelab.proxmox.transport import ChangedCertificate
 from homelab.settings import ApiConfig, ApiToken, Config, NodeConfig, Secret, Via
-from homelab.shell import Result, Shell, Shells
+from homelab.shell import TRUST_COMMAND, Result, Shell, Shells, UnknownHostKey
 from support.clock import SteppingClock
 from support.fake_shell import FakeShell, done
 from support.https_server import Asked, HttpsServer, Reply, https_server, json_reply, text_reply
@@ -56,6 +56,21 @@ class FakeShells(Shells):
             return done(json.dumps(status(self._members, name))) if "cluster/status" in line else done("[]")
 
         return FakeShell(respond, name)
+
+
+class Strangers(FakeShells):
+    """Machines whose host keys nobody has vouched for."""
+
+    def __init__(self) -> None:
+        super().__init__({}, {})
+
+    def node(self, host: str, port: int) -> Shell:
+        assert port
+
+        def respond(_: str, __: bytes) -> Result:
+            raise UnknownHostKey(f"SSH to {host}", "its host key is not in known_hosts", f"compare the key of {host}")
+
+        return FakeShell(respond, host)
 
 
 class Net:
@@ -166,7 +181,7 @@ def test_node_that_nobody_reaches_is_a_problem_and_the_others_go_on(net: Net) ->
     found = net.find(named("pve1"), named("off"), server=server, fallback_addresses=("127.0.0.1",))
     assert list(found.links) == ["pve1"]
     problem = found.problems["off"]
-    assert "off.invalid port" in problem.why
+    assert "off.invalid: name not known" in problem.why
     assert f"127.0.0.7 port {server.port}: connection refused" in problem.why
     assert "the cluster says that it is offline" in problem.why
     assert "NODE_HOST_2" in problem.cure
@@ -226,6 +241,25 @@ def test_untrusted_certificates_are_cured_by_each_node_s_own_key(net: Net, is_gi
         assert ("switch the node on" in cure) is not is_given
 
 
+def test_node_of_which_no_name_is_known_is_cured_by_its_address(net: Net) -> None:
+    problem = net.find(named("pve1"), server=None).problems["pve1"]
+    assert problem.why == "pve1.invalid: name not known; pve1: name not known"
+    assert problem.cure == "no name of it is known to this machine: set NODE_HOST_1 to its address"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_host_keys_that_nobody_vouched_for_have_one_cure(net: Net, count: int) -> None:
+    addresses = ("127.0.0.1", "127.0.0.2")[:count]
+    for address in addresses:
+        net.ssh(address)
+    net.shells = Strangers()
+    problem = net.find(named("pve1"), server=None, fallback_addresses=addresses).problems["pve1"]
+    assert problem.why.startswith("127.0.0.1: its host key is not in known_hosts; ")
+    assert problem.why.endswith("; pve1.invalid: name not known; pve1: name not known")
+    first = "compare the key of 127.0.0.1" if count == 1 else f"{TRUST_COMMAND} shows these host keys and asks"
+    assert problem.cure == f"{first}; or switch the node on, or correct NODE_HOST_1, PROXMOX_PORT or SSH_PORT_1"
+
+
 def test_unreached_node_that_no_cluster_knows_is_a_wrong_name_and_not_switched_off(net: Net) -> None:
     server = net.api(says({"pve1": "127.0.0.1", "pve2": "127.0.0.7"}, "pve1"))
     found = net.find(named("pve1", "127.0.0.1"), named("pve22"), named("192.0.2.9", "127.0.0.8"), server=server)
@@ -270,8 +304,9 @@ def test_pinned_fingerprint_of_any_node_opens_an_unnamed_address(net: Net) -> No
 def test_wrong_token_ends_the_search(net: Net) -> None:
     server = net.api(lambda _: text_reply("", "401 Authentication failed!"))
     net.ssh()
-    with pytest.raises(Refused, match="401"):
+    with pytest.raises(Refused, match="401") as told:
         net.find(named("pve1", "127.0.0.1"), server=server)
+    assert "pveum user token remove root@pam t; pveum user token add root@pam t" in told.value.cure
     assert net.shells.asked == []
 
 

@@ -170,8 +170,8 @@ class Api:
         text = str(body.get("message") or response.reason or "").strip()
         if response.status_code == 401:
             cure = (
-                f"API_TOKEN is {self._token.user}!{self._token.token_id}: wrong, missing or expired; see "
-                f"pveum user token list {self._token.user}, or make one: "
+                f"API_TOKEN is {self._token.user}!{self._token.token_id}: wrong, missing or expired; "
+                f"to make it anew, on a node: pveum user token remove {self._token.user} {self._token.token_id}; "
                 f"pveum user token add {self._token.user} {self._token.token_id} --privsep 0"
             )
             return Refused(what, f"401 {text}{self._clock_skew(response)}", cure, status=401)

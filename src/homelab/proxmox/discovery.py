@@ -21,13 +21,13 @@ from homelab.proxmox.node_entries import (
     repeated,
     unknown,
 )
-from homelab.proxmox.probing import Door, Probes
+from homelab.proxmox.probing import NAME_NOT_KNOWN, Door, Probes
 from homelab.proxmox.ssh import Ssh
 from homelab.proxmox.tls import Certificates, TlsTrust
 from homelab.proxmox.transport import Link, OnFallback, Transport
 from homelab.runtime import Clock
 from homelab.settings import Config, NodeConfig, Via
-from homelab.shell import Shells
+from homelab.shell import TRUST_COMMAND, Shells, UnknownHostKey
 
 STATUS_TIMEOUT_S = 5.0
 Doors = tuple[Door, ...]
@@ -327,26 +327,46 @@ class _Search:
         return Api(ApiAddress(*door, trust, number), self.config.api.token, self.clock)
 
     def _unreached(self, node: NodeConfig, name: str, hosts: Sequence[str]) -> Unreachable:
-        tried = [
-            f"{host} port {port}: {self.probes.trouble((host, port))}"
-            for host in hosts
-            for port in (door[1] for door in self._doors(node, host))
-            if not self.probes.is_open((host, port))
-        ]
+        """What was tried: first whoever answers and tells nothing, since that is nearest to a cure."""
+        mute = self._mute_at(node, hosts)
+        tried = [f"{host}: {error.why}" for host, error in mute.items()]
+        tried += [trouble for host in hosts for trouble in self._troubles(node, host)]
         is_offline = any(member.name == name and not member.is_online for member in self._members())
         said = "; the cluster says that it is offline" if is_offline else ""
-        mute = self._mute_at(node, hosts)
-        cures = [of_this_node(node, error.cure) for error in mute.values() if error.cure]
         ports = f"{node.key('NODE_HOST')}, PROXMOX_PORT or {node.key('SSH_PORT')}"
-        is_on = any(host in mute for host in hosts)
-        cures = [*cures, f"or correct {ports}"] if is_on else [f"switch the node on, or correct {ports}", *cures]
-        tried += [f"{host}: {error.why}" for host, error in mute.items()]
-        return Unreachable(f"node {name} is not reached", "; ".join(tried) + said, "; ".join(dict.fromkeys(cures)))
+        cures = _cures_of(node, list(mute.values()))
+        if any(host in mute for host in hosts):
+            cures = [*cures, f"or correct {ports}"]
+        elif cures:
+            cures = [*cures, f"or switch the node on, or correct {ports}"]
+        elif not self.config.fallback_addresses and all(self._is_nameless(node, host) for host in hosts):
+            cures = [f"no name of it is known to this machine: set {node.key('NODE_HOST')} to its address"]
+        else:
+            cures = [f"switch the node on, or correct {ports}"]
+        return Unreachable(f"node {name} is not reached", "; ".join(tried) + said, "; ".join(cures))
+
+    def _is_nameless(self, node: NodeConfig, host: str) -> bool:
+        return all(self.probes.trouble(door) == NAME_NOT_KNOWN for door in self._doors(node, host))
+
+    def _troubles(self, node: NodeConfig, host: str) -> list[str]:
+        """Why the doors of a host did not open; a name that nobody knows is told once."""
+        if self._is_nameless(node, host):
+            return [f"{host}: {NAME_NOT_KNOWN}"]
+        closed = [door for door in self._doors(node, host) if not self.probes.is_open(door)]
+        return [f"{host} port {door[1]}: {self.probes.trouble(door)}" for door in closed]
 
     def _mute_at(self, node: NodeConfig, hosts: Sequence[str]) -> dict[str, HomelabError]:
         """Whoever answers at a node's addresses, or at those of PVE_IPS, which may be the node's, and tells nothing."""
         doors = {host: self._doors(node, host) for host in (*hosts, *self._unclaimed_addresses())}
         return {host: self.mute[its_doors] for host, its_doors in doors.items() if its_doors in self.mute}
+
+
+def _cures_of(node: NodeConfig, errors: Sequence[HomelabError]) -> list[str]:
+    """Each cure once; one for all host keys that nobody vouched for, where there are several."""
+    strange = [error for error in errors if isinstance(error, UnknownHostKey)]
+    others = [error for error in errors if len(strange) == 1 or error not in strange]
+    trust = [f"{TRUST_COMMAND} shows these host keys and asks"] if len(strange) > 1 else []
+    return list(dict.fromkeys([*trust, *(of_this_node(node, error.cure) for error in others if error.cure)]))
 
 
 def _members_of(wire: Transport) -> ClusterStatus:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 CONNECT_TIMEOUT_S = 5.0
+NAME_NOT_KNOWN = "name not known"
 
 Door = tuple[str, int]
 """Host and port."""
@@ -65,7 +66,7 @@ class Probes:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             for port in ports:
-                self._note((host, port), "name not known")
+                self._note((host, port), NAME_NOT_KNOWN)
             return
         addresses = dict.fromkeys(str(entry[4][0]) for entry in found)
         for port in ports:
