@@ -11,7 +11,7 @@ from e2e.conftest import Homelab
 from e2e.world import nodes_with_running_vm, ready_members
 from pvelab.lab import Lab
 
-COMMAND = "python -m homelab.main trust"
+COMMAND = "poetry run python -m homelab.main trust"
 STRANGE: dict[str, str | None] = {"PROXMOX_CA_BUNDLE": None, "SSH_KNOWN_HOSTS": None}
 """A lab of which nothing is known beforehand."""
 VMS_ONLY = {**STRANGE, "K3S_EXISTING_NODE_IP": None}

@@ -92,7 +92,7 @@ def _not_told(file: str, why: str) -> Problem:
     return Problem(
         "whom you trusted before cannot be told",
         f"{file}: {why}",
-        f"let this user read it, or rm {file}; then python -m homelab.main trust, and compare what it shows",
+        f"let this user read it, or rm {file}; then poetry run python -m homelab.main trust, and compare what it shows",
     )
 
 

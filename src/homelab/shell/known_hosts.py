@@ -18,7 +18,7 @@ from homelab.shell.trust import KEY_FILE, ChangedHostKey, HostKey, RevokedHostKe
 logger = logging.getLogger(__name__)
 
 SSH_PORT = 22
-TRUST_COMMAND = "python -m homelab.main trust"
+TRUST_COMMAND = "poetry run python -m homelab.main trust"
 
 
 class Strictness(Enum):
