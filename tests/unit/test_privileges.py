@@ -44,7 +44,8 @@ class Cluster:
     def release(self, _node: str) -> str:
         return self.release_is
 
-    def granted(self, path: str, user: str = "") -> Mapping[str, int]:
+    def granted(self, path: str, user: str = "", *, node: str = "") -> Mapping[str, int]:
+        assert node == "pve1"
         lacking = self.user_lacks if user else self.token_lacks
         if isinstance(lacking, HomelabError):
             raise lacking
@@ -283,8 +284,8 @@ def test_tags_that_take_more_than_the_vms_options_are_named(rules: TagRules, den
 
 def test_whoever_may_modify_the_cluster_may_give_any_tag() -> None:
     class Modifier(Cluster):
-        def granted(self, path: str, user: str = "") -> Mapping[str, int]:
-            return {**super().granted(path, user), "Sys.Modify": 1}
+        def granted(self, path: str, user: str = "", *, node: str = "") -> Mapping[str, int]:
+            return {**super().granted(path, user, node=node), "Sys.Modify": 1}
 
     assert judged(Modifier(tags=TagRules("none"))) == rights.Judgement()
 
@@ -297,8 +298,8 @@ def test_tags_are_not_judged_where_the_options_are_hidden() -> None:
 def test_what_cannot_be_read_is_not_known() -> None:
     @dataclass
     class Mute(Cluster):
-        def granted(self, path: str, user: str = "") -> Mapping[str, int]:
-            raise Unreachable("GET /access/permissions", path + user)
+        def granted(self, path: str, user: str = "", *, node: str = "") -> Mapping[str, int]:
+            raise Unreachable("GET /access/permissions", path + user + node)
 
     with pytest.raises(Unreachable):
         judged(Mute())

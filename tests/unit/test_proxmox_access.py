@@ -50,6 +50,16 @@ def test_root_on_one_node_does_not_hide_that_the_token_sees_too_little_by_anothe
     assert [params for _, params in by_api.calls] == [{"path": "/vms"}, {"path": "/vms", "userid": "svc@pve"}]
 
 
+def test_many_questions_about_a_node_are_its_own_and_another_one_answers_for_it() -> None:
+    wires = {name: FakeTransport({"GET /access/permissions": {"/vms": {name: 1}}}) for name in ("pve1", "pve2")}
+    links = {name: Link(name, wire, None, Via.API, lambda *_: None) for name, wire in wires.items()}
+    pve = Proxmox(links, SteppingClock())
+
+    told = [pve.granted("/vms", node=node) for node in ("pve2", "pve1", "pve3", "")]
+
+    assert told == [{"pve2": 1}, {"pve1": 1}, {"pve1": 1}, {"pve1": 1}]
+
+
 def test_release_is_the_one_that_everybody_may_see() -> None:
     assert read("/version", {"release": "8.4", "version": "8.4.14"}).release("pve1") == "8.4"
 

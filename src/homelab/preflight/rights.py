@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from homelab.errors import HomelabError, Problem
 from homelab.models import StorageState, TagRules, Wire
@@ -53,7 +54,9 @@ def judge(pve: Proxmox, token: ApiToken | None, wanted: Wanted) -> Judgement:
     paths = paths_of(wanted)
     with ThreadPoolExecutor(len(paths) + 2) as pool:
         release, rules = pool.submit(pve.release, wanted.node), pool.submit(pve.tag_rules)
-        granted = dict(zip(((path, "") for path in paths), pool.map(pve.granted, paths), strict=True))
+        granted = dict(
+            zip(((path, "") for path in paths), pool.map(partial(pve.granted, node=wanted.node), paths), strict=True)
+        )
     return _Judge(pve, token, wanted, major_of(release.result()), rules.result(), granted).judgement()
 
 
@@ -95,7 +98,7 @@ class _Judge:
     def _held(self, need: Need, user: str = "") -> frozenset[str]:
         key = (need.path, user)
         if key not in self.granted:
-            self.granted[key] = self.pve.granted(need.path, user)
+            self.granted[key] = self.pve.granted(need.path, user, node=self.wanted.node)
         return names_that_hold(self.granted[key], is_below=need.is_below)
 
     def _holder(self, need: Need) -> Holder:

@@ -27,13 +27,14 @@ class Access(Reads):
         is_root = bool(self.links) and not self._by_token()
         return is_root or self.granted("/vms").get("VM.Audit") == 1
 
-    def granted(self, path: str, user: str = "") -> Mapping[str, int]:
+    def granted(self, path: str, user: str = "", *, node: str = "") -> Mapping[str, int]:
         """Privilege -> 1 where it holds for all below the path, too: of the token, or of a user.
 
-        Raises Refused where the token may not see those of others (Sys.Audit on /access).
+        Every node knows it: `node` is asked first, since much is asked about each. Raises Refused where the token may
+        not see those of others (Sys.Audit on /access).
         """
         params: Params = {"path": path, "userid": user} if user else {"path": path}
-        data = table(self._with_token("/access/permissions", params), "permissions")
+        data = table(self._with_token("/access/permissions", params, node), "permissions")
         found = table(data.get(path, {}), "permissions")
         return {name: number(found, name) for name in found}
 
@@ -64,8 +65,8 @@ class Access(Reads):
     def _by_token(self) -> list[Link]:
         return [link for link in self.links.values() if link.wire is Wire.API]
 
-    def _with_token(self, path: str, params: Params | None = None) -> Any:
-        return self._read_by(self._by_token(), path, params)
+    def _with_token(self, path: str, params: Params | None = None, node: str = "") -> Any:
+        return self._read_by(sorted(self._by_token(), key=lambda link: link.node != node), path, params)
 
 
 def _names(row: Mapping[str, Any], key: str) -> frozenset[str]:
