@@ -78,10 +78,9 @@ class Report:
         _write(sys.stdout, json.dumps(masking.masked_data(told, self.secrets), indent=2))
 
     def warn(self, text: str) -> None:
-        """To cron it is said at the end, if it is new."""
-        if self.is_cron:
-            self._warnings.append(text)
-        else:
+        """To cron it is said at the end, if it is new; in the JSON it stands too."""
+        self._warnings.append(text)
+        if not self.is_cron or self.is_dry_run:
             self._error_line(f"warning: {text}")
 
     def problem(self, problem: Problem, kind: str = "error") -> None:
@@ -237,7 +236,7 @@ class Report:
         if self.is_dry_run or self._is_interrupted:
             return self._outcomes
         matters = {outcome: matter for outcome in self._outcomes if (matter := self._matter(outcome))}
-        warnings = {Matter("", text, is_trouble=False): text for text in self._warnings}
+        warnings = {Matter("", text, is_trouble=False): text for text in self._warnings} if self.is_cron else {}
         plan = self._plan.nodes if self._plan else ()
         looked_at = {"", "k3s", *(node.name for node in plan), *(outcome.node for outcome in self._outcomes)}
         new = self._new([*warnings, *matters.values()], looked_at)
@@ -322,7 +321,7 @@ class Report:
                 for node in plan
             ],
             "outcomes": outcomes,
-            "warnings": list(self._plan.warnings) if self._plan else [],
+            "warnings": list(dict.fromkeys(self._warnings)),
         }
 
     # --- printing --------------------------------------------------------------------------------------------

@@ -110,6 +110,12 @@ def test_quiet_leaves_only_what_needs_attention(capsys: Captured) -> None:
     ]
 
 
+def test_cron_that_only_looks_is_told_of_warnings_at_once(capsys: Captured) -> None:
+    Report(is_cron=True, is_dry_run=True).warn("NODE_3 is missing")
+
+    assert capsys.readouterr().err == "warning: NODE_3 is missing\n"
+
+
 def test_the_fallback_is_said_on_stderr(capsys: Captured) -> None:
     Report().fallback("pve1", "connection refused")
 
