@@ -83,6 +83,16 @@ def test_nodes_that_are_off_by_choice_or_not_named_are_not_looked_at(homelab: Ho
     assert homelab("doctor", **ONLY_PVE2).out.startswith("pve2  ok")
 
 
+def test_no_node_is_fine_where_the_token_is_refused_and_none_was_looked_at(homelab: Homelab, lab: Lab) -> None:
+    wrong = lab.env["API_TOKEN"].rpartition("=")[0] + "=00000000-0000-0000-0000-000000000000"
+
+    run = homelab("doctor", API_TOKEN=wrong)
+
+    assert run.exit_code == 1
+    assert run.out.splitlines()[0].startswith("all  error    GET /cluster/status: 401 Authentication failed!")
+    assert run.out.splitlines()[-1] == "0 nodes looked at, 1 finding; nothing was changed"
+
+
 def test_machine_that_has_the_name_of_a_vm_in_k3s_is_told(homelab: Homelab, lab: Lab) -> None:
     lab.reset("healthy")
     vmid, _ = vm_on(lab, "pve3")
