@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from homelab.errors import NodeFailed, NotResponding, Refused, TimedOut, Undecided
+from homelab.errors import ChangedIdentity, NodeFailed, NotResponding, Refused, TimedOut, Undecided
 from homelab.k3s_manager import GuestFinder
 from homelab.memory import GuestKeys
 from homelab.models import RunningVm
@@ -160,6 +160,23 @@ def test_host_key_of_an_earlier_time_that_cannot_be_read_is_not_known(tmp_path: 
 
     with pytest.raises(NodeFailed, match="its SSH host key cannot be checked"):
         finder.login(node_config(), RunningVm(vm()))
+
+
+@pytest.mark.parametrize("ip_config", ["ip=dhcp", "ip=192.0.2.7/24"])
+def test_node_that_turns_out_to_be_another_machine_is_not_waited_for(tmp_path: Path, ip_config: str) -> None:
+    class Changed(Silent):
+        def agent_interfaces(self, _node: str, _vmid: int) -> tuple[AgentInterface, ...]:
+            raise ChangedIdentity("API", "its certificate has changed")
+
+        def agent_file_read(self, _node: str, _vmid: int, _path: str) -> str:
+            raise ChangedIdentity("API", "its certificate has changed")
+
+    finder = finder_of(cast(Proxmox, Changed()), cast(Shells, Guests()), tmp_path)
+    before = finder.clock.now()
+
+    with pytest.raises(ChangedIdentity):
+        finder.login(node_config(ip_config=ip_config), RunningVm(vm()))
+    assert finder.clock.now() == before
 
 
 def test_new_vm_that_nobody_hears_at_its_static_address_does_not_respond(tmp_path: Path) -> None:

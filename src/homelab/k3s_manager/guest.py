@@ -9,6 +9,7 @@ from functools import partial
 
 from homelab import cloud_init
 from homelab.errors import (
+    ChangedIdentity,
     HomelabError,
     Misunderstood,
     NodeFailed,
@@ -144,6 +145,8 @@ class GuestFinder:
         def look() -> tuple[str, str]:
             try:
                 return self.whereabouts.by_agent(vm), f"no address on {net0_mac(vm.config)} yet"
+            except ChangedIdentity:
+                raise
             except HomelabError as error:
                 return "", error.why
 
@@ -209,6 +212,8 @@ class GuestFinder:
                 return HostKey.parse(self.pve.agent_file_read(vm.node, vm.vmid, HOST_KEY))
             except ValueError as error:
                 return Misunderstood("host key", str(error))
+            except ChangedIdentity:
+                raise
             except HomelabError as error:
                 return error
 
