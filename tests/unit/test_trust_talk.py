@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,18 @@ def test_without_a_terminal_nothing_is_stored(
 
     assert stored(tmp_path, second) == OTHER
     assert person.asked == []
+
+
+def test_machine_of_which_a_change_was_declined_is_not_proposed_to_vouch_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Here(monkeypatch, is_there=True)
+    store = TrustStore(tmp_path)
+    key = Shown("SSH", "SHA256:k", "k", Standing.TRUSTED, "known_hosts", (), lambda: None, lambda _: key)
+    changed, new = met(store, "pve1", Standing.CHANGED), met(store, "pve2", Standing.NEW)
+    first = replace(changed, shown=(*changed.shown, key))
+    with Shells(user="root", key_path=None, known_hosts=None, home=tmp_path) as shells:
+        talk = Talk(CONFIG, Report(), SteppingClock(), shells, store)
+        talk.settle(first)
+        talk.let_vouch(first, [new])
+    assert person.asked == ["pve1"]

@@ -25,6 +25,7 @@ from homelab.trusting.strangers import KEEP
 from homelab.trusting.vouching import Word, word_of
 
 DIGITS_OF_A_CA = 8
+CHANGES = (Standing.CHANGED, Standing.REFUSED)
 
 
 def run(config: Config, via: Via, report: Report, clock: Clock) -> int:
@@ -133,8 +134,13 @@ class Talk:
         self._keep_authority(met, word)
 
     def _is_of_use(self, met: Met, rest: Sequence[Met]) -> bool:
-        """Is it trusted, has its cluster not been heard yet, and is there something that it could say?"""
+        """Is it trusted, has its cluster not been heard yet, and is there something that it could say?
+
+        A machine of which a change was not believed may be another one, whatever else it shows.
+        """
         trusted = self._trusted(met)
+        if any(shown.standing in CHANGES and shown not in trusted for shown in met.shown):
+            return False
         if any(word.host_keys and word.member(shown.value) for word in self._words for shown in trusted):
             return False
         unknown = [shown for other in rest for shown in other.shown if _is_open(shown) and not self._voucher(shown)]
