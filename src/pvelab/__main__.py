@@ -1,9 +1,10 @@
-"""`python -m pvelab`: a whole Proxmox VE cluster with k3s on this machine's loopback, until Ctrl-C."""
+"""`python -m pvelab`: a whole Proxmox VE cluster with k3s on this machine's loopback, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -101,11 +102,14 @@ def _pace(text: str) -> float:
 
 
 def _print_catalogues() -> None:
+    """In one write, so that a pager may end before it has read everything."""
+    lines = []
     for title, catalogue in (("Seeds", seeds.SEEDS), ("Faults", faults.FAULTS)):
-        print(f"{title}:")
+        lines.append(f"{title}:")
         for choice, what in catalogue.described():
-            print(f"  {choice}")
-            print(textwrap.fill(what, LIST_COLUMNS, initial_indent=LIST_INDENT, subsequent_indent=LIST_INDENT))
+            lines.append(f"  {choice}")
+            lines.append(textwrap.fill(what, LIST_COLUMNS, initial_indent=LIST_INDENT, subsequent_indent=LIST_INDENT))
+    print("\n".join(lines))
 
 
 def _run_until_interrupted(lab: Lab) -> int:
@@ -155,4 +159,5 @@ def _run_inside(lab: Lab, command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(main())

@@ -92,3 +92,17 @@ def test_it_prints_where_everything_is_and_runs_until_interrupted(tmp_path: Path
     assert lines[1].split()[:2] == ["pve1", "https://" + curl[-1].split("/")[2]]
     assert any(str(tmp_path / ".env") in line for line in lines)
     assert (tmp_path / ".env").read_text().startswith("API_TOKEN=")
+
+
+def test_it_tidies_up_when_it_is_told_to_end(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pvelab", "--nodes", "1", "--pace", "test"]
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd="src", env=environment) as process:
+        assert process.stdout
+        try:
+            process.stdout.readline()
+            assert list(tmp_path.glob("pvelab-*"))
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    assert list(tmp_path.glob("pvelab-*")) == []
