@@ -20,7 +20,7 @@ from pvelab.guest.machine import GuestCommand
 from pvelab.guest.options import BadOption, Grammar
 from pvelab.guest.systemctl import systemctl
 from pvelab.guest.systemd import Idle, Program, Run
-from pvelab.shell.looktools import show_date
+from pvelab.shell.machinetools import show_date
 
 if TYPE_CHECKING:
     from pvelab.guest.machine import GuestMachine

@@ -10,6 +10,7 @@ from pvelab.machine import Command, Process
 from pvelab.shell.arguments import UsageRefused, complain_about
 from pvelab.shell.filetools import FILE_TOOLS
 from pvelab.shell.looktools import LOOK_TOOLS
+from pvelab.shell.machinetools import MACHINE_TOOLS
 from pvelab.shell.searchtools import SEARCH_TOOLS
 from pvelab.shell.texttools import TEXT_TOOLS, pieces
 
@@ -103,6 +104,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         for name, command in {
             **FILE_TOOLS,
             **LOOK_TOOLS,
+            **MACHINE_TOOLS,
             **SEARCH_TOOLS,
             **TEXT_TOOLS,
             "dd": dd,
