@@ -247,7 +247,7 @@ def test_refused_login_names_both_reasons(wired: Wired) -> None:
         why = found.problems["pve1"].why
         cure = found.problems["pve1"].cure
     assert "not in known_hosts" in why
-    assert "ssh-keyscan -p 2222" in cure
+    assert "main trust shows these host keys and asks" in cure
 
 
 def test_other_member_answers_for_a_node_whose_own_api_is_gone(wired: Wired) -> None:
