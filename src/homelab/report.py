@@ -19,6 +19,8 @@ from homelab.legible import legible
 from homelab.models import GIB, Action, Finding, Matter, NodePlan, Outcome, Plan, Size, Status, Verdict
 from homelab.settings import Config, Secret
 
+TO_CHANGE = "change"
+"""What would be changed, where nothing is."""
 MARKS = {Status.OK: "ok", Status.CHANGED: "changed", Status.SKIPPED: "skipped", Status.FAILED: "FAILED"}
 News = Callable[[Sequence[Matter], Collection[str]], Sequence[Matter]]
 """Which of these matters are new to the person who reads, all being known of these nodes."""
@@ -272,13 +274,14 @@ class Report:
 
     def _print_table(self, shown: Sequence[Outcome]) -> None:
         rows = [(outcome.node, outcome.status, _line_of(outcome)) for outcome in shown]
+        marks = {**MARKS, Status.CHANGED: TO_CHANGE} if self.is_dry_run else MARKS
         if sys.stdout.isatty():
-            styled = [((node, ""), (MARKS[status], STYLES[status]), (what, "")) for node, status, what in rows]
+            styled = [((node, ""), (marks[status], STYLES[status]), (what, "")) for node, status, what in rows]
             self._print_rich(("node", "", "what"), styled)
         else:
             width = max((len(row[0]) for row in rows), default=0)
             for node, status, what in rows:
-                self._line(f"{node:<{width}}  {MARKS[status]:<7}  {what}")
+                self._line(f"{node:<{width}}  {marks[status]:<7}  {what}")
         self._line(self._summary())
 
     def _print_rich(self, columns: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]]) -> None:

@@ -23,7 +23,7 @@ def test_a_dry_run_reports_the_plan_and_that_nothing_was_changed(capsys: Capture
 
     assert capsys.readouterr().out.splitlines() == [
         "pve1  ok       VM k3s-vm-pve1 (vmid=107): keep: VM is healthy",
-        "pve2  changed  VM k3s-vm-pve2: create: VM is absent",
+        "pve2  change   VM k3s-vm-pve2: create: VM is absent",
         "pve3  FAILED   pve3: nothing done: no answer",
         "pve4  skipped  VM k3s-vm-pve4: nothing: NODE_ENABLED_4=0",
         "4 nodes; 1 to change, 1 with a problem; nothing was changed (--dry-run)",
@@ -48,7 +48,7 @@ def test_a_dry_run_names_what_stands_in_the_way_of_a_replacement(capsys: Capture
 
     assert report.finish() == 0
     out, err = capsys.readouterr()
-    assert out.startswith("pve1  changed  VM k3s-vm-pve1 (vmid=107): start")
+    assert out.startswith("pve1  change   VM k3s-vm-pve1 (vmid=107): start")
     assert "  try: remove them\nwarning: VM k3s-vm-pve1 (vmid=107): start" in err
 
 
@@ -63,10 +63,10 @@ def test_a_dry_run_says_how_large_a_vm_would_be_and_by_which_rule_and_says_it_on
 
     out, err = capsys.readouterr()
     assert out.splitlines()[:3] == [
-        "pve1  changed  VM k3s-vm-pve1 (vmid=107): replace: VM is stopped; 4 cores, 16384 MiB, disk 200 GiB "
+        "pve1  change   VM k3s-vm-pve1 (vmid=107): replace: VM is stopped; 4 cores, 16384 MiB, disk 200 GiB "
         "[rule 5: by hand]",
         "pve2  FAILED   VM is held: it was replaced [rule 6: once in 24 h]",
-        "pve3  changed  VM k3s-vm-pve3: create: VM is absent; 1 core, 16384 MiB, disk 200 GiB",
+        "pve3  change   VM k3s-vm-pve3: create: VM is absent; 1 core, 16384 MiB, disk 200 GiB",
     ]
     assert "replace" not in err.replace("it was replaced", "")
 
