@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from pvelab.guest import kube_nodes
 from pvelab.guest.guests import Guests
 from pvelab.guest.k3s_cluster import Cluster
 from pvelab.guest.machine import GuestMachine
@@ -215,3 +218,13 @@ def limited_token(lab: Lab, without: str) -> str:
 
     lab.look(give)
     return "root@pam!lim=s3cretsecretsecret"
+
+
+def password_of_another(world: World) -> None:
+    """A secret is there that keeps a machine of that name out."""
+    cluster(world).store.create("secrets", kube_nodes.password_secret(NAME, "of another machine"))
+
+
+def server_of(lab: Lab, name: str) -> str:
+    """The URL that a member was told to join at."""
+    return str(yaml.safe_load(lab.shell(name, "cat /etc/rancher/k3s/config.yaml"))["server"])
