@@ -273,7 +273,7 @@ class Report:
             return matters
 
     def _print_table(self, shown: Sequence[Outcome]) -> None:
-        rows = [(outcome.node, outcome.status, _line_of(outcome)) for outcome in shown]
+        rows = [(one.node, one.status, _line_of(one).removeprefix(f"{one.node}: ")) for one in shown]
         marks = {**MARKS, Status.CHANGED: TO_CHANGE} if self.is_dry_run else MARKS
         if sys.stdout.isatty():
             styled = [((node, ""), (marks[status], STYLES[status]), (what, "")) for node, status, what in rows]

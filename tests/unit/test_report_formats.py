@@ -24,7 +24,7 @@ def test_a_dry_run_reports_the_plan_and_that_nothing_was_changed(capsys: Capture
     assert capsys.readouterr().out.splitlines() == [
         "pve1  ok       VM k3s-vm-pve1 (vmid=107): keep: VM is healthy",
         "pve2  change   VM k3s-vm-pve2: create: VM is absent",
-        "pve3  FAILED   pve3: nothing done: no answer",
+        "pve3  FAILED   nothing done: no answer",
         "pve4  skipped  VM k3s-vm-pve4: nothing: NODE_ENABLED_4=0",
         "4 nodes; 1 to change, 1 with a problem; nothing was changed (--dry-run)",
     ]
