@@ -213,6 +213,10 @@ def test_first_bytes_are_asked_for_alone_and_taken_from_a_server_that_sends_all(
     assert server.asked == [("bytes=0-9", None)] * 3
 
 
+def test_first_bytes_of_a_shorter_file_are_all_of_it(serve: Serve) -> None:
+    assert download.first_bytes(serve(Step(200, b"short")).url, 10) == download.Beginning(b"short", 5)
+
+
 @pytest.mark.parametrize(("date", "seconds"), [(DATE, START), ("yesterday", None)])
 def test_a_small_file_comes_with_its_date(serve: Serve, date: str, seconds: float | None) -> None:
     small = download.fetch_small(serve(Step(200, b"sum", {"Last-Modified": date})).url, clock=SteppingClock())

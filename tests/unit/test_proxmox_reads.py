@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from homelab.errors import Misunderstood, NotThere, Refused, Unreachable
+from homelab.errors import ChangedIdentity, Misunderstood, NotThere, Refused, Unreachable
 from homelab.models import (
     MIB,
     BridgeState,
@@ -248,6 +248,19 @@ def test_node_that_the_others_do_not_reach_either_is_unreachable_at_once() -> No
     pve, _ = proxmox({key: DOWN}, pve2={key: TargetUnreachable("GET", "595", "on?")}, pve3={key: []})
     with pytest.raises(TargetUnreachable):
         pve.vms("pve1")
+
+
+def test_nobody_answers_for_a_node_that_may_be_another_machine_now() -> None:
+    changed = ChangedIdentity("API", "its certificate has changed", "trust")
+    pve, _ = proxmox({"GET /nodes/pve1/qemu": changed}, pve2={"GET /nodes/pve1/qemu": []})
+    with pytest.raises(ChangedIdentity):
+        pve.vms("pve1")
+
+
+def test_other_node_answers_for_the_cluster_where_the_first_may_be_another_machine_now() -> None:
+    changed = ChangedIdentity("API", "its certificate has changed", "trust")
+    pve, _ = proxmox({"GET /cluster/nextid": changed}, pve2={"GET /cluster/nextid": "101"})
+    assert pve.next_vmid() == 101
 
 
 def test_no_answer_anywhere_gives_the_last_reason() -> None:

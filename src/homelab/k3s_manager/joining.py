@@ -45,8 +45,9 @@ class Joining:
 
     def _join(self, plan: NodePlan, running: RunningVm, facts: K3sFacts) -> tuple[Outcome, ...]:
         name, vm = plan.config.vm_name, running.vm
-        if plan.was_running and facts.is_known and is_member(facts.node(name), vm):
-            return (*self._kept(plan, facts.node(name)), *self._settings(plan, facts.node(name)))
+        seen = facts.node(name) if facts.is_known else None
+        if plan.was_running and seen and is_member(seen, vm):
+            return (*self._kept(plan, seen), *self._settings(plan, seen))
         if _is_still_on(plan, running):
             plan = replace(plan, action=Action.KEEP)
         nodes = self._nodes_by_now()
@@ -64,11 +65,11 @@ class Joining:
         """End the membership of a machine that is off, known by its uuid."""
         Leaving(self.servers, self.clock, self.progress).remove(name, uuid)
 
-    def _kept(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+    def _kept(self, plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
         """Nothing is to be done; that it takes no pods is somebody's decision, and is said."""
         name = plan.config.vm_name
         line = Outcome(plan.name, Status.OK, f"{name} already in cluster, skipping")
-        if node is None or not node.is_cordoned:
+        if not node.is_cordoned:
             return (line,)
         if self._is_given_back(node):
             return (line, Outcome(plan.name, Status.CHANGED, f"{name} takes pods again: an earlier run had drained it"))
@@ -86,10 +87,8 @@ class Joining:
         self.cordons.end(node.system_uuid)
         return True
 
-    def _settings(self, plan: NodePlan, node: K3sNode | None) -> tuple[Outcome, ...]:
+    def _settings(self, plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
         """What has been changed in `.env` since it joined."""
-        if node is None:
-            return ()
         return (*Outcome.noted(plan.name, kept(plan, role_of(node))), *self._label(plan, node))
 
     def _label(self, plan: NodePlan, node: K3sNode) -> tuple[Outcome, ...]:
