@@ -9,7 +9,7 @@ from pvelab.answers import bad_parameter
 from pvelab.commands.dispatch import Tool
 from pvelab.commands.tool import Entry, Invocation, Runner, call_api
 from pvelab.formats import VOLUME_ID
-from pvelab.rules import storages, volumes
+from pvelab.rules import storages, volume_names
 
 STORAGES = "/storage"
 CONTENT = "/nodes/{node}/storage/{storage}/content"
@@ -92,8 +92,8 @@ async def path(run: Invocation) -> int:
     volid = run.params["volume"]
     if not VOLUME_ID.fullmatch(volid):
         raise bad_parameter("volume", f"invalid format - unable to parse volume ID '{volid}'\n")
-    storage, name = volumes.split(volid)
-    run.process.print(volumes.path(storages.find(run.api.world, storage), name))
+    storage, name = volume_names.split(volid)
+    run.process.print(volume_names.path(storages.find(run.api.world, storage), name))
     return 0
 
 

@@ -27,7 +27,7 @@ from pvelab.guest.machine import Disk, GuestMachine, Hardware, Nic, Surroundings
 from pvelab.guest.seed import read_seed
 from pvelab.machine import AgentSilent
 from pvelab.network import SSH_PORT, Network
-from pvelab.rules import cloudinit, drives, power, volumes
+from pvelab.rules import cloudinit, drives, power, volume_names, volumes
 from pvelab.rules.images import QCOW2_MAGIC
 from pvelab.shell.coreutils import COMMANDS
 from pvelab.sshd import SshHooks, SshServer, host_key
@@ -267,7 +267,7 @@ class Guests:
         option = drives.boot_disk(self.world, vm.config)
         if not option:
             return None
-        storage, name = volumes.split(drives.parse(self.world, option, vm.config[option])["file"])
+        storage, name = volume_names.split(drives.parse(self.world, option, vm.config[option])["file"])
         return volumes.find(volumes.at(self.world, self.world.nodes[vm.node], storage), name)
 
     def _system_on(self, volume: Volume | None) -> Disk | None:

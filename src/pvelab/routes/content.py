@@ -8,7 +8,7 @@ from typing import Any
 from pvelab import progress
 from pvelab.answers import Answer, ApiError, bad_parameter, refused
 from pvelab.routes.call import Call, route
-from pvelab.rules import access, images, permissions, storages, volumes
+from pvelab.rules import access, images, permissions, storages, volume_names, volumes
 from pvelab.rules.volumes import Listed, Log, Place
 from pvelab.state import Task
 
@@ -54,8 +54,8 @@ def allocate(call: Call) -> Answer:
 def read(call: Call) -> dict[str, Any]:
     volid, place, name = _volume(call)
     access.check_volume(call.world, call.who, volid)
-    parsed = volumes.parse_name(place.storage, name)
-    where = volumes.path(place.storage, name)
+    parsed = volume_names.parse(place.storage, name)
+    where = volume_names.path(place.storage, name)
     if not volumes.exists(place, name):
         raise refused(f"volume_size_info on '{volid}' failed - no format")
     image = volumes.find(place, name) if parsed.content == "images" else None
@@ -71,7 +71,7 @@ def read(call: Call) -> dict[str, Any]:
 @route("DELETE", VOLUME)
 async def delete(call: Call) -> str | None:
     volid, place, name = _volume(call)
-    parsed = volumes.parse_name(place.storage, name)
+    parsed = volume_names.parse(place.storage, name)
     where = f"/storage/{place.storage.name}"
     if parsed.content == "backup" and parsed.vmid:
         permissions.require(call.world, call.who, where, "Datastore.AllocateSpace")
@@ -107,7 +107,7 @@ async def _within(call: Call, upid: str) -> str | None:
 def _volume(call: Call) -> tuple[str, Place, str]:
     given, storage = call.params["volume"], call.params["storage"]
     volid = given if ":" in given else f"{storage}:{given}"
-    named, name = volumes.split(volid)
+    named, name = volume_names.split(volid)
     if named != storage:
         raise bad_parameter("volume", f"storage ID mismatch ({named} != {storage})\n")
     return volid, volumes.at(call.world, call.node, storage), name

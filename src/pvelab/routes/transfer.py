@@ -17,7 +17,7 @@ import aiohttp
 from pvelab import progress
 from pvelab.answers import ApiError, UploadedFile, bad_parameter, refused
 from pvelab.routes.call import Call, route
-from pvelab.rules import storages, volumes
+from pvelab.rules import storages, volume_names, volumes
 from pvelab.rules.images import inspect
 from pvelab.rules.volumes import Place
 from pvelab.shell.contents import Content
@@ -47,7 +47,7 @@ class Target:
     @property
     def path(self) -> str:
         """Its path on the node."""
-        return posixpath.join(self.place.storage.path, volumes.FOLDERS[self.content], self.name)
+        return posixpath.join(self.place.storage.path, volume_names.FOLDERS[self.content], self.name)
 
 
 @route("POST", UPLOAD)

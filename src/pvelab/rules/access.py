@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from pvelab.answers import ApiError, Who, bad_parameter, forbidden, refused
 from pvelab.formats import PROPERTY_FORMATS, VOLUME_ID, split_property_string
-from pvelab.rules import configs, drives, permissions, roles, storages, tags, volumes
+from pvelab.rules import configs, drives, permissions, roles, storages, tags, volume_names
 from pvelab.rules.drives import NEW_DISK, Drive
 from pvelab.state import World
 
@@ -210,8 +210,8 @@ class ConfigAccess:
         self.check_volume(volid)
 
     def _content(self, volid: str) -> str:
-        storage, name = volumes.split(volid)
-        return volumes.parse_name(storages.find(self.world, storage), name).content
+        storage, name = volume_names.split(volid)
+        return volume_names.parse(storages.find(self.world, storage), name).content
 
     def _check_new_disk(self, name: str) -> None:
         if not name:
@@ -223,8 +223,8 @@ class ConfigAccess:
     def _check_source(self, option: str, source: str) -> None:
         owner = 0
         if VOLUME_ID.fullmatch(source) and not source.startswith("/"):
-            name, volume = volumes.split(source)
-            parsed = volumes.parse_name(storages.find(self.world, name), volume)
+            name, volume = volume_names.split(source)
+            parsed = volume_names.parse(storages.find(self.world, name), volume)
             if parsed.content not in ("images", "import"):
                 is_old = self.world.profile.release == storages.RELEASE_BEFORE_IMPORT
                 needed = "not an image" if is_old else "needs to be 'images' or 'import'"
@@ -238,8 +238,8 @@ class ConfigAccess:
 
 def check_volume(world: World, who: Who, volid: str, vmid: int = 0) -> None:
     """May somebody read this volume, for the sake of that VM? Raises ApiError."""
-    name, volume = volumes.split(volid)
-    parsed = volumes.parse_name(storages.find(world, name), volume)
+    name, volume = volume_names.split(volid)
+    parsed = volume_names.parse(storages.find(world, name), volume)
     where = f"/storage/{name}"
     if permissions.has_any(world, who, where, ["Datastore.Allocate"]):
         return

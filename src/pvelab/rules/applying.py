@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvelab.rules import configs, drives, volumes
+from pvelab.rules import configs, drives, volume_names, volumes
 from pvelab.rules.drives import UNUSED
 from pvelab.rules.volumes import Log
 from pvelab.state import Node, Vm, World
@@ -29,7 +29,7 @@ def detach(world: World, node: Node, vm: Vm, option: str, is_forced: bool, log: 
     volid = drives.volume(drive)
     if not volid:
         return
-    storage, name = volumes.split(volid)
+    storage, name = volume_names.split(volid)
     is_image = not drives.is_cdrom(drive) or drives.is_cloudinit(drive)
     if is_image and (is_forced or drives.is_cloudinit(drive) or UNUSED.fullmatch(option)):
         volumes.remove(volumes.at(world, node, storage), name, log)

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from pvelab import schema
 from pvelab.answers import refused
-from pvelab.rules import drives, storages, volumes
+from pvelab.rules import drives, storages, volume_names
 from pvelab.state import Node, Vm, World
 
 CUSTOM_KINDS = ("user", "network", "meta", "vendor")
@@ -77,8 +77,8 @@ def generate(world: World, node: Node, vm: Vm, log: list[str]) -> None:
 
 
 def _custom_file(world: World, node: Node, volid: str) -> str:
-    storage, name = volumes.split(volid)
-    path = volumes.path(storages.find(world, storage), name)
+    storage, name = volume_names.split(volid)
+    path = volume_names.path(storages.find(world, storage), name)
     if not node.files.is_file(path):
         raise refused(f"volume '{volid}' does not exist")
     return node.files.read(path).decode(errors="replace")

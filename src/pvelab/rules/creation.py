@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pvelab import progress
 from pvelab.answers import ApiError, Who, bad_parameter, forbidden, refused
 from pvelab.formats import VOLUME_ID
-from pvelab.rules import configs, disks, drives, power, storages, volumes
+from pvelab.rules import configs, disks, drives, power, storages, volume_names, volumes
 from pvelab.rules.access import ConfigAccess
 from pvelab.rules.drives import Drive
 from pvelab.state import Node, Task, Vm, World
@@ -107,8 +107,8 @@ def _check_archive(world: World, node: Node, access: ConfigAccess, params: Mappi
     if not VOLUME_ID.fullmatch(archive):
         access.check_volume(f"/{archive}")
         raise refused(f"can't find file '{archive}'")
-    storage, name = volumes.split(archive)
-    if volumes.parse_name(storages.find(world, storage), name).content != "backup":
+    storage, name = volume_names.split(archive)
+    if volume_names.parse(storages.find(world, storage), name).content != "backup":
         raise refused(f"unable to use volume {archive} - content type needs to be 'backup'")
     volumes.require(world, node, archive)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from errno import ENOSPC
 
 from pvelab.answers import refused
-from pvelab.rules import drives, storages, volumes
+from pvelab.rules import drives, storages, volume_names, volumes
 from pvelab.rules.drives import NEW_DISK, Drive
 from pvelab.rules.images import ImageFacts, format_size, inspect, shown_size
 from pvelab.rules.volumes import Log, Place
@@ -139,7 +139,7 @@ class DiskMaker:
         return volume_source(self.world, self.node, text)
 
     def _existing(self, option: str, drive: Drive) -> str:
-        storage, name = volumes.split(drive["file"])
+        storage, name = volume_names.split(drive["file"])
         place = volumes.at(self.world, self.node, storage)
         if not volumes.exists(place, name):
             raise refused(f"volume '{drive['file']}' does not exist")
@@ -147,7 +147,7 @@ class DiskMaker:
         if volume:
             drive["size"] = format_size(volume.size_bytes)
         elif drives.is_cdrom(drive) and not drives.is_cloudinit(drive):
-            drive["size"] = format_size(self.node.files.content(volumes.path(place.storage, name)).size_bytes)
+            drive["size"] = format_size(self.node.files.content(volume_names.path(place.storage, name)).size_bytes)
         return drives.show(self.world, option, drive)
 
     def _allocate_next(self, place: Place, form: str, size_bytes: int, origin: Content | None = None) -> Volume:
@@ -168,16 +168,16 @@ class DiskMaker:
 
 def volume_source(world: World, node: Node, volid: str) -> Source:
     """An import volume, or a disk of some VM, as something to copy. Raises ApiError."""
-    storage, name = volumes.split(volid)
+    storage, name = volume_names.split(volid)
     place = volumes.at(world, node, storage)
-    if volumes.parse_name(place.storage, name).content == "images":
+    if volume_names.parse(place.storage, name).content == "images":
         volume = volumes.find(place, name)
         if volume is None:
             raise refused(f"volume '{volid}' does not exist")
         facts = ImageFacts(volume.format, volume.size_bytes)
-        where = volumes.path(place.storage, name)
+        where = volume_names.path(place.storage, name)
         return Source(facts, volume.origin, where, volid, _drive_holding(world, volume))
-    where = volumes.path(place.storage, name)
+    where = volume_names.path(place.storage, name)
     if not node.files.is_file(where):
         raise refused(f"failed to stat '{where}'")
     content = node.files.content(where)
@@ -219,7 +219,7 @@ def _copy_failed(place: Place, volume: Volume, source: Source) -> str:
     ending = IMAGE_ENDING.search(source.path)
     if source.volid or ending:
         words += ["-f", source.facts.format if source.volid or not ending else ending[1]]
-    target = volumes.path(place.storage, volume.name)
+    target = volume_names.path(place.storage, volume.name)
     command = " ".join([*words, "-O", volume.format, source.path, f"zeroinit:{target}"])
     origin = f"cannot import from '{source.volid}' - " if source.volid else ""
     return f"{origin}copy failed: command '{command}' failed: exit code 1"
@@ -228,8 +228,8 @@ def _copy_failed(place: Place, volume: Volume, source: Source) -> str:
 def _volume_path(world: World, volid: str) -> str:
     if ":" not in volid:
         return ""
-    storage, name = volumes.split(volid)
-    return volumes.path(storages.find(world, storage), name)
+    storage, name = volume_names.split(volid)
+    return volume_names.path(storages.find(world, storage), name)
 
 
 def _size_bytes(option: str, drive: Drive, size_gib: float) -> int:

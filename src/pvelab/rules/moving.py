@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pvelab import progress
 from pvelab.answers import ApiError, WarningLine, Who, bad_parameter, refused
-from pvelab.rules import configs, disks, drives, permissions, storages, volumes
+from pvelab.rules import configs, disks, drives, permissions, storages, volume_names, volumes
 from pvelab.rules.access import only_root
 from pvelab.rules.drives import Drive
 from pvelab.rules.volumes import Log, Place
@@ -69,8 +69,8 @@ def _movable(world: World, node: Node, vm: Vm, params: Mapping[str, str]) -> Dri
     drive = drives.parse(world, option, vm.config[option])
     if drives.is_cdrom(drive) and not drives.is_cloudinit(drive):
         raise refused("you can't move a cdrom")
-    storage, name = volumes.split(drive["file"])
-    form = volumes.parse_name(storages.find(world, storage), name).format
+    storage, name = volume_names.split(drive["file"])
+    form = volume_names.parse(storages.find(world, storage), name).format
     if storage == target and params.get("format", form) == form:
         raise refused("you can't move to the same storage with same format")
     if "images" not in storages.usable(world, target, node).content:
@@ -83,7 +83,7 @@ def _movable(world: World, node: Node, vm: Vm, params: Mapping[str, str]) -> Dri
 def _copy(world: World, node: Node, vm: Vm, drive: Drive, params: Mapping[str, str], log: Log) -> None:
     """Copy the volume; what is in it stays with the VM, and the source is left behind empty or removed."""
     option, source = params["disk"], drive["file"]
-    storage, name = volumes.split(source)
+    storage, name = volume_names.split(source)
     before, after = volumes.at(world, node, storage), volumes.at(world, node, params["storage"])
     log.append(f"copying volume '{source}' from current storage '{storage}' to target storage '{params['storage']}'")
     if _is_snapshotted(world, vm, source):
@@ -130,7 +130,7 @@ async def _to_vm(world: World, node: Node, params: Mapping[str, str], who: Who) 
     if vmid == target_vmid:
         raise bad_parameter("target-vmid", "must be different than source VMID to reassign disk")
     drive = _transferable(world, node, params)
-    storage, _ = volumes.split(drive["file"])
+    storage, _ = volume_names.split(drive["file"])
     permissions.require(world, who, f"/storage/{storage}", "Datastore.AllocateSpace")
 
     async def work(task: Task) -> progress.Steps:

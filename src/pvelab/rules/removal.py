@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pvelab import progress
 from pvelab.answers import ApiError, Who, refused
 from pvelab.formats import split_list
-from pvelab.rules import configs, drives, permissions, storages, updates, volumes
+from pvelab.rules import configs, drives, permissions, storages, updates, volume_names, volumes
 from pvelab.rules.access import only_root
 from pvelab.rules.volumes import Log, Place
 from pvelab.state import Node, Task, Vm, World
@@ -75,13 +75,13 @@ def _own_volumes(world: World, vm: Vm) -> list[str]:
 
 
 def _owner(world: World, volid: str) -> int:
-    storage, name = volumes.split(volid)
+    storage, name = volume_names.split(volid)
     known = storages.all_storages(world).get(storage)
-    return volumes.parse_name(known, name).vmid if known else 0
+    return volume_names.parse(known, name).vmid if known else 0
 
 
 def _free(world: World, node: Node, volid: str, log: Log) -> None:
-    storage, name = volumes.split(volid)
+    storage, name = volume_names.split(volid)
     try:
         volumes.remove(volumes.at(world, node, storage), name, log)
     except ApiError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pvelab import progress
 from pvelab.answers import ApiError, Who, bad_parameter, refused
-from pvelab.rules import configs, disks, drives, permissions, snapshots, storages, volumes
+from pvelab.rules import configs, disks, drives, permissions, snapshots, storages, volume_names, volumes
 from pvelab.rules.access import ConfigAccess, only_root
 from pvelab.rules.drives import Drive
 from pvelab.rules.images import format_size, parse_size
@@ -109,7 +109,7 @@ def _check_clonable(world: World, node: Node, vm: Vm, params: Mapping[str, str],
             raise refused(f"parameter '{name}' not allowed for linked clones")
     for option, drive in drives.of_config(world, vm.config) if not is_full else ():
         if drives.volume(drive) and not drives.is_cdrom(drive):
-            storage, name = volumes.split(drive["file"])
+            storage, name = volume_names.split(drive["file"])
             volume = volumes.find(volumes.at(world, node, storage), name)
             if volume is None or not volume.is_base:
                 raise refused(f"Linked clone feature is not supported for '{drive['file']}' ({option})")
@@ -121,7 +121,7 @@ def _check_clone_access(world: World, vm: Vm, params: Mapping[str, str], who: Wh
         if drive["file"] == "cdrom":
             permissions.require(world, who, "/", "Sys.Console")
         elif drives.volume(drive) and not drives.is_cdrom(drive):
-            storage = params.get("storage", volumes.split(drive["file"])[0])
+            storage = params.get("storage", volume_names.split(drive["file"])[0])
             permissions.require(world, who, f"/storage/{storage}", "Datastore.AllocateSpace")
     ConfigAccess(world, who, vm.vmid).check_bridges(vm.config)
 
@@ -131,7 +131,7 @@ def _grow(world: World, node: Node, vm: Vm, params: Mapping[str, str], task: Tas
     if option not in vm.config:
         raise refused(f"disk '{option}' does not exist")
     drive = drives.parse(world, option, vm.config[option])
-    storage, name = volumes.split(drive["file"])
+    storage, name = volume_names.split(drive["file"])
     if drives.is_cdrom(drive):
         raise refused("you can't resize a cdrom")
     try:
@@ -236,7 +236,7 @@ class _Cloner:
         name = f"{volume.name}/{vmid}/{file}"
         made = volumes.allocate(place, vmid, name, volume.size_bytes, chatter, volume.origin)
         made.parent = parent
-        where = volumes.path(place.storage, name)
+        where = volume_names.path(place.storage, name)
         self.log.append(
             f"Formatting '{where}', fmt=qcow2 cluster_size=131072 extended_l2=on preallocation=off"
             f" compression_type=zlib size={volume.size_bytes} backing_file={parent} backing_fmt={volume.format}"

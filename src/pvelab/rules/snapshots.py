@@ -8,7 +8,7 @@ from typing import Any
 from pvelab import progress
 from pvelab.answers import Who, refused
 from pvelab.machine import AgentError, AgentSilent
-from pvelab.rules import configs, drives, permissions, power, storages, volumes
+from pvelab.rules import configs, drives, permissions, power, storages, volume_names, volumes
 from pvelab.rules.volumes import Log, Place
 from pvelab.state import Node, Snapshot, Task, Vm, Volume, World
 
@@ -150,7 +150,9 @@ def has_feature(world: World, node: Node, config: Mapping[str, str], feature: st
 
 def nodes_with_disks(world: World, node: Node, config: Mapping[str, str]) -> list[str]:
     """The members that reach every disk of a configuration which is on that node."""
-    used = [volumes.split(drive["file"])[0] for _, drive in drives.of_config(world, config) if drives.volume(drive)]
+    used = [
+        volume_names.split(drive["file"])[0] for _, drive in drives.of_config(world, config) if drives.volume(drive)
+    ]
     named = [storages.find(world, name) for name in used]
 
     def is_reached(member: Node) -> bool:
@@ -168,7 +170,7 @@ def _disks(world: World, node: Node, config: Mapping[str, str]) -> Iterator[tupl
     """The disks that a configuration names and that are there, CD-ROMs left out."""
     for option, drive in drives.of_config(world, config):
         if drives.volume(drive) and not drives.is_cdrom(drive):
-            storage, name = volumes.split(drive["file"])
+            storage, name = volume_names.split(drive["file"])
             place = volumes.at(world, node, storage)
             volume = volumes.find(place, name)
             if volume:

@@ -1,4 +1,4 @@
-"""Volumes of a storage on a node: their names, files, sizes, allocation and removal."""
+"""Volumes of a storage on a node: their files, sizes, allocation and removal."""
 
 from __future__ import annotations
 
@@ -8,29 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pvelab.answers import refused
-from pvelab.formats import VOLUME_ID
-from pvelab.rules import storages
+from pvelab.rules import storages, volume_names
 from pvelab.rules.images import DiskImage, inspect
 from pvelab.shell.contents import Content
 from pvelab.state import Node, Storage, Volume, World
 
-FOLDERS = {
-    "images": "images",
-    "iso": "template/iso",
-    "vztmpl": "template/cache",
-    "backup": "dump",
-    "snippets": "snippets",
-    "import": "import",
-}
-NAMES = {
-    "iso": re.compile(r"iso/[^/]+\.(?:iso|img)", re.I),
-    "vztmpl": re.compile(r"vztmpl/[^/]+\.(?:tar\.(?:gz|xz|zst|bz2)|tgz)"),
-    "backup": re.compile(r"backup/[^/]+\.(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"),
-    "snippets": re.compile(r"snippets/[^/]+"),
-    "import": re.compile(r"import/[a-zA-Z0-9\-.+=_]+\.(?:ova|ovf|qcow2|raw|vmdk)"),
-}
-IMAGE_NAME = re.compile(r"[^/\s]+\.(raw|qcow2|vmdk|subvol)")
-BLOCK_NAME = re.compile(r"(?:vm|base)-(\d+)-\S+")
 LISTED_WITHOUT_OWNER = ("import", "snippets")
 METADATA_BYTES = 65_536
 SIZE_UNITS = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20}
@@ -62,21 +44,6 @@ class Place:
         return self.world.volumes.setdefault(storages.key(self.storage, self.node), {})
 
 
-BACKED_UP = re.compile(r"vzdump-(?:openvz|lxc|qemu)-(\d+)-.")
-"""How the file of a backup begins, with the VMID."""
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeName:
-    """What a volume's name says."""
-
-    name: str
-    content: str
-    format: str
-    vmid: int = 0
-    base: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One volume of a listing."""
@@ -96,43 +63,6 @@ def at(world: World, node: Node, name: str) -> Place:
     return Place(world, node, storages.usable(world, name, node))
 
 
-def split(volid: str) -> tuple[str, str]:
-    """Storage and name of a volume id. Raises ApiError."""
-    match = VOLUME_ID.fullmatch(volid)
-    if not match:
-        raise refused(f"unable to parse volume ID '{volid}'")
-    return match[1], match[2]
-
-
-def parse_name(storage: Storage, name: str) -> VolumeName:
-    """A volume's name as the storage understands it. Raises ApiError."""
-    if not storages.in_folder(storage):
-        return _parse_block_name(storage, name)
-    match = re.fullmatch(r"(?:(\d+/\S+)/)?(\d+)/(\S+)", name)
-    if match:
-        form = IMAGE_NAME.fullmatch(match[3])
-        if not form:
-            raise refused(f"unable to parse volume filename '{match[3]}'")
-        return VolumeName(match[3], "images", form[1], int(match[2]), match[1] or "")
-    for content, pattern in NAMES.items():
-        if content in storage.possible and pattern.fullmatch(name):
-            file = posixpath.basename(name)
-            backed_up = BACKED_UP.match(file) if content == "backup" else None
-            return VolumeName(file, content, _file_format(content, file), int(backed_up[1]) if backed_up else 0)
-    raise refused(f"unable to parse directory volume name '{name}'")
-
-
-def path(storage: Storage, name: str) -> str:
-    """Where the node finds a volume. Raises ApiError."""
-    parsed = parse_name(storage, name)
-    if storage.type == "zfspool":
-        return f"/dev/zvol/{storage.options.get('pool', 'rpool/data')}/{parsed.name}"
-    if not storages.in_folder(storage):
-        return f"/dev/{storage.options.get('vgname', 'pve')}/{parsed.name}"
-    below = f"images/{parsed.vmid}" if parsed.content == "images" else FOLDERS[parsed.content]
-    return posixpath.join(storage.path, below, parsed.name)
-
-
 def find(place: Place, name: str) -> Volume | None:
     """The disk image of that name, if it is there."""
     _notice_files(place)
@@ -141,7 +71,7 @@ def find(place: Place, name: str) -> Volume | None:
 
 def held(world: World, node: Node, volid: str) -> tuple[Place, Volume]:
     """The disk image of that id, and the storage where it is. Raises ApiError."""
-    storage, name = split(volid)
+    storage, name = volume_names.split(volid)
     place = at(world, node, storage)
     if volume := find(place, name):
         return place, volume
@@ -150,14 +80,14 @@ def held(world: World, node: Node, volid: str) -> tuple[Place, Volume]:
 
 def exists(place: Place, name: str) -> bool:
     """Is there a volume of that name?"""
-    if parse_name(place.storage, name).content == "images":
+    if volume_names.parse(place.storage, name).content == "images":
         return find(place, name) is not None
-    return place.node.files.is_file(path(place.storage, name))
+    return place.node.files.is_file(volume_names.path(place.storage, name))
 
 
 def require(world: World, node: Node, volid: str) -> None:
     """Refuse unless the volume is there."""
-    storage, name = split(volid)
+    storage, name = volume_names.split(volid)
     if not exists(at(world, node, storage), name):
         raise refused(f"volume '{volid}' does not exist")
 
@@ -174,7 +104,7 @@ def listing(place: Place, vmid: int = 0) -> Iterator[Listed]:
             )  # fmt: skip
     if storages.in_folder(place.storage):
         for content in place.storage.content:
-            if content in NAMES and (not vmid or content in LISTED_WITHOUT_OWNER):
+            if content in volume_names.NAMES and (not vmid or content in LISTED_WITHOUT_OWNER):
                 yield from _files(place, content)
 
 
@@ -210,12 +140,12 @@ def unsupported_format(place: Place, form: str) -> str:
 
 def allocate(place: Place, vmid: int, name: str, size_bytes: int, log: Log, origin: Content | None = None) -> Volume:
     """Make a disk image of that name. Raises ApiError: name taken, format not possible, no space."""
-    form = parse_name(place.storage, name).format
+    form = volume_names.parse(place.storage, name).format
     unit = SIZE_UNITS.get(place.storage.type, 1)
     size_bytes = -(-size_bytes // unit) * unit
     volume = Volume(place.storage.name, name, form, size_bytes, vmid, place.world.clock.now(), origin=origin)
     volume.used_bytes = _used_bytes(volume)
-    where = path(place.storage, name)
+    where = volume_names.path(place.storage, name)
     if exists(place, name):
         raise refused(_taken_text(place.storage, where, name))
     if storages.in_folder(place.storage):
@@ -231,7 +161,7 @@ def allocate(place: Place, vmid: int, name: str, size_bytes: int, log: Log, orig
 
 def resize(place: Place, volume: Volume, size_bytes: int, log: Log) -> None:
     """Give a disk image its new size. Raises ApiError without space or on a template's disk."""
-    where = path(place.storage, volume.name)
+    where = volume_names.path(place.storage, volume.name)
     if volume.is_base and storages.in_folder(place.storage):
         log.append(f"qemu-img: Could not open '{where}': Could not open '{where}': Operation not permitted")
         command = f"/usr/bin/qemu-img resize '--preallocation=off' -f {volume.format} {where} {size_bytes}"
@@ -248,8 +178,8 @@ def resize(place: Place, volume: Volume, size_bytes: int, log: Log) -> None:
 
 def remove(place: Place, name: str, log: Log) -> None:
     """Remove a volume; one that is not there is no error for a storage in a folder. Raises ApiError."""
-    parsed = parse_name(place.storage, name)
-    where = path(place.storage, name)
+    parsed = volume_names.parse(place.storage, name)
+    where = volume_names.path(place.storage, name)
     if parsed.content == "images":
         _remove_image(place, name, where, log)
     elif place.node.files.is_file(where):
@@ -259,7 +189,7 @@ def remove(place: Place, name: str, log: Log) -> None:
 def rename(place: Place, volume: Volume, name: str) -> None:
     """Give a disk image another name, as a template's disks get."""
     if storages.in_folder(place.storage):
-        place.node.files.rename(path(place.storage, volume.name), path(place.storage, name))
+        place.node.files.rename(volume_names.path(place.storage, volume.name), volume_names.path(place.storage, name))
     del place.volumes[volume.name]
     volume.name = name
     place.volumes[name] = volume
@@ -277,36 +207,17 @@ def creation_options(form: str, size_bytes: int) -> str:
     return f"fmt={form} size={size_bytes} preallocation=off"
 
 
-def _parse_block_name(storage: Storage, name: str) -> VolumeName:
-    own = name.rpartition("/")[2]
-    match = BLOCK_NAME.fullmatch(own)
-    if not match:
-        kind = "zfs" if storage.type == "zfspool" else "lvm"
-        raise refused(f"unable to parse {kind} volume name '{name}'")
-    return VolumeName(own, "images", "raw", int(match[1]), name.rpartition("/")[0])
-
-
-def _file_format(content: str, file: str) -> str:
-    if content == "iso":
-        return "iso"
-    if content == "snippets":
-        return "snippet"
-    if content == "vztmpl":
-        return "t" + file.rpartition(".")[2].removeprefix("t")
-    return file.partition(".")[2] if content == "backup" else file.rpartition(".")[2]
-
-
 def _files(place: Place, content: str) -> Iterator[Listed]:
-    folder = posixpath.join(place.storage.path, FOLDERS[content])
+    folder = posixpath.join(place.storage.path, volume_names.FOLDERS[content])
     if not place.node.files.is_folder(folder):
         return
     for file in place.node.files.names(folder):
         where = posixpath.join(folder, file)
-        if place.node.files.is_file(where) and NAMES[content].fullmatch(f"{content}/{file}"):
+        if place.node.files.is_file(where) and volume_names.NAMES[content].fullmatch(f"{content}/{file}"):
             yield Listed(
                 volid=f"{place.storage.name}:{content}/{file}",
                 content=content,
-                format=_file_format(content, file),
+                format=volume_names.file_format(content, file),
                 size_bytes=place.node.files.content(where).size_bytes,
                 created_at=place.node.files.entry(where).modified,
             )
@@ -317,14 +228,14 @@ def _notice_files(place: Place) -> None:
     if not storages.in_folder(place.storage):
         return
     files = place.node.files
-    for name in [name for name in place.volumes if not files.is_file(path(place.storage, name))]:
+    for name in [name for name in place.volumes if not files.is_file(volume_names.path(place.storage, name))]:
         del place.volumes[name]
     folder = posixpath.join(place.storage.path, "images")
     owners = [one for one in files.names(folder) if one.isdigit()] if files.is_folder(folder) else []
     known = {posixpath.join(str(volume.vmid), posixpath.basename(name)) for name, volume in place.volumes.items()}
     for owner in owners:
         for file in files.names(posixpath.join(folder, owner)):
-            if IMAGE_NAME.fullmatch(file) and f"{owner}/{file}" not in known:
+            if volume_names.IMAGE_NAME.fullmatch(file) and f"{owner}/{file}" not in known:
                 _adopt(place, int(owner), file)
 
 
