@@ -36,6 +36,8 @@ FIRST_BOOT_EXTRA_S = 420
 LEAST_TIMEOUT_S = 15
 UNHURRIED = Pace(first_s=1, longest_s=10)
 """For what takes several commands on the node."""
+BOOTING = Pace(first_s=0.5, longest_s=3)
+"""For the agent of a VM that boots: it takes tens of seconds to be there."""
 CLOUD_INIT_TIMEOUT_S = 900
 NOT_YET = (Unreachable, Undecided, TimedOut)
 """A connection that did not come about, or dropped: it is tried again."""
@@ -153,7 +155,7 @@ class GuestFinder:
         address, _ = wait_for(
             look,
             lambda seen: bool(seen[0]),
-            Wait("the guest agent gives no address", timeout_s, self.clock),
+            Wait("the guest agent gives no address", timeout_s, self.clock, pace=BOOTING),
             describe=lambda seen: seen[1],
         )
         return address
