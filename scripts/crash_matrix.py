@@ -25,6 +25,7 @@ from crash.stories import STORIES, WIRES
 from crash.worlds import Setting, settings_of_worlds
 from pvelab.lab import LabBroken
 from pvelab.spec import LabSpec, nodes_called
+from support.cores import stay_on_core
 
 WORLDS = 2000
 WORLDS_AT_ONCE = 50
@@ -113,7 +114,7 @@ def _carried_out(jobs: Sequence[Job], cores: int, base_seed: int) -> Iterator[Re
     done: Queue[Result] = context.Queue()
     for job in (*jobs, *[None] * cores):
         todo.put(job)
-    workers = [context.Process(target=_work, args=(todo, done, base_seed)) for _ in range(cores)]
+    workers = [context.Process(target=_work, args=(todo, done, base_seed, core)) for core in range(cores)]
     for worker in workers:
         worker.start()
     left = len(jobs)
@@ -132,8 +133,9 @@ def _carried_out(jobs: Sequence[Job], cores: int, base_seed: int) -> Iterator[Re
         worker.join()
 
 
-def _work(todo: Queue[Job | None], done: Queue[Result], base_seed: int) -> None:
+def _work(todo: Queue[Job | None], done: Queue[Result], base_seed: int, core: int) -> None:
     """One core: an arena for stories and one for worlds."""
+    stay_on_core(core)
     with Arena() as arena, Arena(LabSpec(nodes=nodes_called("4"))) as wide:
         while job := todo.get():
             try:

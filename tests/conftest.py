@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from support.tracing import leave_connections_unwatched
+from support.cores import stay_on_core
+from support.tracing import leave_connections_unwatched, leave_requests_unwatched
 
 os.umask(0o077)
 """As somebody has it who writes a `.env`: homelab warns of one that others may read."""
@@ -20,4 +21,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure() -> None:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        stay_on_core(int(worker.removeprefix("gw")))
     leave_connections_unwatched(pytest.MonkeyPatch())
+    leave_requests_unwatched(pytest.MonkeyPatch())
