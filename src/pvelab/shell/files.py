@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass
 from errno import EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EROFS
+from functools import partial
 from pathlib import Path
 
 from pvelab.shell.contents import Content, Hole, Memory, OnDisk, Spool
@@ -44,24 +45,23 @@ class Usage:
 class Writer:
     """An open file: what is written shows at once when it is closed, or up to where space ended."""
 
-    def __init__(self, file: File, spool: Spool, free_bytes: int, now: Callable[[], float]) -> None:
-        self._file = file
+    def __init__(self, spool: Spool, has_room: Callable[[int], bool], keep: Callable[[Content], None]) -> None:
         self._spool = spool
-        self._free_bytes = free_bytes
-        self._now = now
+        self._has_room = has_room
+        self._keep = keep
+        self._written_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Add data. Raises OSError (no space left on device)."""
-        self._free_bytes -= len(data)
-        if self._free_bytes < 0:
+        self._written_bytes += len(data)
+        if not self._has_room(self._written_bytes):
             self.close()
             raise error(ENOSPC, "")
         self._spool.write(data)
 
     def close(self) -> None:
         """Make what was written the content of the file."""
-        self._file.content = self._spool.finish()
-        self._file.modified = self._now()
+        self._keep(self._spool.finish())
 
 
 class FileSystem:
@@ -72,6 +72,8 @@ class FileSystem:
         self._now = now
         self.root = Folder("root", 0o755, now())
         self.mounted = [Mounted("/dev/mapper/pve-root", "ext4", "/", root_bytes)]
+        self._ever_written_bytes = 0
+        """The files hold no more than that; mostly it tells without a count that there is room."""
 
     def entry(self, path: str, user: str = "root", *, follow: bool = True) -> Entry:
         """What is at path. Raises FileNotFoundError, NotADirectoryError, PermissionError."""
@@ -115,10 +117,9 @@ class FileSystem:
     def write(self, path: str, content: bytes | Content, user: str = "root", *, mode: int = 0o644) -> None:
         """Put a file in place at once, keeping the mode and owner of one that is there."""
         held = Memory(content) if isinstance(content, bytes) else content
-        if held.allocated_bytes > self.usage(path).available_bytes:
+        if not self._has_room(path, held.allocated_bytes):
             raise error(ENOSPC, path)
-        file = self._file_to_write(path, user, mode)
-        file.content, file.modified = held, self._now()
+        self._keep(self._file_to_write(path, user, mode), held)
 
     def provide(self, path: str, content: bytes | Content = b"", *, mode: int = 0o644, owner: str = "root") -> None:
         """Put a file of this owner in place and make its folders: for seeds and for what a machine does itself."""
@@ -143,7 +144,7 @@ class FileSystem:
                 spool.write(chunk)
         else:
             file.content, file.modified = Memory(b""), self._now()
-        return Writer(file, spool, self.usage(path).available_bytes, self._now)
+        return Writer(spool, partial(self._has_room, path), partial(self._keep, file))
 
     def make_folder(self, path: str, user: str = "root", *, mode: int = 0o755, parents: bool = False) -> None:
         """Make a directory; with parents, those above it too, and one that exists is no error."""
@@ -220,12 +221,23 @@ class FileSystem:
 
     def usage(self, path: str) -> Usage:
         """How full the file system is that holds path."""
-        normal = posixpath.normpath(path) + "/"
-        mounted = max(
-            (one for one in self.mounted if normal.startswith(one.point.rstrip("/") + "/")),
-            key=lambda one: len(one.point),
-        )
+        mounted = self._mounted_at(path)
         return Usage(mounted, mounted.total_bytes, mounted.other_bytes + self._held_bytes(mounted.point))
+
+    def _mounted_at(self, path: str) -> Mounted:
+        normal = posixpath.normpath(path) + "/"
+        holding = (one for one in self.mounted if normal.startswith(one.point.rstrip("/") + "/"))
+        return max(holding, key=lambda one: len(one.point))
+
+    def _has_room(self, path: str, needed_bytes: int) -> bool:
+        mounted = self._mounted_at(path)
+        if mounted.other_bytes + self._ever_written_bytes + needed_bytes <= mounted.total_bytes:
+            return True
+        return needed_bytes <= self.usage(path).available_bytes
+
+    def _keep(self, file: File, content: Content) -> None:
+        file.content, file.modified = content, self._now()
+        self._ever_written_bytes += content.allocated_bytes
 
     def _held_bytes(self, point: str) -> int:
         """What the files below point take, each content counted once, without what is mounted further down."""
