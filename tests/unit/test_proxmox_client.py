@@ -426,3 +426,22 @@ def test_snippet_is_needed_while_the_config_of_another_vm_that_sees_it_names_it(
     pve, wire = proxmox({"GET /nodes/pve1/storage": [{**storage, "active": 1, "enabled": 1}]})
     wire.respond = lambda _command: done("\n".join(lines))
     assert pve.is_named_by_vms("pve1", "local:snippets/v.yaml", beside=100) is is_named
+
+
+VANISHED = "grep: pve2/qemu-server/101.conf: No such file or directory"
+
+
+def test_vm_that_goes_while_the_configs_are_searched_only_makes_it_look_again() -> None:
+    pve, wire = proxmox({"GET /nodes/pve1/storage": []})
+    answers = iter([done(stderr=VANISHED, exit_code=2), done(stderr=VANISHED, exit_code=2), done(exit_code=1)])
+    wire.respond = lambda _command: next(answers)
+
+    assert pve.is_named_by_vms("pve1", "local:snippets/v.yaml") is False
+
+
+def test_configs_that_cannot_be_searched_at_all_are_not_taken_for_free_of_the_name() -> None:
+    pve, wire = proxmox({"GET /nodes/pve1/storage": []})
+    wire.respond = lambda _command: done(stderr="grep: pve2: Input/output error", exit_code=2)
+
+    with pytest.raises(Refused, match="Input/output error"):
+        pve.is_named_by_vms("pve1", "local:snippets/v.yaml")

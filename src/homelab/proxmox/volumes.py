@@ -6,8 +6,9 @@ import hashlib
 import logging
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 
-from homelab.errors import HomelabError, Misunderstood, TaskFailed, Undecided
+from homelab.errors import HomelabError, Misunderstood, Refused, TaskFailed, Undecided
 from homelab.proxmox.changes import Changes
 from homelab.proxmox.recording import on_record
 from homelab.proxmox.remote_files import output, remove_parts, remove_temporary, sha256_if_there, sha256_of
@@ -16,6 +17,7 @@ from homelab.proxmox.transport import Download, Link, Params, SshWire, Upload
 logger = logging.getLogger(__name__)
 
 LONGEST_LOOK_S = 20
+LOOKS = 3
 
 
 class Volumes(Changes):
@@ -109,9 +111,7 @@ class Volumes(Changes):
         """
         name = volume.partition(":")[0]
         is_own = any(one.name == name and not one.is_shared for one in self.storages(node))
-        # a second file makes grep say the name of the first
-        wanted = f"-e '[' -e {shlex.quote(volume)} */qemu-server/*.conf /dev/null"
-        printed = output(self.root(node), ["sh", "-c", f"cd /etc/pve/nodes && grep -F {wanted}"], good=(0, 1))
+        printed = _grepped(self.root(node), f"-e '[' -e {shlex.quote(volume)}")
         naming = (file for file in _naming(printed, volume) if not is_own or file.startswith(f"{node}/"))
         return any(not file.endswith(f"/{beside}.conf") for file in naming)
 
@@ -137,6 +137,16 @@ class Volumes(Changes):
         storage = volume.partition(":")[0]
         listed = self.storage_content(node, storage)
         return next((row.size_bytes for row in listed if row.volume == volume), None)
+
+
+def _grepped(root: SshWire, wanted: str) -> str:
+    """Lines of all VMs' configs with one of these strings; again where a VM went after the shell had listed it."""
+    # a second file makes grep say the name of the first
+    command = ["sh", "-c", f"cd /etc/pve/nodes && grep -F {wanted} */qemu-server/*.conf /dev/null"]
+    for _ in range(LOOKS - 1):
+        with suppress(Refused):
+            return output(root, command, good=(0, 1))
+    return output(root, command, good=(0, 1))
 
 
 def _naming(printed: str, volume: str) -> Iterator[str]:
