@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from homelab.errors import Misunderstood
+from homelab.errors import Misunderstood, Refused
 from homelab.models import TagRules
+from homelab.proxmox.access import HOLDS_S
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.transport import Link
 from homelab.settings import ApiToken, Secret, Via
 from support.clock import SteppingClock
-from support.fake_transport import FakeTransport
+from support.fake_transport import FakeTransport, Turns
 
 TOKEN = ApiToken("svc@pve", "home", Secret("5ecret"))
 
@@ -53,11 +54,37 @@ def test_root_on_one_node_does_not_hide_that_the_token_sees_too_little_by_anothe
 def test_many_questions_about_a_node_are_its_own_and_another_one_answers_for_it() -> None:
     wires = {name: FakeTransport({"GET /access/permissions": {"/vms": {name: 1}}}) for name in ("pve1", "pve2")}
     links = {name: Link(name, wire, None, Via.API, lambda *_: None) for name, wire in wires.items()}
-    pve = Proxmox(links, SteppingClock())
 
-    told = [pve.granted("/vms", node=node) for node in ("pve2", "pve1", "pve3", "")]
+    told = [Proxmox(links, SteppingClock()).granted("/vms", node=node) for node in ("pve2", "pve1", "pve3", "")]
 
     assert told == [{"pve2": 1}, {"pve1": 1}, {"pve1": 1}, {"pve1": 1}]
+
+
+def test_what_was_granted_is_asked_again_after_a_second_and_whether_all_vms_are_seen_each_time() -> None:
+    wire, clock = FakeTransport({"GET /access/permissions": {"/vms": {"VM.Audit": 1}}}), SteppingClock()
+    pve = Proxmox({"pve1": Link("pve1", wire, None, Via.API, lambda *_: None)}, clock)
+
+    assert [pve.granted("/vms", node=node) for node in ("pve1", "pve2", "")] == [{"VM.Audit": 1}] * 3
+    assert len(wire.calls) == 1
+    assert pve.sees_all_vms()
+    assert pve.sees_all_vms()
+    assert len(wire.calls) == 3
+    clock.sleep(HOLDS_S)
+    assert pve.granted("/vms") == {"VM.Audit": 1}
+    assert len(wire.calls) == 4
+
+
+def test_what_could_not_be_read_is_asked_again() -> None:
+    refused = Refused("GET /cluster/options", "permission check failed", "", status=403)
+    wire = FakeTransport({"GET /cluster/options": Turns(refused, {"registered-tags": ["homelab"]})})
+    pve = Proxmox({"pve1": Link("pve1", wire, None, Via.API, lambda *_: None)}, SteppingClock())
+
+    with pytest.raises(Refused):
+        pve.tag_rules()
+
+    assert pve.tag_rules().reserved == {"homelab"}
+    assert pve.tag_rules().reserved == {"homelab"}
+    assert len(wire.calls) == 2
 
 
 def test_release_is_the_one_that_everybody_may_see() -> None:

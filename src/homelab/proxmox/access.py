@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from homelab.models import TagRules, Wire
 from homelab.proxmox.answers import flag, number, rows, table, text
 from homelab.proxmox.reads import Reads
+from homelab.proxmox.recording import Record
 from homelab.proxmox.transport import Link, Params
+from homelab.runtime import Clock
 from homelab.settings import ApiToken
+
+Known = TypeVar("Known")
+HOLDS_S = 1.0
+"""So long does an answer hold: somebody may change rights while an image comes, before the VM is begun."""
 
 
 class Access(Reads):
-    """Asked with the token, by any link that speaks with it: root over SSH may everything."""
+    """Asked with the token, by any link that speaks with it: root over SSH may everything.
+
+    What a token may do, the releases and the tag rules are asked for once for all nodes that want it at a time.
+    """
+
+    def __init__(self, links: Mapping[str, Link], clock: Clock, record: Record | None = None) -> None:
+        super().__init__(links, clock, record)
+        self._known: dict[tuple[str, ...], tuple[float, Any]] = {}
 
     def release(self, node: str) -> str:
         """Such as `8.4`, for whoever has a valid token."""
-        return text(table(self._read(node, "/version"), "version"), "release")
+        return self._once(lambda: text(table(self._read(node, "/version"), "version"), "release"), "release", node)
 
     def sees_all_vms(self) -> bool:
-        """May we see every VM: VM.Audit on /vms and all below, or nothing but root over SSH?
+        """May we see every VM: VM.Audit on /vms and all below, or nothing but root over SSH? Asked each time.
 
         While any link speaks with the token, that link may be the one whose answer a decision rests on.
         """
         is_root = bool(self.links) and not self._by_token()
-        return is_root or self.granted("/vms").get("VM.Audit") == 1
+        return is_root or self._permissions("/vms").get("VM.Audit") == 1
 
     def granted(self, path: str, user: str = "", *, node: str = "") -> Mapping[str, int]:
         """Privilege -> 1 where it holds for all below the path, too: of the token, or of a user.
@@ -33,6 +46,9 @@ class Access(Reads):
         Every node knows it: `node` is asked first, since much is asked about each. Raises Refused where the token may
         not see those of others (Sys.Audit on /access).
         """
+        return self._once(lambda: self._permissions(path, user, node), "permissions", path, user)
+
+    def _permissions(self, path: str, user: str = "", node: str = "") -> Mapping[str, int]:
         params: Params = {"path": path, "userid": user} if user else {"path": path}
         data = table(self._with_token("/access/permissions", params, node), "permissions")
         found = table(data.get(path, {}), "permissions")
@@ -53,6 +69,9 @@ class Access(Reads):
 
     def tag_rules(self) -> TagRules:
         """Without Sys.Audit on / Proxmox shows only the tags that may be chosen."""
+        return self._once(self._tag_rules, "tag rules")
+
+    def _tag_rules(self) -> TagRules:
         data = table(self._with_token("/cluster/options"), "cluster options")
         access = table(data.get("user-tag-access") or {}, "user-tag-access")
         return TagRules(
@@ -61,6 +80,15 @@ class Access(Reads):
             _names(data, "allowed-tags"),
             _names(data, "registered-tags"),
         )
+
+    def _once(self, ask: Callable[[], Known], *about: str) -> Known:
+        """What was answered HOLDS_S ago or less; an error is not kept."""
+        now = self._clock.now()
+        since, known = self._known.get(about, (now - HOLDS_S, None))
+        if now - since >= HOLDS_S:
+            known = ask()
+            self._known[about] = now, known
+        return cast(Known, known)
 
     def _by_token(self) -> list[Link]:
         return [link for link in self.links.values() if link.wire is Wire.API]
