@@ -152,7 +152,7 @@ def day_of(seconds: float) -> str:
 class Pace:
     """How often something is looked at: after `first_s`, then after twice as long each time, up to `longest_s`."""
 
-    first_s: float = 0.05
+    first_s: float = 0.5
     longest_s: float = 2.0
 
     def after(self, delay_s: float) -> float:

@@ -36,7 +36,7 @@ FIRST_BOOT_EXTRA_S = 420
 LEAST_TIMEOUT_S = 15
 UNHURRIED = Pace(first_s=1, longest_s=10)
 """For what takes several commands on the node."""
-BOOTING = Pace(first_s=0.5, longest_s=3)
+BOOTING = Pace(first_s=1, longest_s=5)
 """For the agent of a VM that boots: it takes tens of seconds to be there."""
 CLOUD_INIT_TIMEOUT_S = 900
 NOT_YET = (Unreachable, Undecided, TimedOut)

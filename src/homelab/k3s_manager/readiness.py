@@ -10,7 +10,7 @@ from homelab.k3s_manager import diagnosis
 from homelab.models import K3sNode, VmFacts
 from homelab.runtime import Clock, Pace, Wait, wait_for
 
-PACE = Pace(first_s=0.2, longest_s=5.0)
+PACE = Pace(first_s=1.0, longest_s=5.0)
 HOPELESS_S = 20
 """How long k3s may log the same hopeless trouble, over some of its own restarts, before nobody waits any longer."""
 STALE_READY_S = 60
