@@ -19,10 +19,7 @@ FILE_FOLDERS = ("template/iso", "import", "snippets")
 def snapshot(world: World, clusters: Iterable[Cluster]) -> dict[str, Any]:
     """VMs, volumes, the files that Proxmox serves to VMs, pools, and what k3s and etcd know."""
     return {
-        "vms": {
-            vmid: {"node": vm.node, "status": vm.qmp, "config": dict(vm.config), "pending": dict(vm.pending)}
-            for vmid, vm in sorted(world.vms.items())
-        },
+        "vms": vms(world),
         "volumes": {
             f"{node.hostname}/{name}": _volumes(world, node, name)
             for node in world.nodes.values()
@@ -32,6 +29,14 @@ def snapshot(world: World, clusters: Iterable[Cluster]) -> dict[str, Any]:
         "files": {node.hostname: _files(world, node) for node in world.nodes.values()},
         "pools": {name: pool.comment for name, pool in world.pools.items()},
         "k3s": [_cluster(cluster) for cluster in clusters],
+    }
+
+
+def vms(world: World) -> dict[int, dict[str, Any]]:
+    """VMs by VMID."""
+    return {
+        vmid: {"node": vm.node, "status": vm.qmp, "config": dict(vm.config), "pending": dict(vm.pending)}
+        for vmid, vm in sorted(world.vms.items())
     }
 
 

@@ -16,6 +16,7 @@ from crash.worlds import CHANGES_LATER, FAULTS, Condition, Reboot, Run, Setting,
 from pvelab.interception import Arrival
 from pvelab.requestlog import Request
 from pvelab.rules import configs, power
+from pvelab.snapshot import vms as vms_of
 from pvelab.state import Snapshot, Vm, World
 
 SETTLED_S = 120.0
@@ -185,13 +186,13 @@ class Life:
 
     def _own_vms(self) -> dict[int, Any]:
         names = {OURS + node for node in self.setting.nodes}
-        vms = self.arena.lab.snapshot()["vms"]
+        vms = self.arena.lab.look(vms_of)
         return {vmid: vm for vmid, vm in vms.items() if vm["config"].get("name") in names and vmid not in self._foreign}
 
     def _others(self) -> dict[int, Any]:
         """What foreign VMs are, without their power state, which a host's reboot changes."""
         vmids = [one.vmid for one in self.setting.foreign]
-        vms = self.arena.lab.snapshot()["vms"]
+        vms = self.arena.lab.look(vms_of)
         return {vmid: {**vms[vmid], "status": ""} for vmid in vmids if vmid in vms}
 
 
@@ -200,7 +201,7 @@ def build(arena: Arena, setting: Setting) -> None:
     has_vm = [node for node, condition in setting.condition.items() if condition is not Condition.ABSENT]
     without = "+".join(node.name for node in arena.lab.spec.nodes if node.name not in has_vm)
     arena.begin("healthy", {"without": without})
-    taken = arena.lab.snapshot()["vms"]
+    taken = arena.lab.look(vms_of)
     for foreign in (one for one in setting.foreign if one.vmid not in taken):
         tags = f"--tags '{foreign.tags}'" if foreign.tags else ""
         arena.lab.shell(foreign.node, f"qm create {foreign.vmid} --name {foreign.name} --scsi0 local:1 {tags}")
