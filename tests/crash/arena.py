@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,16 +16,24 @@ from pvelab.spec import LabSpec
 from support.clock import SteppingClock
 
 STATE = "state"
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 1 << 30
+
+
+def _new_folder() -> Path:
+    """In memory where there is room: what a killed process wrote stays there too, and no run waits for a disk."""
+    is_roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES
+    return Path(tempfile.mkdtemp(prefix="crash-", dir=MEMORY if is_roomy else None))
 
 
 class Arena:
     """Begin it at a seed, run things in it, look at what is left. For `patience` see crash.warm."""
 
     def __init__(self, spec: LabSpec | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="crash-"))
+        self.folder = _new_folder()
         self.clock = SteppingClock()
-        self.lab = Lab(spec, folder=self.folder / "lab", clock=self.clock)
         self.tool = Tool(self.clock, self.folder)
+        self.lab = Lab(spec, folder=self.folder / "lab", clock=self.clock)
         self.home = self.folder / "home"
         self.patience = 1.0
 

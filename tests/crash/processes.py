@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from crash.warm import Order
+from crash.warm import FACE, Order, face_of
 from support.clock import SteppingClock
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -51,10 +51,15 @@ class Ended:
 
 
 class ClockServer:
-    """Lets runs in other processes read a clock and move it."""
+    """Lets runs in other processes read a clock, in a file beside the socket, and move it.
+
+    Made before anything else that listens to the clock, so that nobody sees an old time.
+    """
 
     def __init__(self, clock: SteppingClock, path: Path) -> None:
         self.path = str(path)
+        self._face = face_of(self.path, clock.now())
+        clock.subscribe(lambda: FACE.pack_into(self._face, 0, clock.now()))
         self.latest = float("inf")
         """The lab time at which nobody waits any more."""
         served = self
@@ -63,13 +68,11 @@ class ClockServer:
             def handle(self) -> None:
                 with suppress(ConnectionError):
                     for line in self.rfile:
-                        word = line.decode().strip()
-                        if word != "now" and clock.now() < served.latest:
-                            clock.advance(float(word))
-                        elif word != "now":
+                        if clock.now() >= served.latest:
                             served.is_late.set()
                             return
-                        self.wfile.write(f"{clock.now()!r}\n".encode())
+                        clock.advance(float(line))
+                        self.wfile.write(b"\n")
 
         self.is_late = threading.Event()
         self._server = socketserver.ThreadingUnixStreamServer(self.path, Serve)
