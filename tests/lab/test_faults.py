@@ -63,6 +63,15 @@ def test_vms_of_a_node_that_went_down_are_off_and_start_with_it(lab: Lab) -> Non
     assert lab.snapshot()["vms"][102]["status"] == "running"
 
 
+def test_a_locked_vm_does_not_start_with_its_node(lab: Lab) -> None:
+    lab.reset("healthy")
+    lab.look(lambda world: world.vms[102].config.update(lock="backup"))
+    lab.fault("node-down", node="pve3")
+    lab.clear_faults()
+    assert lab.snapshot()["vms"][102]["status"] == "stopped"
+    assert lab.snapshot()["vms"][101]["status"] == "running"
+
+
 def test_with_the_api_down_only_ssh_answers(lab: Lab) -> None:
     lab.fault("api-down", node="pve1")
     assert doors(lab, "pve1") == ("refused", "open")

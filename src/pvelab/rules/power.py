@@ -204,11 +204,11 @@ def node_went_down(world: World, node: Node) -> None:
 
 
 def node_came_up(world: World, node: Node) -> None:
-    """The node has booted; VMs with onboot are started."""
+    """The node has booted; VMs with onboot are started, but for those that are locked."""
     node.is_up = True
     node.booted_at = world.clock.now()
     for vm in world.vms.values():
-        if vm.node == node.hostname and vm.config.get("onboot") == "1" and "template" not in vm.config:
+        if vm.node == node.hostname and vm.config.get("onboot") == "1" and not {"template", "lock"} & vm.config.keys():
             switch_on(world, node, vm, [])
 
 
