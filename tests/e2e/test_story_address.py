@@ -127,7 +127,7 @@ def test_static_address_that_another_machine_has_is_noticed_before_its_key_is_le
 
 
 @pytest.mark.parametrize("is_static", [True, False])
-def test_by_the_api_alone_nobody_is_believed_to_be_a_vm_without_agent(
+def test_by_the_api_alone_nobody_is_believed_to_be_a_vm_without_agent_and_a_later_run_joins_it_by_ssh(
     lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch, is_static: bool
 ) -> None:
     lab.fault("ssh-refused")
@@ -142,6 +142,12 @@ def test_by_the_api_alone_nobody_is_believed_to_be_a_vm_without_agent(
     assert "no SSH address of it answers" in run.err
     assert logins(lab, NAME) == []
     assert nodes_with_running_vm(lab) == ["pve3"]
+    lab.clear_faults()
+    again = homelab("--via", "api", **QUICK, **static)
+    assert again.exit_code == 0, again.text
+    assert again.err.count("learned the SSH host key of the new VM") == 1
+    assert "rebooted" not in again.err
+    assert ready_members(lab) == {"k3s-server", NAME}
 
 
 @pytest.mark.parametrize("is_right", [True, False])

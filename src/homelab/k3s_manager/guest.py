@@ -23,7 +23,7 @@ from homelab.errors import (
 from homelab.k3s_manager import first_boot
 from homelab.k3s_manager.whereabouts import Names, Sight, Whereabouts, check_own, net0_mac
 from homelab.memory import GuestKeys
-from homelab.models import MEMBER_TAGS, TAG_KEEP, NodePlan, RunningVm, VmFacts
+from homelab.models import MEMBER_TAGS, TAG_KEEP, TAG_UNFINISHED, NodePlan, RunningVm, VmFacts
 from homelab.proxmox.client import Proxmox
 from homelab.proxmox.neighbours import Neighbour
 from homelab.runtime import Clock, Pace, Wait, wait_for
@@ -110,7 +110,7 @@ class GuestFinder:
             return Sight(self._address_by_agent(vm, timeout_s), is_proven=True)
         except TimedOut as error:
             why = f"{error.what}, {error.why}"
-            if running.is_new or self._recalled(vm):
+            if _is_in_the_making(running) or self._recalled(vm):
                 seen = self.whereabouts.beyond_agent(vm)
                 if isinstance(seen, Sight):
                     return seen
@@ -137,8 +137,8 @@ class GuestFinder:
         raise NodeFailed(
             f"VM {vm.config.name} (vmid={vm.vmid}): its address cannot be found",
             f"it was made without the guest agent, and it gets its address by DHCP; {seen}",
-            f"set {node.key('CLOUD_IP_CONFIG')} to a static address, or let homelab log in to the node over SSH "
-            f"and have a storage there take snippets; then scripts/delete_vm.py {vm.node} {vm.vmid}, and run again",
+            f"let homelab log in to the node over SSH, and run again; or set {node.key('CLOUD_IP_CONFIG')} to a static "
+            f"address, then scripts/delete_vm.py {vm.node} {vm.vmid}, and run again",
         )
 
     def _address_by_agent(self, vm: VmFacts, timeout_s: float) -> str:
@@ -163,7 +163,7 @@ class GuestFinder:
     def _trust(self, running: RunningVm, sight: Sight, timeout_s: float) -> Trust:
         """The host key as the hypervisor's agent reads it, once it answers; else as it was at an earlier time.
 
-        Else it is learned once, if this run made the VM and it is seen to be the one at that address. The agent comes
+        Else it is learned once, if the VM is in the making and is seen to be the one at that address. The agent comes
         late in a first boot; whoever did not wait for it would learn the key from anybody.
         """
         vm = running.vm
@@ -173,7 +173,7 @@ class GuestFinder:
         except TimedOut as error:
             if known := self._recalled(vm):
                 return PinnedKey((known,))
-            if not running.is_new:
+            if not _is_in_the_making(running):
                 raise _unchecked(vm, error.why) from error
             if not sight.is_proven:
                 self._prove(vm, sight.address, timeout_s, error.why)
@@ -315,6 +315,12 @@ def _not_responding(vm: VmFacts, why: str) -> NotResponding:
         why,
         f"look at its console: qm terminal {vm.vmid} on {vm.node}; to make it anew: --replace {vm.config.name}",
     )
+
+
+def _is_in_the_making(running: RunningVm) -> bool:
+    """Did this run make it, or one before that did not finish it? That one may have made it without the agent."""
+    tags = running.vm.config.tags
+    return running.is_new or (TAG_UNFINISHED in tags and not MEMBER_TAGS & tags)
 
 
 def _may_be_rebooted(plan: NodePlan, vm: VmFacts) -> bool:
