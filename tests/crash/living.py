@@ -163,8 +163,14 @@ class Life:
             new = [request.what for request in self.arena.lab.writes[writes:]]
             if again.exit_code or new:
                 self._say(last, f"once more, it ended with {again.exit_code} and wrote {new}: {last_lines(again)}")
-        elif all(condition in CHANGES_LATER for condition in self.setting.conditions):
+        elif all(condition in CHANGES_LATER for condition in self.setting.conditions) and not self._is_held():
             self._say(last, f"it does not come to rest: {ended.exit_code}: {last_lines(ended)}")
+
+    def _is_held(self) -> bool:
+        """Is a VM down that was replaced within a day? It is a person's turn then."""
+        now = self.arena.clock.now()
+        down = [_name(vm) for vm in self._own_vms().values() if vm["status"] != "running"]
+        return any(now - at < DAY_S for name in down for at in self._deleted_at.get(name, []))
 
     def _check_success(self, run: Run) -> None:
         """It reported success: each VM runs, but for those that are left as they are by choice."""
