@@ -75,8 +75,9 @@ class Arena:
         shutil.rmtree(self.home / STATE, ignore_errors=True)
 
     def pass_time(self, seconds: float) -> None:
-        """Let lab time pass, in steps, so that what follows from one another happens in its order."""
-        while seconds > 0:
-            step = min(seconds, 5.0)
+        """Let lab time pass, in steps that grow, so that what follows from one another happens in its order."""
+        passed = 0.0
+        while passed < seconds:
+            step = min(seconds - passed, max(5.0, passed / 10))
             self.clock.advance(step)
-            seconds -= step
+            passed += step
