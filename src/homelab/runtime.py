@@ -150,13 +150,13 @@ def day_of(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often something is looked at: after `first_s`, then after twice as long each time, up to `longest_s`."""
+    """How often something is looked at: after `first_s`, then after four times as long, and so on up to `longest_s`."""
 
-    first_s: float = 0.5
+    first_s: float = 0.05
     longest_s: float = 2.0
 
     def after(self, delay_s: float) -> float:
-        return min(delay_s * 2, self.longest_s)
+        return min(delay_s * 4, self.longest_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def test_the_time_between_looks_grows_up_to_the_longest() -> None:
     wait(clock, looking(clock, looks, 10), 60, Pace(first_s=1, longest_s=3))
 
     waits = [round(later - earlier, 3) for earlier, later in pairwise(looks)]
-    assert waits == [1, 2, 3, 3, 3]
+    assert waits == [1, 3, 3, 3]
 
 
 def test_what_comes_just_at_the_deadline_is_still_seen() -> None:

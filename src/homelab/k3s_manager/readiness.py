@@ -13,6 +13,8 @@ from homelab.runtime import Clock, Pace, Wait, wait_for
 PACE = Pace(first_s=1.0, longest_s=5.0)
 HOPELESS_S = 20
 """How long k3s may log the same hopeless trouble, over some of its own restarts, before nobody waits any longer."""
+QUIET_S = 5
+"""Before that its journal is not read: k3s has hardly begun."""
 STALE_READY_S = 60
 """A Node whose machine is off is NotReady after some 40 s; one that is Ready still after this long is alive."""
 
@@ -47,7 +49,7 @@ def wait_until_member(look: Callable[[], K3sNode | None], awaited: Awaited, cloc
             node = look()
         except (Unreachable, Undecided, Refused, TimedOut) as error:
             return str(error)
-        if not is_member(node, awaited.vm):
+        if not is_member(node, awaited.vm) and clock.now() - began >= QUIET_S:
             _end_if_hopeless(awaited, hopeless_since, clock.now())
         return node
 

@@ -29,6 +29,8 @@ from homelab.settings import ApiToken, NodeConfig
 
 IMAGE_CONTENT = ("import", "iso")
 USUAL_STORAGE = "local"
+READS_AT_ONCE = 2
+"""Per node: every one more is a TLS connection more, which costs as much as a few reads over one that is open."""
 TAGS = Need("/", ("Sys.Modify",), "give the VM its tags")
 
 
@@ -52,7 +54,7 @@ def judge(pve: Proxmox, token: ApiToken | None, wanted: Wanted) -> Judgement:
     if token is None or pve.wire(wanted.node) is Wire.SSH:
         return Judgement()
     paths = paths_of(wanted)
-    with ThreadPoolExecutor(len(paths) + 2) as pool:
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         release, rules = pool.submit(pve.release, wanted.node), pool.submit(pve.tag_rules)
         granted = dict(
             zip(((path, "") for path in paths), pool.map(partial(pve.granted, node=wanted.node), paths), strict=True)

@@ -35,7 +35,7 @@ def wait(wire: Link | Transport, upid: str, *, clock: Clock, timeout_s: float) -
     """Wait until a task ends well; its exit status (`OK` or `WARNINGS: n`).
 
     Raises TaskFailed with the last log lines; TimedOut when it still runs after timeout_s, or could not be looked at
-    until then. Looks after 0.5 s at first, later every 2 s.
+    until then. Looks every 0.05 s at first, later every 2 s.
     """
     node, kind, subject = _parts(upid)
     what = f"task {kind} {subject}on {node}"
