@@ -237,14 +237,14 @@ def test_vm_stopped_in_its_first_boot_is_started_without_its_snippet_where_none_
     assert "cicustom" not in vm["config"]
 
 
-def test_vm_that_joined_is_a_success_even_where_its_tags_cannot_be_written(
+def test_vm_whose_tags_cannot_be_written_has_joined_all_the_same(
     lab: Lab, homelab: Homelab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Proxmox, "set_vm", _refusing(Proxmox.set_vm, "homelab-agent"))
 
     run = homelab("--via", "api", **ONLY_PVE3)
 
-    assert run.exit_code == 0, run.text
+    assert run.exit_code == 3, run.text
     assert ready_members(lab) == {"k3s-server", NAME}
     assert f"{NAME} joined cluster as agent" in run.out
     assert f"VM {NAME} has joined, but does not bear the tag of its role: no: VM is locked (backup)" in run.out

@@ -296,7 +296,7 @@ def test_member_that_cannot_be_labelled_is_a_member_all_the_same(lab: Lab, homel
 
     run = homelab(K3S_LABELS_3="disk=ssd")
 
-    assert run.exit_code == 0, run.text
+    assert run.exit_code == 3, run.text
     assert f"{NAME} does not bear the labels disk=ssd" in run.out
 
 

@@ -92,8 +92,8 @@ def test_snippet_that_cannot_be_removed_now_is_removed_by_the_next_run(
 
     run = homelab("--via", via, **settings)
 
-    assert run.exit_code == 0, run.text
-    assert "warning: VM k3s-vm-pve3 still has the snippet of its first boot: local:snippets/homelab-vendor-" in run.err
+    assert run.exit_code == 3, run.text
+    assert "error: VM k3s-vm-pve3 still has the snippet of its first boot: local:snippets/homelab-vendor-" in run.err
     assert len(files(lab, "pve3", SNIPPETS)) == 1
     lab.clear_faults()
     if joins:

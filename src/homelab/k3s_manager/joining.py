@@ -99,11 +99,8 @@ class Joining:
         try:
             self.servers.ask(lambda server: server.label_node(node.name, lacking))
         except HomelabError as error:
-            return (
-                Outcome(
-                    plan.name, Status.SKIPPED, f"{node.name} does not bear the labels {told}", str(error), error.cure
-                ),
-            )
+            what = f"{node.name} does not bear the labels {told}"
+            return (Outcome(plan.name, Status.FAILED, what, str(error), error.cure or "run again"),)
         return (Outcome(plan.name, Status.CHANGED, f"{node.name} has the labels {told} now"),)
 
     def _nodes_by_now(self) -> tuple[K3sNode, ...]:

@@ -13,7 +13,7 @@ from homelab.proxmox.client import Proxmox
 
 @dataclass(frozen=True, slots=True)
 class Marking:
-    """What cannot be written is said, and the VM is joined all the same.
+    """What cannot be written has failed, and the VM is joined all the same.
 
     `take_first_boot_off` takes from a VM what its first boot needed. `may_begin` raises Interrupted where nothing new
     is to be begun; `mark` tells other machines of this run, and raises Locked where another one goes on.
@@ -67,5 +67,5 @@ def _noting(node: str, loss: str, step: Callable[[], object]) -> tuple[Outcome, 
     try:
         step()
     except HomelabError as error:
-        return (Outcome(node, Status.SKIPPED, loss, str(error), error.cure),)
+        return (Outcome(node, Status.FAILED, loss, str(error), error.cure or "run again"),)
     return ()

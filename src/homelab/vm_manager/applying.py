@@ -137,21 +137,27 @@ class VmManager:
             how = memory.REPLACED if is_replacement(node) else memory.GIVEN_UP
             memory.note(self.journal, how, spec.name, vm.config.uuid, spec.carried.uuid)
         what = f"{what}: {spec.cores} core{'s' * (spec.cores > 1)}, {spec.memory_mib} MiB"
-        losses = (*kept, *_left_behind(spec, left), *_out_of_pool(vm, made.lost_pool))
-        return _made(node, vm, made.losses, what, losses)
+        losses = (*made.losses, *_left_behind(spec, left), *_out_of_pool(vm, made.lost_pool))
+        lines = (
+            Outcome(node.name, Status.CHANGED, f"VM {vm.config.name} (vmid={vm.vmid}) {what}, running"),
+            *_told(node.name, losses),
+            *kept,
+        )
+        return Result(lines, RunningVm(vm, is_new=True, has_agent=not made.losses))
 
     @property
     def _making(self) -> Making:
         return Making(self.pve, self.config.guest, self.journal, self.first_boots)
 
-    def _finished(self, node: str, vmid: int) -> tuple[VmFacts, tuple[Problem, ...]]:
+    def _finished(self, node: str, vmid: int) -> tuple[VmFacts, tuple[Outcome, ...]]:
         """A VM that has been started, and what is still to be taken away. Where a join follows, that sees to it."""
         config = self.pve.vm_config(node, vmid)
-        kept: tuple[Problem, ...] = ()
+        kept: tuple[Outcome, ...] = ()
         try:
             config = config if self.first_boots.is_awaited else self.first_boots.end(node, vmid)
         except Unfinished as error:
-            kept = (Problem(f"VM {config.name} still has the snippet of its first boot", str(error), error.cure),)
+            what = f"VM {config.name} still has the snippet of its first boot"
+            kept = (Outcome(node, Status.FAILED, what, str(error), error.cure),)
         return VmFacts(node, vmid, self.pve.vm_status(node, vmid), config), kept
 
     def _replace(self, node: NodePlan) -> Result:
@@ -256,7 +262,7 @@ class VmManager:
             return self._replace(replace(node, facts=facts, reason=reason))
         self._close(node)
         result = self._running(node, "finished (an earlier run was interrupted)")
-        return replace(result, outcomes=(*result.outcomes, *_told(node.name, (*losses, *kept))))
+        return replace(result, outcomes=(*result.outcomes, *_told(node.name, losses), *kept))
 
     def _came_to_nothing(self, vm: VmFacts) -> bool:
         """Is a VM beyond being finished that was switched off in its first boot? It never was of use to anybody."""
@@ -329,13 +335,6 @@ def _notes(spec: VmSpec, image: ImageOnNode) -> str:
     """The new VM's notes, which say what it is made from."""
     kept = spec.carried.kept.get("description") if spec.carried else None
     return memory.with_image(spec.notes or kept or cloud_init.DESCRIPTION, image.known) if image.known else spec.notes
-
-
-def _made(node: NodePlan, vm: VmFacts, losses: tuple[Problem, ...], what: str, left: tuple[Problem, ...]) -> Result:
-    title = f"VM {vm.config.name} (vmid={vm.vmid})"
-    lines = [Outcome(node.name, Status.CHANGED, f"{title} {what}, running")]
-    lines += _told(node.name, (*losses, *left))
-    return Result(tuple(lines), RunningVm(vm, is_new=True, has_agent=not losses))
 
 
 def _told(node: str, losses: tuple[Problem, ...]) -> list[Outcome]:
