@@ -26,18 +26,19 @@ from crash.worlds import Setting, settings_of_worlds
 from pvelab.lab import LabBroken
 from pvelab.spec import LabSpec, nodes_called
 from support.cores import stay_on_core
+from support.quiet_ssh import leave_packets_unlogged
 
 WORLDS = 2000
 WORLDS_AT_ONCE = 50
 LOOK_EVERY_S = 5.0
-PARTS = 3
-"""In so many parts are the points of a story done, so that no core is left with a long one at the end."""
+FAULT_PARTS = 12
+"""In so many parts are the faults of a story done, so that no core is left with a long one at the end."""
 FAULT_STORIES = (("stuck", "auto"), ("stuck", "ssh"), ("fresh", "auto"))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something for one core. `kind` is crash, fault or world; `part` of a story's points, or of the worlds."""
+    """Something for one core. `kind` is crash, fault or world; `part` of a story's faults, or of the worlds."""
 
     kind: str
     story: str = ""
@@ -95,14 +96,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _crash_jobs(worlds: int) -> list[Job]:
-    points = [Job("crash", name, via, part) for name in STORIES for via in WIRES for part in range(PARTS)]
+    points = [Job("crash", name, via) for name in STORIES for via in WIRES]
     starts = range(0, worlds, WORLDS_AT_ONCE)
     return points + [Job("world", part=start, count=min(WORLDS_AT_ONCE, worlds - start)) for start in starts]
 
 
 def _fault_jobs() -> list[Job]:
-    parts = range(PARTS * 4)
-    return [Job("fault", story, via, part, len(parts)) for story, via in FAULT_STORIES for part in parts]
+    return [Job("fault", story, via, part) for story, via in FAULT_STORIES for part in range(FAULT_PARTS)]
 
 
 # --- on all cores ----------------------------------------------------------------------------------------------------
@@ -136,6 +136,7 @@ def _carried_out(jobs: Sequence[Job], cores: int, base_seed: int) -> Iterator[Re
 def _work(todo: Queue[Job | None], done: Queue[Result], base_seed: int, core: int) -> None:
     """One core: an arena for stories and one for worlds."""
     stay_on_core(core)
+    leave_packets_unlogged()
     with Arena() as arena, Arena(LabSpec(nodes=nodes_called("4"))) as wide:
         while job := todo.get():
             try:
@@ -156,12 +157,12 @@ def _results(job: Job, arena: Arena, base_seed: int) -> Iterator[Result]:
         yield from _worlds(arena, base_seed * 1_000_003 + job.part, job.count)
     elif job.kind == "crash":
         told = matrix.tell(arena, STORIES[job.story], job.via)
-        for point in told.points[job.part :: PARTS]:
+        for point in told.points:
             name = f"{job.story} {job.via} {point}"
             yield _timed(job.kind, name, partial(matrix.crash, arena, told, point))
     else:
         trouble = mishaps.tell(arena, STORIES[job.story], job.via)
-        for mishap in list(trouble.mishaps)[job.part :: job.count]:
+        for mishap in list(trouble.mishaps)[job.part :: FAULT_PARTS]:
             name = f"{job.story} {job.via} {mishap}"
             yield _timed(job.kind, name, partial(mishaps.suffer, arena, trouble, mishap))
 

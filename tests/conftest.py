@@ -8,6 +8,7 @@ import os
 import pytest
 
 from support.cores import stay_on_core
+from support.quiet_ssh import leave_packets_unlogged
 from support.tracing import leave_connections_unwatched, leave_requests_unwatched
 
 os.umask(0o077)
@@ -23,5 +24,6 @@ def pytest_collection_finish() -> None:
 def pytest_configure() -> None:
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         stay_on_core(int(worker.removeprefix("gw")))
+    leave_packets_unlogged()
     leave_connections_unwatched(pytest.MonkeyPatch())
     leave_requests_unwatched(pytest.MonkeyPatch())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from errno import EBADF
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pvelab.machine import Input, Process
 from pvelab.shell.entries import error
@@ -45,9 +45,9 @@ class Streams:
     def output(self, number: int) -> Output:
         """Where output of this number goes. Raises OSError (bad file descriptor)."""
         stream = self._numbered.get(number)
-        if not isinstance(stream, Output):
+        if not hasattr(stream, "write"):
             raise error(EBADF, str(number))
-        return stream
+        return cast(Output, stream)
 
     async def write(self, number: int, data: bytes) -> None:
         """Write to a numbered stream."""

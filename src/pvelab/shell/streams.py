@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from pvelab.machine import Input
 from pvelab.shell.contents import Content
@@ -14,7 +14,6 @@ from pvelab.shell.files import Writer
 PIPE_BYTES = 1 << 20
 
 
-@runtime_checkable
 class Output(Protocol):
     """Where a command's output goes."""
 
