@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 import pytest
 
@@ -22,6 +23,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure() -> None:
+    """Whatever a shell in the background starts has Ctrl-C ignored, and so have its children: here it counts again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         stay_on_core(int(worker.removeprefix("gw")))
     leave_packets_unlogged()
